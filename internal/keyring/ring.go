@@ -1,0 +1,133 @@
+package keyring
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"regexp"
+	"slices"
+	"time"
+
+	"keyway/internal/secret"
+)
+
+// State is where a version is in its life.
+type State string
+
+// The states of a version, in the order in which it passes through them.
+const (
+	// Pending: accepted and published, not yet issued with.
+	Pending State = "pending"
+	// Active: issued with and accepted. A ring has exactly one.
+	Active State = "active"
+	// Retiring: accepted and published, no longer issued with.
+	Retiring State = "retiring"
+	// Retired: neither; the value is erased, id and dates stay for the record.
+	Retired State = "retired"
+)
+
+// Live reports whether what was issued with a version in this state is accepted.
+func (s State) Live() bool { return s == Pending || s == Active || s == Retiring }
+
+// Errors of [Ring.Lookup]. They are told apart because they mean different
+// things: an unknown version may be one that this replica has not loaded yet; a
+// retired one is over.
+var (
+	ErrUnknownVersion = errors.New("keyring: unknown version")
+	ErrRetired        = errors.New("keyring: version is retired")
+)
+
+// Version is one value of a secret.
+type Version struct {
+	ID          string // unique for ever in its ring; printable, safe in a cookie
+	State       State
+	CreatedAt   time.Time
+	ActivatedAt time.Time // zero: never was active
+	RetiresAt   time.Time // zero: not retiring
+	Value       secret.Value
+}
+
+// Ring is the versions of one secret. It is immutable and safe for concurrent
+// use; the zero Ring holds nothing.
+type Ring struct {
+	name     string
+	versions []Version // newest first
+	active   int
+}
+
+// idPattern keeps ids to what is safe, unescaped, in a cookie, a header, a file
+// name, a metric label and a JWS kid, and free of the dot that separates fields.
+var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// New builds a ring, checking what must always hold: ids are well-formed and
+// unique, exactly one version is active, and each live version has a value
+// while each retired one has none.
+func New(name string, versions ...Version) (Ring, error) {
+	ring := Ring{name: name, versions: slices.Clone(versions), active: -1}
+	seen := make(map[string]bool, len(versions))
+	for i, v := range versions {
+		switch {
+		case !idPattern.MatchString(v.ID):
+			return Ring{}, fmt.Errorf("keyring %s: version id %q is not of the form %s", name, v.ID, idPattern)
+		case seen[v.ID]:
+			return Ring{}, fmt.Errorf("keyring %s: two versions have the id %s", name, v.ID)
+		case !v.State.Live() && v.State != Retired:
+			return Ring{}, fmt.Errorf("keyring %s: version %s has the unknown state %q", name, v.ID, v.State)
+		case v.State.Live() && v.Value.IsZero():
+			return Ring{}, fmt.Errorf("keyring %s: version %s is %s but has no value", name, v.ID, v.State)
+		case v.State == Retired && !v.Value.IsZero():
+			return Ring{}, fmt.Errorf("keyring %s: version %s is retired but still has a value", name, v.ID)
+		case v.State == Active && ring.active >= 0:
+			return Ring{}, fmt.Errorf("keyring %s: versions %s and %s are both active", name, versions[ring.active].ID, v.ID)
+		case v.State == Active:
+			ring.active = i
+		}
+		seen[v.ID] = true
+	}
+	if ring.active < 0 {
+		return Ring{}, fmt.Errorf("keyring %s: no version is active", name)
+	}
+	return ring, nil
+}
+
+// Name is the secret's name, such as "session-key".
+func (r Ring) Name() string { return r.name }
+
+// IsZero reports whether the ring was never built.
+func (r Ring) IsZero() bool { return len(r.versions) == 0 }
+
+// Active is the version to issue with. It panics on the zero Ring, which holds
+// nothing to issue with.
+func (r Ring) Active() Version { return r.versions[r.active] }
+
+// Lookup finds the live version with this id. It fails with ErrUnknownVersion
+// or ErrRetired.
+func (r Ring) Lookup(id string) (Version, error) {
+	for _, v := range r.versions {
+		if v.ID != id {
+			continue
+		}
+		if !v.State.Live() {
+			return Version{}, ErrRetired
+		}
+		return v, nil
+	}
+	return Version{}, ErrUnknownVersion
+}
+
+// Live yields the versions whose artefacts are accepted, the active one first.
+func (r Ring) Live() iter.Seq[Version] {
+	return func(yield func(Version) bool) {
+		if r.IsZero() || !yield(r.versions[r.active]) {
+			return
+		}
+		for i, v := range r.versions {
+			if i != r.active && v.State.Live() && !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+// All yields every version, retired ones too, in the order given to New.
+func (r Ring) All() iter.Seq[Version] { return slices.Values(r.versions) }
