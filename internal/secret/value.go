@@ -12,24 +12,25 @@ const placeholder = "[secret]"
 // Value is a secret's bytes. The zero Value is empty. A Value is immutable and
 // safe for concurrent use.
 //
-// The bytes sit behind a pointer: fmt follows no pointer below the top level,
-// so that even %v of a struct with an unexported Value in it, where fmt may not
-// call our methods, shows an address and not the secret.
-type Value struct{ bytes *[]byte }
+// The bytes sit inside a function: in an unexported field of somebody's struct
+// fmt may not call our methods, and it does follow pointers when a verb does not
+// fit, but a function it can only show as an address. It also makes == on
+// Values a compile error, so that nobody compares in variable time by accident.
+type Value struct{ reveal func() []byte }
 
 // NewValue copies b into a Value.
 func NewValue(b []byte) Value {
 	own := append([]byte(nil), b...)
-	return Value{bytes: &own}
+	return Value{reveal: func() []byte { return own }}
 }
 
 // Reveal returns the bytes themselves. The caller must not change them, keep
 // them longer than it needs them, or print them.
 func (v Value) Reveal() []byte {
-	if v.bytes == nil {
+	if v.reveal == nil {
 		return nil
 	}
-	return *v.bytes
+	return v.reveal()
 }
 
 // Len is the number of bytes.
