@@ -1,0 +1,45 @@
+# Keyway. `make help` lists what there is.
+SHELL := /bin/bash -o pipefail
+.DEFAULT_GOAL := help
+FUZZTIME ?= 20s
+
+.PHONY: help test parts lint page unit check-threats threats bench fuzz build
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+test: ## everything, on a fresh Debian machine with Go and Node: installs what is missing, checks, tests
+	@$(MAKE) --no-print-directory parts
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory page
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory check-threats
+
+parts: ## install what the tests need: redis-server, chromium, nginx, npm packages
+	@scripts/install-test-parts.sh
+
+lint: ## gofmt, go vet, staticcheck
+	@scripts/check-format.sh
+	go vet ./...
+	go tool -modfile=tools/go.mod staticcheck ./...
+
+page: ## the embedded demo page is what its sources give
+	@scripts/check-page.sh
+
+unit: ## all Go tests with the race detector; none may be left out
+	KEYWAY_REQUIRE_PARTS=1 go run ./test/summary -json out/test.json -- go test -race -count=1 -json ./...
+
+check-threats: ## docs/reference/threats.md says what the last test run showed
+	@go run ./test/threats -check
+
+threats: ## write docs/reference/threats.md from the last test run
+	@go run ./test/threats
+
+bench: ## speed and memory, as ratios in one run
+	go run ./test/bench
+
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	@FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+
+build: ## the stripped, static binary, as out/keyway
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o out/keyway ./cmd/keyway
