@@ -3,7 +3,8 @@
 package principal
 
 import (
-	"net/url"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -21,8 +22,21 @@ type Principal struct {
 }
 
 // Account is the identity in the form that upstreams know:
-// auth:account:<provider>:<sub>. Colons and anything else that could shift the
-// fields, or end a header, are percent-encoded in both parts.
+// auth:account:<provider>:<sub>. The subject is last, so a colon in it shifts
+// nothing; one in the provider would, and is percent-encoded, as is whatever in
+// either is not printable ASCII, so that the result is safe in a header.
 func (p Principal) Account() string {
-	return "auth:account:" + url.QueryEscape(p.Provider) + ":" + url.QueryEscape(p.Subject)
+	return "auth:account:" + escape(p.Provider, ":") + ":" + escape(p.Subject, "")
+}
+
+func escape(s, also string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '%' || strings.IndexByte(also, c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
