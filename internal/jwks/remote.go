@@ -1,0 +1,214 @@
+package jwks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Errors of a [Remote], told apart because the caller answers differently: a
+// key that the IdP does not have is the sender's fault, one that can't be
+// looked up is not.
+var (
+	ErrUnknownKey  = errors.New("jwks: no key of the issuer fits")
+	ErrUnavailable = errors.New("jwks: the issuer's keys can't be had")
+)
+
+// RemoteOptions are the bounds of a Remote. Zero values mean the defaults.
+type RemoteOptions struct {
+	// Locate says where the key set is. It is asked at each fetch, because the
+	// metadata that names the place may change.
+	Locate func(context.Context) (string, error)
+	// Client makes the requests. Redirects that leave the origin are refused
+	// whatever the client would do.
+	Client *http.Client
+	// MinAge and MaxAge bound how long a set is taken to be fresh, whatever its
+	// Cache-Control says. Defaults: 1 min, 1 h.
+	MinAge, MaxAge time.Duration
+	// DefaultAge is for answers that don't say. Default: 10 min.
+	DefaultAge time.Duration
+	// StaleFor is how long past its freshness a set is still used while it can't
+	// be fetched again. Default: 1 h. A key that the issuer removed is accepted
+	// no longer than MaxAge plus StaleFor.
+	StaleFor time.Duration
+	// CoolDown is the least time between two fetches because of unknown keys.
+	// Default: 15 s.
+	CoolDown time.Duration
+	// Pause is the least time between a failed fetch and the next. Default: 2 s.
+	Pause time.Duration
+	// Timeout bounds one fetch, MaxBytes its body. Defaults: 10 s, 512 kB.
+	Timeout  time.Duration
+	MaxBytes int64
+	// Observe, if set, is told the outcome of every fetch: its error or nil.
+	Observe func(error)
+}
+
+func (o *RemoteOptions) defaults() {
+	set := func(d *time.Duration, to time.Duration) {
+		if *d <= 0 {
+			*d = to
+		}
+	}
+	set(&o.MinAge, time.Minute)
+	set(&o.MaxAge, time.Hour)
+	set(&o.DefaultAge, 10*time.Minute)
+	set(&o.StaleFor, time.Hour)
+	set(&o.CoolDown, 15*time.Second)
+	set(&o.Pause, 2*time.Second)
+	set(&o.Timeout, 10*time.Second)
+	if o.MaxBytes <= 0 {
+		o.MaxBytes = 512 << 10
+	}
+	if o.Client == nil {
+		o.Client = http.DefaultClient
+	}
+	if o.Observe == nil {
+		o.Observe = func(error) {}
+	}
+}
+
+// Remote keeps the public keys of one issuer. It fetches on demand, so it has
+// no goroutine that would need to be stopped. Safe for concurrent use.
+type Remote struct {
+	o RemoteOptions
+
+	mu           sync.Mutex
+	keys         keySet
+	fetchedAt    time.Time
+	freshUntil   time.Time
+	lastFailure  time.Time // zero: the last fetch succeeded
+	lastUnknown  time.Time // last fetch because of an unknown key
+	running      *fetch
+	lastFetchErr error
+}
+
+// fetch is one fetch that is under way, shared by all who wait for it.
+type fetch struct {
+	done chan struct{}
+	err  error // set before done is closed
+}
+
+// NewRemote builds a Remote that has fetched nothing yet.
+func NewRemote(o RemoteOptions) *Remote {
+	o.defaults()
+	return &Remote{o: o}
+}
+
+// current returns the set to use now: fetched if there is none, refetched if it
+// is no longer fresh, and a stale one for a bounded time while the issuer can't
+// be reached.
+func (r *Remote) current(ctx context.Context) (keySet, error) {
+	now := time.Now()
+	r.mu.Lock()
+	keys := r.keys
+	usable := keys != nil && now.Before(r.freshUntil.Add(r.o.StaleFor))
+	fresh := keys != nil && now.Before(r.freshUntil)
+	throttled := r.running == nil && !r.lastFailure.IsZero() && now.Before(r.lastFailure.Add(r.o.Pause))
+	failure := r.lastFetchErr
+	ahead := fresh && now.After(r.fetchedAt.Add(r.freshUntil.Sub(r.fetchedAt)*4/5))
+	r.mu.Unlock()
+
+	switch {
+	case fresh && ahead && !throttled:
+		r.start() // nobody waits for it: the keys are good for a while yet
+		return keys, nil
+	case fresh:
+		return keys, nil
+	case throttled && usable:
+		return keys, nil
+	case throttled:
+		return nil, fmt.Errorf("%w: not tried again so soon after: %w", ErrUnavailable, failure)
+	}
+	err := r.refetch(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil:
+		return r.keys, nil
+	case usable && ctx.Err() == nil:
+		return keys, nil
+	default:
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+}
+
+// renew is called by who met an unknown key. It fetches at most once in a
+// cool-down, however many ask; who comes later is refused by what is known.
+func (r *Remote) renew(ctx context.Context, seen keySet) (keySet, error) {
+	now := time.Now()
+	r.mu.Lock()
+	switch {
+	case !sameSet(r.keys, seen): // somebody has just fetched: look there first
+		keys := r.keys
+		r.mu.Unlock()
+		return keys, nil
+	case r.running != nil: // one is under way; it will do
+	case now.Before(r.lastUnknown.Add(r.o.CoolDown)):
+		failed := !r.lastFailure.IsZero()
+		r.mu.Unlock()
+		if failed {
+			return nil, fmt.Errorf("%w: the last fetch failed, and it is too soon for another", ErrUnavailable)
+		}
+		return nil, fmt.Errorf("%w: the key set was fetched less than %v ago", ErrUnknownKey, r.o.CoolDown)
+	default:
+		r.lastUnknown = now
+	}
+	r.mu.Unlock()
+	if err := r.refetch(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.keys, nil
+}
+
+// sameSet compares by identity: a fetch always makes a new set.
+func sameSet(a, b keySet) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// refetch waits for the fetch that is under way, or starts one.
+func (r *Remote) refetch(ctx context.Context) error {
+	f := r.start()
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// start starts a fetch unless one is under way. The fetch belongs to nobody, so
+// that the first who asked can go away without failing the others; its own
+// timeout ends it.
+func (r *Remote) start() *fetch {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running != nil {
+		return r.running
+	}
+	f := &fetch{done: make(chan struct{})}
+	r.running = f
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), r.o.Timeout)
+		defer cancel()
+		keys, age, err := r.fetch(ctx)
+		r.o.Observe(err)
+
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		now := time.Now()
+		r.lastFetchErr = err
+		if err != nil {
+			r.lastFailure = now
+		} else {
+			r.keys, r.fetchedAt, r.freshUntil, r.lastFailure = keys, now, now.Add(age), time.Time{}
+		}
+		r.running, f.err = nil, err
+		close(f.done)
+	}()
+	return f
+}
