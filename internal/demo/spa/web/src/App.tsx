@@ -1,0 +1,97 @@
+import { useState } from 'react'
+import * as bff from './bff'
+import { EchoPanel } from './EchoPanel'
+import { Identity } from './Identity'
+import logo from './logo.svg'
+import { NotesPanel } from './NotesPanel'
+import { SignedOut } from './SignedOut'
+import { TicksPanel } from './TicksPanel'
+import { TokensPanel } from './TokensPanel'
+import { Failure } from './ui'
+import { asProblem, useSession } from './useSession'
+
+export function App() {
+  const { state, refresh } = useSession()
+  return (
+    <>
+      <a className="skip" href="#content">
+        Skip to content
+      </a>
+      <header className="bar">
+        <div className="bar-inner">
+          <a className="brand" href="/">
+            <img src={logo} alt="" width="30" height="30" />
+            Keyway <span className="tag">demo</span>
+          </a>
+          {state.kind === 'signed-in' && <SignOut />}
+        </div>
+      </header>
+      <main id="content" tabIndex={-1}>
+        {state.kind === 'loading' && <p className="loading">Asking who you are…</p>}
+        {state.kind === 'failed' && <Unreachable problem={state.problem} retry={refresh} />}
+        {(state.kind === 'signed-out' || state.kind === 'ended') && <SignedOut ended={state.kind === 'ended'} />}
+        {state.kind === 'signed-in' && (
+          <>
+            <Identity session={state.session} onEnd={refresh} />
+            <div className="columns">
+              <div className="column">
+                <NotesPanel />
+                <TicksPanel onBreak={refresh} />
+                <TokensPanel />
+              </div>
+              <div className="column">
+                <EchoPanel />
+              </div>
+            </div>
+          </>
+        )}
+      </main>
+      <footer>
+        <p>
+          This page comes through the gateway too, under a policy that allows no inline script and no other origin. Look
+          behind it: <a href="/auth/session">the session as JSON</a>,{' '}
+          <a href="/.well-known/jwks.json">the gateway’s public keys</a>, <a href="/health">its health</a>.
+        </p>
+      </footer>
+    </>
+  )
+}
+
+function SignOut() {
+  const [busy, setBusy] = useState(false)
+  const [problem, setProblem] = useState<bff.Problem>()
+
+  async function signOut() {
+    setBusy(true)
+    setProblem(undefined)
+    try {
+      await bff.signOut()
+    } catch (error) {
+      setProblem(asProblem(error))
+      setBusy(false)
+    }
+  }
+
+  return (
+    <div className="sign-out">
+      <div role="alert">{problem && <span className="bad-text">Not signed out: {problem.message}</span>}</div>
+      <button type="button" className="quiet" data-testid="sign-out" disabled={busy} onClick={signOut}>
+        {busy ? 'Signing out…' : 'Sign out'}
+      </button>
+    </div>
+  )
+}
+
+function Unreachable({ problem, retry }: { problem: bff.Problem; retry: () => Promise<void> }) {
+  return (
+    <section className="panel lonely" aria-labelledby="unreachable">
+      <h1 id="unreachable">We can’t tell whether you are signed in</h1>
+      <div role="alert">
+        <Failure problem={problem} />
+      </div>
+      <button type="button" onClick={() => void retry()}>
+        Try again
+      </button>
+    </section>
+  )
+}

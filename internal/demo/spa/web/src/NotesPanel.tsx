@@ -1,0 +1,156 @@
+import { useState, type FormEvent } from 'react'
+import * as bff from './bff'
+import { Failure, Panel } from './ui'
+import { asProblem } from './useSession'
+
+interface Note {
+  id: string
+  text: string
+  created_at: string
+}
+
+interface Outcome {
+  what: string
+  status: number
+  message?: string
+  problem?: bff.Problem
+  tookMs: number
+  asExpected: boolean
+}
+
+export function NotesPanel() {
+  const [notes, setNotes] = useState<Note[]>()
+  const [text, setText] = useState('')
+  const [outcome, setOutcome] = useState<Outcome>()
+  const [busy, setBusy] = useState(false)
+
+  /** Makes one call and shows how it went. */
+  async function run(what: string, init: Parameters<typeof bff.call>[1], then: (answer: Response) => Promise<string>) {
+    setBusy(true)
+    const start = performance.now()
+    const refusalExpected = init?.csrf === false
+    try {
+      const response = await bff.call('/api/notes', init)
+      const tookMs = Math.round(performance.now() - start)
+      const message = await then(response)
+      setOutcome({ what, status: response.status, message, tookMs, asExpected: !refusalExpected })
+    } catch (error) {
+      const problem = asProblem(error)
+      const tookMs = Math.round(performance.now() - start)
+      const asExpected = refusalExpected && problem.code === 'csrf_failed'
+      const message = asExpected
+        ? 'Refused, as it should be: without the token this could have come from any other site.'
+        : undefined
+      setOutcome({ what, status: problem.status, message, problem, tookMs, asExpected })
+    } finally {
+      setBusy(false)
+    }
+  }
+
+  const get = () =>
+    run('GET /api/notes', {}, async (response) => {
+      const list: Note[] = await response.json()
+      setNotes(list)
+      return list.length === 1 ? 'You have one note.' : `You have ${list.length || 'no'} notes.`
+    })
+
+  const post = (csrf: boolean) => {
+    const init = {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ text: text || 'A note without a CSRF token' }),
+      csrf,
+    }
+    return run(csrf ? 'POST /api/notes' : 'POST /api/notes, no CSRF token', init, async (response) => {
+      const note: Note = await response.json()
+      setNotes((before) => [...(before ?? []), note])
+      if (!csrf) return 'This should have been refused!'
+      setText('')
+      return 'The note is kept, for you alone.'
+    })
+  }
+
+  function submit(event: FormEvent) {
+    event.preventDefault()
+    void post(true)
+  }
+
+  return (
+    <Panel
+      id="notes"
+      title="Call the API"
+      intro="The browser sends its cookie; the API gets an access token. A write also needs a CSRF token, which only this site can read."
+    >
+      <form onSubmit={submit} aria-busy={busy}>
+        <label htmlFor="note-text">A note</label>
+        <div className="row">
+          <input
+            id="note-text"
+            data-testid="note-text"
+            value={text}
+            onChange={(event) => setText(event.target.value)}
+            maxLength={280}
+            required
+            autoComplete="off"
+            placeholder="Buy milk"
+          />
+          <button type="submit" data-testid="post-note" disabled={busy}>
+            Post note
+          </button>
+        </div>
+        <div className="row">
+          <button type="button" className="quiet" data-testid="get-notes" disabled={busy} onClick={() => void get()}>
+            Get notes
+          </button>
+          <button
+            type="button"
+            className="quiet"
+            data-testid="post-without-csrf"
+            disabled={busy}
+            onClick={() => void post(false)}
+          >
+            Post without the CSRF token
+          </button>
+        </div>
+      </form>
+      <div role="status" data-testid="result">
+        {outcome && <Result outcome={outcome} />}
+      </div>
+      {notes && <NoteList notes={notes} />}
+    </Panel>
+  )
+}
+
+function Result({ outcome }: { outcome: Outcome }) {
+  const { what, status, message, problem, tookMs, asExpected } = outcome
+  return (
+    <div className={asExpected ? 'result ok' : 'result bad'}>
+      <p className="line">
+        <strong className="status">{status || 'No answer'}</strong>
+        <code>{what}</code>
+        <span className="muted">{tookMs} ms</span>
+      </p>
+      {message && <p>{message}</p>}
+      {problem && <Failure problem={problem} />}
+    </div>
+  )
+}
+
+function NoteList({ notes }: { notes: Note[] }) {
+  return (
+    <>
+      <h3>Your notes</h3>
+      {notes.length === 0 && <p className="muted">None yet.</p>}
+      <ul className="notes" data-testid="notes-list">
+        {notes.toReversed().map((note) => (
+          <li key={note.id}>
+            <span>{note.text}</span>
+            <time dateTime={note.created_at} className="muted">
+              {new Date(note.created_at).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })}
+            </time>
+          </li>
+        ))}
+      </ul>
+    </>
+  )
+}
