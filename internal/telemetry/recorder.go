@@ -1,0 +1,72 @@
+package telemetry
+
+import (
+	"io"
+	"net/http"
+	"sync"
+)
+
+// Recorder is a ResponseWriter that remembers status and size. It hands
+// everything else through: Flush, Hijack and deadlines by way of Unwrap
+// (http.ResponseController), ReadFrom directly, so that sendfile still works.
+type Recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+var recorders = sync.Pool{New: func() any { return new(Recorder) }}
+
+// Record wraps w. The Recorder must not be used after release, which gives it
+// back: one is needed for each request, and they are all alike.
+func Record(w http.ResponseWriter) (r *Recorder, release func()) {
+	r = recorders.Get().(*Recorder)
+	*r = Recorder{ResponseWriter: w}
+	return r, r.release
+}
+
+func (r *Recorder) release() {
+	*r = Recorder{}
+	recorders.Put(r)
+}
+
+// Status is what was sent, 200 if a body was sent without one, 0 if nothing was.
+func (r *Recorder) Status() int { return r.status }
+
+// Bytes is the size of the body so far.
+func (r *Recorder) Bytes() int64 { return r.bytes }
+
+// Started reports whether the response's header is out.
+func (r *Recorder) Started() bool { return r.status != 0 }
+
+// WriteHeader implements http.ResponseWriter. Informational responses (1xx) may
+// come before the real one.
+func (r *Recorder) WriteHeader(status int) {
+	if r.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (r *Recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	n, err := r.ResponseWriter.Write(b)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom.
+func (r *Recorder) ReadFrom(src io.Reader) (int64, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	n, err := io.Copy(r.ResponseWriter, src)
+	r.bytes += n
+	return n, err
+}
+
+// Unwrap lets http.ResponseController find what the wrapped writer can do.
+func (r *Recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
