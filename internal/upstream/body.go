@@ -1,0 +1,173 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// bufferSize is what one body copy holds.
+const bufferSize = 32 << 10
+
+// buffers implements httputil.BufferPool. The pool holds array pointers, so that
+// neither direction allocates.
+type buffers struct{}
+
+var bufferPool = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+func (buffers) Get() []byte  { return bufferPool.Get().(*[bufferSize]byte)[:] }
+func (buffers) Put(b []byte) { bufferPool.Put((*[bufferSize]byte)(b)) }
+
+// requestBody is the client's body on its way out. It remembers whether reading
+// it failed, because then the client is to blame and not the upstream.
+type requestBody struct {
+	src    io.ReadCloser
+	mu     sync.Mutex
+	err    error
+	closed bool
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	n, err := b.src.Read(p)
+	if err != nil && err != io.EOF {
+		b.mu.Lock()
+		if !b.closed {
+			b.err = err
+		}
+		b.mu.Unlock()
+	}
+	return n, err
+}
+
+// Close is called by the transport when it is done with the body, also when it
+// gave up; errors of later reads are then consequences.
+func (b *requestBody) Close() error {
+	b.close()
+	return b.src.Close()
+}
+
+func (b *requestBody) close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+}
+
+func (b *requestBody) failure() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+// responseBody is the upstream's body on its way in.
+type responseBody struct {
+	src    io.ReadCloser
+	res    *http.Response
+	ctx    func() context.Context
+	events bool
+	err    error // what reading ended with, when not at its end
+}
+
+func (b *responseBody) Read(p []byte) (int, error) {
+	n, err := b.src.Read(p)
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	if b.events {
+		// An event stream may end anywhere: a reader drops an event that is not
+		// complete, and connects again (WHATWG HTML section 9.2). So when we end it, it
+		// ends in order, and the browser learns at once why.
+		if cause := context.Cause(b.ctx()); errors.Is(cause, ErrSessionEnded) || errors.Is(cause, ErrShutdown) {
+			return n, io.EOF
+		}
+	}
+	b.err = err
+	return n, err
+}
+
+// Close is followed by the copying of trailers, which arrive only with the end of
+// the body; the rules for headers hold for them too.
+func (b *responseBody) Close() error {
+	err := b.src.Close()
+	if len(b.res.Trailer) > 0 {
+		cleanResponse(b.res.Trailer, nil)
+	}
+	return err
+}
+
+func isEventStream(h http.Header) bool {
+	contentType := h.Get("Content-Type")
+	if !strings.HasPrefix(contentType, "text/event") {
+		return false
+	}
+	base, _, _ := mime.ParseMediaType(contentType)
+	return base == "text/event-stream"
+}
+
+// graceToWrite is what remains for a response, or a close frame, once time is up.
+const graceToWrite = 2 * time.Second
+
+// cutoff ends an exchange: it cancels the upstream's side and unblocks a write to
+// a client that does not read, which no context can. It does nothing once
+// disarmed, so that it can't reach into the next request on the connection.
+type cutoff struct {
+	rc     *http.ResponseController
+	cancel context.CancelCauseFunc // nil when the context is the caller's
+	stop   func() bool
+
+	mu    sync.Mutex
+	fired bool
+	done  bool
+}
+
+func (c *cutoff) fire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done {
+		return
+	}
+	c.fired = true
+	if c.cancel != nil {
+		c.cancel(errOverallTimeout)
+	}
+	_ = c.rc.SetWriteDeadline(time.Now().Add(graceToWrite))
+}
+
+// extend gives the next write d, unless time is up already.
+func (c *cutoff) extend(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.fired && !c.done {
+		_ = c.rc.SetWriteDeadline(time.Now().Add(d))
+	}
+}
+
+func (c *cutoff) disarm() {
+	c.stop()
+	c.mu.Lock()
+	c.done = true
+	c.mu.Unlock()
+	if c.cancel != nil {
+		c.cancel(nil)
+	}
+}
+
+// stallGuard bounds how long each write of a stream may be stuck, since a stream
+// as a whole has no bound.
+type stallGuard struct {
+	http.ResponseWriter
+	cutoff   *cutoff
+	patience time.Duration
+}
+
+func (g *stallGuard) Write(p []byte) (int, error) {
+	g.cutoff.extend(g.patience)
+	return g.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach what lies beneath.
+func (g *stallGuard) Unwrap() http.ResponseWriter { return g.ResponseWriter }

@@ -1,0 +1,55 @@
+// Package upstream is the trust boundary between the gateway and the services
+// behind it.
+//
+// What it promises for every request it forwards, whatever the route, the
+// method, or whether anybody is signed in:
+//
+//   - An upstream sees identity, correlation and forwarding headers only with
+//     the values that the gateway decided, or not at all. A client's headers of
+//     those names are removed in every spelling that some server might read as
+//     one of them (see [reserved]), before ours are added, so that no Connection
+//     header can remove them again.
+//   - The session's cookies never reach an upstream, and no upstream can set or
+//     clear them.
+//   - The path and query that were decided upon go out byte for byte.
+//   - Authorization is what the route's token policy says. A client's own never
+//     passes, not even on public routes; a policy that can't get its token fails
+//     the request instead of sending it without (502 upstream_auth_failed).
+//   - Only the configured services are ever connected to, whatever Host, absolute
+//     request target or redirect says.
+//   - The only protocol upgrade is a well-formed WebSocket handshake on a route
+//     that streams. Its connection is never used for anything else, and it ends
+//     when the request's context does.
+//   - Time and memory are bounded: bodies are copied through one pooled buffer, a
+//     reader that stops reading is dropped, and a failed upstream costs no
+//     goroutine and no connection once the request is over.
+//
+// # Decisions
+//
+// Injected values are printable ASCII: everything else, and "%" itself, is
+// percent-encoded as UTF-8 bytes, so that decoding is exact and no value can end
+// a header. RFC 8187 is for parameters, which these are not. X-Auth-Time is in
+// seconds since the epoch, as the auth_time claim is. An e-mail address that is
+// not plainly local@domain is left out, because "a@ok@evil" is read differently
+// by different programs. Values over 1 KiB are left out, never cut: a cut
+// identity could be another's.
+//
+// X-Forwarded-For, -Host and -Proto carry what the caller determined, never the
+// client's chain. Forwarded (RFC 7239) is removed and not added: two sources of
+// one truth can disagree. X-HTTP-Method-Override and its like are removed too:
+// the method that was authorised is the one that counts. The CSRF token stays
+// here as well, it is of no use to an upstream and of some to an attacker.
+//
+// Informational responses (RFC 9110 section 15.2) are not relayed, 103 among
+// them: they would get past the rules for response headers. Of an upstream's
+// response headers, Alt-Svc (would lead the browser around the gateway),
+// Clear-Site-Data (would sign the user out here), X-Correlation-ID and Set-Cookie
+// of our cookies are dropped; a header that the gateway already set wins over the
+// upstream's, but for Set-Cookie and Vary, which add up. Server,
+// Strict-Transport-Security and WWW-Authenticate pass. A missing Content-Type is
+// not made up by sniffing.
+//
+// A 401 from an upstream passes through as it is. When the request carried a
+// service token, that token is dropped from the cache as well, so that a token
+// revoked early costs one failed request.
+package upstream

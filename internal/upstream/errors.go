@@ -1,0 +1,68 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+
+	"keyway/internal/problem"
+)
+
+// Causes with which the owner of a request's context may cancel it. Streams are
+// told why they end: event streams end cleanly, WebSockets get a close frame.
+var (
+	// ErrSessionEnded says that the session behind the request is no more.
+	ErrSessionEnded = errors.New("the session ended")
+	// ErrShutdown says that this replica goes away.
+	ErrShutdown = errors.New("the gateway is shutting down")
+)
+
+// ErrClientGone is what [Proxy.Forward] returns when the client went away before
+// the response began. There is nobody to answer; it is worth one log line
+// (status 499) and no alarm.
+var ErrClientGone = errors.New("the client went away")
+
+var (
+	errOverallTimeout  = errors.New("the upstream's time is up")
+	errTunnelDone      = errors.New("the WebSocket is over")
+	errUnasked         = errors.New("the upstream switched protocols without having been asked to")
+	errStatus          = errors.New("the upstream's status code is out of range")
+	errNoHijack        = errors.New("the client's connection can't be switched to WebSocket")
+	errNoUpgradeSocket = errors.New("the upstream's connection can't be switched to WebSocket")
+)
+
+// kindOf says what went wrong before the first byte of a response, given the
+// context of the request as it came in and the error that reading the client's
+// body ended with, if any.
+func kindOf(ctx context.Context, bodyErr, err error) error {
+	if ctx.Err() != nil {
+		switch cause := context.Cause(ctx); {
+		case errors.Is(cause, ErrSessionEnded):
+			return problem.New(problem.SessionEnded, cause)
+		case errors.Is(cause, ErrShutdown):
+			return problem.New(problem.ShuttingDown, cause)
+		case errors.Is(cause, context.DeadlineExceeded):
+			return problem.New(problem.UpstreamTimeout, err)
+		default:
+			return ErrClientGone
+		}
+	}
+	if bodyErr != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](bodyErr); ok {
+			return problem.New(problem.TooLarge, bodyErr)
+		}
+		if _, lost := errors.AsType[net.Error](bodyErr); lost || errors.Is(bodyErr, io.ErrUnexpectedEOF) {
+			return ErrClientGone
+		}
+		return problem.Newf(problem.BadRequest, "reading the request's body: %w", bodyErr)
+	}
+	if errors.Is(err, errOverallTimeout) || errors.Is(err, context.DeadlineExceeded) {
+		return problem.New(problem.UpstreamTimeout, err)
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return problem.New(problem.UpstreamTimeout, err)
+	}
+	return problem.New(problem.UpstreamFailed, err)
+}

@@ -1,0 +1,203 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/http/httputil"
+	"time"
+
+	"keyway/internal/problem"
+)
+
+// exchange is one request on its way through the proxy. Its methods are the hooks
+// of httputil.ReverseProxy; all run on the request's own goroutine.
+type exchange struct {
+	proxy         httputil.ReverseProxy
+	service       *service
+	tokens        TokenSource
+	req           Request
+	authorization string
+	webSocket     bool
+
+	w        http.ResponseWriter
+	in       *http.Request // as given to the proxy; its context is the exchange's
+	outside  *http.Request // as it came; its context says whether anybody waits
+	cutoff   cutoff
+	sent     requestBody
+	received responseBody
+	backend  net.Conn // of a WebSocket
+	started  bool     // past the hooks in which ReverseProxy itself can refuse
+	err      error    // failure before the first byte
+}
+
+// silent takes what httputil.ReverseProxy would log. Failures are reported by
+// return value and Outcome instead.
+var silent = log.New(io.Discard, "", 0)
+
+func (x *exchange) run(r *http.Request) error {
+	x.outside = r
+	x.in = x.arm(r)
+	finished := false
+	defer func() {
+		x.disarm()
+		if !finished {
+			x.reportAbort()
+		}
+	}()
+	x.proxy = httputil.ReverseProxy{
+		Rewrite:        x.rewrite,
+		Transport:      x,
+		ModifyResponse: x.onResponse,
+		ErrorHandler:   x.onError,
+		ErrorLog:       silent,
+		BufferPool:     buffers{},
+	}
+	if x.req.Streaming {
+		x.proxy.FlushInterval = -1
+	}
+	x.proxy.ServeHTTP(x.w, x.in)
+	finished = true
+	if x.err != nil && x.req.Outcome != nil {
+		x.req.Outcome.Err = x.err
+	}
+	return x.err
+}
+
+// arm starts what will end the exchange in time, whoever is stuck.
+func (x *exchange) arm(r *http.Request) *http.Request {
+	x.cutoff.rc = http.NewResponseController(x.w)
+	if x.req.Streaming {
+		x.cutoff.stop = context.AfterFunc(r.Context(), x.cutoff.fire)
+		x.w = &stallGuard{ResponseWriter: x.w, cutoff: &x.cutoff, patience: x.service.writeStall}
+		return r
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	x.cutoff.cancel = cancel
+	timeout := orDefault(x.req.Timeout, x.service.timeout)
+	x.cutoff.stop = time.AfterFunc(timeout, x.cutoff.fire).Stop
+	return r.WithContext(ctx)
+}
+
+func (x *exchange) disarm() {
+	x.cutoff.disarm()
+	// The body may still be read by a transport that has not noticed yet.
+	x.sent.close()
+}
+
+// rewrite turns the client's request into ours. The proxy has removed hop-by-hop
+// headers, and those that Connection named, already: what is added here stays.
+func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
+	x.started = true
+	out := pr.Out
+	scrub(out.Header)
+	if x.webSocket {
+		out.Header["Connection"] = []string{"Upgrade"}
+		out.Header["Upgrade"] = []string{"websocket"}
+	}
+	inject(out.Header, &x.req, x.authorization)
+
+	// Opaque is written as it stands; a Path would be escaped again, and could
+	// come out differently from what was decided.
+	u := out.URL
+	u.Scheme, u.Host = x.service.scheme, x.service.host
+	u.Opaque = x.req.Path
+	if x.service.basePath != "" {
+		u.Opaque = x.service.basePath + x.req.Path
+	}
+	u.Path, u.RawPath, u.RawQuery, u.Fragment, u.RawFragment, u.User = "", "", x.req.RawQuery, "", "", nil
+	out.Host = ""
+	// Trailers come after the headers were decided upon, under any name.
+	out.Trailer = nil
+	if out.Body != nil {
+		x.sent.src = out.Body
+		out.Body = &x.sent
+	}
+}
+
+// RoundTrip implements http.RoundTripper. It drops the proxy's client trace, with
+// which an upstream's informational responses would write to the client, and
+// wipe the headers that the gateway has set, past onResponse.
+func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
+	ctx := x.in.Context()
+	if !x.webSocket {
+		return x.service.transport.RoundTrip(out.WithContext(ctx))
+	}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) { x.backend = info.Conn },
+	})
+	return x.service.upgrades.RoundTrip(out.WithContext(ctx))
+}
+
+func (x *exchange) onResponse(res *http.Response) error {
+	if x.req.Outcome != nil {
+		x.req.Outcome.UpstreamStatus = res.StatusCode
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return x.switchProtocols(res)
+	}
+	if res.StatusCode < 200 || res.StatusCode > 999 {
+		return errStatus // net/http would panic on writing it
+	}
+	if x.webSocket {
+		// Not switched: what the client sent ahead, meant for a tunnel, must not be
+		// read as its next request (RFC 9110 section 7.8 lets the server decline).
+		res.Header["Connection"] = []string{"close"}
+	}
+	if res.StatusCode == http.StatusUnauthorized && x.authorization != "" && x.req.Token.mode == ServiceToken {
+		x.tokens.Reject(x.req.Token, bearerOf(x.authorization))
+	}
+	cleanResponse(res.Header, x.w.Header())
+	cleanResponse(res.Trailer, nil)
+	if _, ok := res.Header["Content-Type"]; !ok {
+		x.w.Header()["Content-Type"] = nil // present but empty: no sniffing
+	}
+	x.received = responseBody{src: res.Body, res: res, ctx: x.outside.Context, events: isEventStream(res.Header)}
+	res.Body = &x.received
+	return nil
+}
+
+// onError takes failures before the first byte, and the end of a WebSocket.
+func (x *exchange) onError(_ http.ResponseWriter, _ *http.Request, err error) {
+	switch {
+	case errors.Is(err, errTunnelDone):
+		return
+	case !x.started:
+		// ReverseProxy refuses an Upgrade that is not printable.
+		x.err = refuse(x.w, problem.New(problem.UnsupportedUpgrade, err))
+		return
+	case errors.Is(err, errNoHijack):
+		x.err = problem.New(problem.Internal, err)
+	default:
+		if cause := context.Cause(x.in.Context()); errors.Is(cause, errOverallTimeout) {
+			err = cause
+		}
+		x.err = kindOf(x.outside.Context(), x.sent.failure(), err)
+	}
+	if x.in.ContentLength != 0 {
+		// net/http would otherwise wait for the rest of a body that may never come.
+		x.w.Header().Set("Connection", "close")
+	}
+}
+
+// reportAbort runs while http.ErrAbortHandler is on its way.
+func (x *exchange) reportAbort() {
+	if x.req.Outcome == nil {
+		return
+	}
+	x.req.Outcome.Aborted = true
+	err := x.received.err
+	if err == nil {
+		// The copy failed, and not by reading: the client stopped taking it.
+		x.req.Outcome.Err = ErrClientGone
+		return
+	}
+	if cause := context.Cause(x.in.Context()); errors.Is(cause, errOverallTimeout) {
+		err = cause
+	}
+	x.req.Outcome.Err = kindOf(x.outside.Context(), nil, err)
+}

@@ -1,0 +1,127 @@
+package upstream
+
+import (
+	"net/http"
+	"strconv"
+)
+
+// Canonical forms, as net/http keeps them. On the wire case does not matter.
+const (
+	hCorrelationID  = "X-Correlation-Id"
+	hUserID         = "X-User-Id"
+	hUserEmail      = "X-User-Email"
+	hUserName       = "X-User-Name"
+	hSessionID      = "X-Session-Id"
+	hAuthTime       = "X-Auth-Time"
+	hOriginalUser   = "X-Original-User"
+	hAuthorization  = "Authorization"
+	hForwardedFor   = "X-Forwarded-For"
+	hForwardedHost  = "X-Forwarded-Host"
+	hForwardedProto = "X-Forwarded-Proto"
+	injectedMax     = 11
+)
+
+// scrub removes from a client's headers what must not reach an upstream.
+func scrub(h http.Header) {
+	for name := range h {
+		if reserved(name) {
+			delete(h, name)
+		}
+	}
+	scrubCookies(h)
+}
+
+func scrubCookies(h http.Header) {
+	values := h["Cookie"]
+	kept := values[:0]
+	for _, value := range values {
+		if value = stripCookies(value); value != "" {
+			kept = append(kept, value)
+		}
+	}
+	switch {
+	case len(values) == 0:
+	case len(kept) == 0:
+		delete(h, "Cookie")
+	default:
+		h["Cookie"] = kept
+	}
+}
+
+// injector sets headers whose values share one allocation. The array is made
+// anew for each request: a transport may still be writing the last one's.
+type injector struct {
+	header http.Header
+	values []string
+}
+
+func newInjector(h http.Header) injector {
+	return injector{header: h, values: make([]string, 0, injectedMax)}
+}
+
+// set adds a header under its canonical name, unless there is nothing to say or
+// the value is too long to be what it claims.
+func (in *injector) set(name, value string) {
+	if value == "" || len(value) > maxValue {
+		return
+	}
+	in.raw(name, encodeValue(value))
+}
+
+func (in *injector) raw(name, value string) {
+	n := len(in.values)
+	in.values = append(in.values, value)
+	in.header[name] = in.values[n : n+1 : n+1]
+}
+
+// inject adds the gateway's own headers to h, which has been scrubbed.
+func inject(h http.Header, req *Request, authorization string) {
+	in := newInjector(h)
+	in.set(hCorrelationID, req.CorrelationID)
+	if who := req.Principal; who != nil && who.Subject != "" && len(who.Subject) <= maxValue {
+		in.set(hUserID, who.Subject)
+		if plainEmail(who.Email) {
+			in.set(hUserEmail, who.Email)
+		}
+		in.set(hUserName, who.Name)
+		in.set(hSessionID, who.SessionID)
+		if !who.AuthTime.IsZero() {
+			in.raw(hAuthTime, strconv.FormatInt(who.AuthTime.Unix(), 10))
+		}
+		in.set(hOriginalUser, who.Account())
+	}
+	if authorization != "" {
+		in.raw(hAuthorization, authorization)
+	}
+	if req.ClientIP.IsValid() {
+		in.raw(hForwardedFor, encodeValue(req.ClientIP.Unmap().WithZone("").String()))
+	}
+	in.set(hForwardedHost, req.Host)
+	in.set(hForwardedProto, req.Scheme)
+}
+
+// cleanResponse removes from an upstream's response headers what is not the
+// upstream's to say; already holds what the gateway has put into the response.
+func cleanResponse(h, already http.Header) {
+	delete(h, hCorrelationID)
+	delete(h, "Alt-Svc")
+	delete(h, "Clear-Site-Data")
+	if values := h["Set-Cookie"]; len(values) > 0 {
+		kept := values[:0]
+		for _, value := range values {
+			if !ownSetCookie(value) {
+				kept = append(kept, value)
+			}
+		}
+		if len(kept) == 0 {
+			delete(h, "Set-Cookie")
+		} else {
+			h["Set-Cookie"] = kept
+		}
+	}
+	for name := range already {
+		if name != "Set-Cookie" && name != "Vary" {
+			delete(h, name)
+		}
+	}
+}

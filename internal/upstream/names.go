@@ -1,0 +1,106 @@
+package upstream
+
+// foldedMax bounds how much of a name is looked at: longer than any exact name,
+// and enough for every prefix.
+const foldedMax = 48
+
+// reservedNames are the headers, folded, that a client can't send to an upstream.
+// Hop-by-hop headers are not here, httputil.ReverseProxy removes those.
+var reservedNames = map[string]bool{
+	// Ours to set.
+	"x-correlation-id": true,
+	"authorization":    true,
+	"x-authorization":  true,
+	"dpop":             true, // a proof for us, bound to our address
+	"x-csrf-token":     true,
+	// Who sent it, and how it came here.
+	"forwarded":           true,
+	"x-forwarded":         true,
+	"x-real-ip":           true,
+	"client-ip":           true,
+	"x-client-ip":         true,
+	"x-cluster-client-ip": true,
+	"true-client-ip":      true,
+	"cf-connecting-ip":    true,
+	"fastly-client-ip":    true,
+	"remote-addr":         true,
+	"remote-user":         true,
+	"x-host":              true,
+	"x-user":              true,
+	"x-scheme":            true,
+	"front-end-https":     true,
+	// What would be done instead of what was decided.
+	"x-http-method":          true,
+	"x-http-method-override": true,
+	"x-method-override":      true,
+	"x-rewrite-url":          true,
+	"x-url-scheme":           true,
+	// CGI servers take it for the environment variable HTTP_PROXY.
+	"proxy": true,
+	// Upgrades other than ours.
+	"http2-settings": true,
+	"upgrade":        true,
+	"connection":     true,
+	// Framing, under names that net/http does not act on and an upstream might.
+	// The real ones are not header fields any more when we get to see them.
+	"content-length":    true,
+	"transfer-encoding": true,
+	"trailer":           true,
+	"keep-alive":        true,
+	"host":              true,
+}
+
+// reservedPrefixes are families: what is not used today may be tomorrow, and
+// programs believe what is named like its neighbours.
+var reservedPrefixes = [...]string{
+	"x-forwarded-", "x-original-", "x-user-", "x-session-", "x-auth-", "x-remote-", "x-envoy-", "proxy-",
+}
+
+// reserved reports whether a client's header of this name must not reach an
+// upstream.
+//
+// Servers disagree on what is one name: CGI and its descendants (RFC 3875 section
+// 4.1.18) can't tell "-" from "_", some put "_" for every character that is no
+// letter or digit, all ignore case. So names are compared after folding: lower
+// case, and each run of anything but letters and digits as one "-", none at the
+// ends.
+func reserved(name string) bool {
+	var buf [foldedMax]byte
+	folded := fold(buf[:0], name)
+	if reservedNames[string(folded)] {
+		return true
+	}
+	if len(folded) == 0 || folded[0] != 'x' && folded[0] != 'p' {
+		return false
+	}
+	for _, prefix := range reservedPrefixes {
+		if len(folded) >= len(prefix) && string(folded[:len(prefix)]) == prefix {
+			return true
+		}
+	}
+	return false
+}
+
+// fold appends the folded name to buf, up to buf's capacity.
+func fold(buf []byte, name string) []byte {
+	gap := false
+	for i := 0; i < len(name) && len(buf) < cap(buf); i++ {
+		c := name[i]
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9') {
+			gap = len(buf) > 0
+			continue
+		}
+		if gap {
+			gap = false
+			buf = append(buf, '-')
+			if len(buf) == cap(buf) {
+				break
+			}
+		}
+		buf = append(buf, c)
+	}
+	return buf
+}

@@ -1,0 +1,173 @@
+package upstream
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"keyway/internal/principal"
+	"keyway/internal/threat"
+
+	"net/http"
+)
+
+func TestReservedNamesInAnySpelling(t *testing.T) {
+	threat.Covers(t, 34)
+	for _, name := range []string{
+		"X-User-ID", "x-user-id", "X_User_ID", "x.user.id", "X-User_Id", "X--User-Id", "-X-User-Id-", "X~User!Id", "X-User",
+		"X-User-Email", "X-User-Name", "X-User-Roles", "X-Session-Id", "X_SESSION_ID", "X-Auth-Time", "X-Original-User",
+		"X-Original-Url", "X-Original-Method", "X-Correlation-Id", "x_correlation.id", "Authorization", "AUTHORIZATION_",
+		"X-Forwarded-For", "X_Forwarded_For", "X-Forwarded-Prefix", "X-Forwarded", "Forwarded", "X-Real-Ip", "X_REAL_IP",
+		"True-Client-Ip", "X-Csrf-Token", "Dpop", "X-Http-Method-Override", "X-Rewrite-Url", "Proxy", "Proxy-Authorization",
+		"Http2-Settings", "HTTP2_Settings", "Transfer_Encoding", "Content.Length", "Connection_", "Upgrade.",
+		"X-User-" + strings.Repeat("a", 200),
+	} {
+		if !reserved(name) {
+			t.Errorf("%q passes", name)
+		}
+	}
+	for _, name := range []string{
+		"Accept", "Content-Type", "Cookie", "Origin", "Te", "User-Agent", "X-Request-Id", "Traceparent", "Range", "Via",
+		"Upgrade-Insecure-Requests", "X-Username", "Xuserid", "Idempotency-Key", "Sec-Websocket-Key", "Proxied", "",
+		strings.Repeat("a", 200),
+	} {
+		if reserved(name) {
+			t.Errorf("%q does not pass", name)
+		}
+	}
+}
+
+// FuzzReserved: however the separators of a reserved name are spelled, it stays
+// reserved.
+func FuzzReserved(f *testing.F) {
+	f.Add("X-User-ID", "_", true)
+	f.Add("authorization", ".", false)
+	f.Fuzz(func(t *testing.T, name, separator string, upper bool) {
+		if len(name) > foldedMax || !reserved(name) {
+			_ = reserved(name + separator)
+			return
+		}
+		for i := range len(separator) {
+			if isAlphanumeric(separator[i]) {
+				return
+			}
+		}
+		if separator == "" {
+			return
+		}
+		spelled := strings.ReplaceAll(name, "-", separator)
+		if upper {
+			spelled = strings.ToUpper(spelled)
+		}
+		for _, s := range []string{spelled, separator + spelled, spelled + separator} {
+			if !reserved(s) {
+				t.Errorf("%q is reserved and %q is not", name, s)
+			}
+		}
+	})
+}
+
+func TestEncodeValue(t *testing.T) {
+	threat.Covers(t, 50)
+	for in, want := range map[string]string{
+		"Ada Lovelace":        "Ada Lovelace",
+		"a\r\nX-User-Id: eve": "a%0D%0AX-User-Id: eve",
+		"Zoë":                 "Zo%C3%AB",
+		"100%":                "100%25",
+		" a ":                 "%20a%20",
+		"\x00\x7f\xff":        "%00%7F%FF",
+		"":                    "",
+	} {
+		if got := encodeValue(in); got != want {
+			t.Errorf("encodeValue(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestHostileClaims(t *testing.T) {
+	inject := func(p principal.Principal) http.Header {
+		h := http.Header{}
+		inject(h, &Request{Principal: &p, CorrelationID: "c"}, "")
+		return h
+	}
+	t.Run("an address that can be read in two ways is left out", func(t *testing.T) {
+		threat.Covers(t, 50)
+		for _, email := range []string{
+			"a@ok@evil", "a@", "@b", "a", "a b@c", "a@b,c@d", `"a@b"@c`, "<a@b>", "a@b\r\nX: y", "a@b\x00", "a;b@c", "a@[::1]",
+		} {
+			h := inject(principal.Principal{Subject: "s", Email: email})
+			if got, ok := h[hUserEmail]; ok {
+				t.Errorf("%q became %q", email, got)
+			}
+		}
+		if got := inject(principal.Principal{Subject: "s", Email: "zoë@exämple.org"}).Get(hUserEmail); got != "zo%C3%AB@ex%C3%A4mple.org" {
+			t.Errorf("got %q", got)
+		}
+	})
+	t.Run("no value ends its header", func(t *testing.T) {
+		threat.Covers(t, 50)
+		evil := "x\r\nX-User-Id: admin\r\n\r\nGET /"
+		h := inject(principal.Principal{Provider: evil, Subject: evil, Name: evil, SessionID: evil, AuthTime: time.Unix(5, 0)})
+		for name, values := range h {
+			if len(values) != 1 || strings.ContainsAny(values[0], "\r\n\x00") {
+				t.Errorf("%s: %q", name, values)
+			}
+		}
+		if h.Get(hAuthTime) != "5" {
+			t.Errorf("%s: %q", hAuthTime, h.Get(hAuthTime))
+		}
+	})
+	t.Run("what is too long is left out and not cut", func(t *testing.T) {
+		threat.Covers(t, 50)
+		h := inject(principal.Principal{Provider: "p", Subject: strings.Repeat("s", maxValue+1), Name: "n"})
+		for _, name := range []string{hUserID, hUserName, hOriginalUser} {
+			if got, ok := h[name]; ok {
+				t.Errorf("%s: %d bytes", name, len(got[0]))
+			}
+		}
+	})
+	t.Run("absent claims are absent headers", func(t *testing.T) {
+		threat.Covers(t, 34)
+		h := inject(principal.Principal{Provider: "p", Subject: "s"})
+		for _, name := range []string{hUserEmail, hUserName, hSessionID, hAuthTime, hAuthorization, hForwardedFor} {
+			if got, ok := h[name]; ok {
+				t.Errorf("%s: %q", name, got)
+			}
+		}
+		if h.Get(hUserID) != "s" || h.Get(hOriginalUser) != "auth:account:p:s" {
+			t.Errorf("got %q", h)
+		}
+	})
+}
+
+func FuzzEncodeValue(f *testing.F) {
+	f.Add("a\r\nb")
+	f.Add("Zoë 100% ")
+	f.Fuzz(func(t *testing.T, s string) {
+		got := encodeValue(s)
+		for i := range len(got) {
+			if got[i] < ' ' || got[i] > '~' {
+				t.Fatalf("%q holds %#x", got, got[i])
+			}
+		}
+		if strings.TrimSpace(got) != got {
+			t.Fatalf("%q loses its ends", got)
+		}
+		if back := percentDecode(got); back != s {
+			t.Fatalf("%q -> %q -> %q", s, got, back)
+		}
+	})
+}
+
+func percentDecode(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' {
+			b.WriteByte(byte(strings.IndexByte(upperHex, s[i+1])<<4 | strings.IndexByte(upperHex, s[i+2])))
+			i += 2
+			continue
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
