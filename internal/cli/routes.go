@@ -1,0 +1,311 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"keyway/internal/config"
+	"keyway/internal/route"
+
+	"github.com/spf13/cobra"
+)
+
+func newRoutesCommand(s *streams) *cobra.Command {
+	return group(&cobra.Command{
+		Use:   "routes",
+		Short: "Say which route a request takes",
+	}, newExplainCommand(s))
+}
+
+// explainAnswer is routes explain --json.
+type explainAnswer struct {
+	Method  string        `json:"method"`
+	Path    string        `json:"path"`
+	Outcome string        `json:"outcome"` // found, not_found, method_not_allowed, refused, gateway
+	Reason  string        `json:"reason"`
+	Allow   string        `json:"allow,omitempty"`
+	Route   *explainRoute `json:"route,omitempty"`
+	Nearest []explainMiss `json:"nearest,omitempty"`
+}
+
+type explainRoute struct {
+	ID          string            `json:"id"`
+	Description string            `json:"description,omitempty"`
+	Source      string            `json:"source"`
+	Pattern     string            `json:"pattern"`
+	Methods     []string          `json:"methods"`
+	Params      map[string]string `json:"params,omitempty"`
+	Rest        *string           `json:"rest,omitempty"` // what * matched
+	Auth        string            `json:"auth"`
+	Authz       string            `json:"authz"`
+	PDP         *explainPDP       `json:"pdp,omitempty"`
+	TokenPolicy explainToken      `json:"token_policy"`
+	Service     string            `json:"service"`
+	Timeout     string            `json:"timeout"`
+	UpstreamURL string            `json:"upstream_url"`
+	Streaming   bool              `json:"streaming"`
+}
+
+type explainPDP struct {
+	From     string            `json:"from"` // authz_map, endpoint_map, derived, none, switched off
+	Resource string            `json:"resource,omitempty"`
+	Action   string            `json:"action,omitempty"`
+	IDFrom   string            `json:"id_from,omitempty"`
+	Props    map[string]string `json:"props,omitempty"`
+}
+
+type explainToken struct {
+	Mode     string   `json:"mode"`
+	Audience string   `json:"audience,omitempty"`
+	Scopes   []string `json:"scopes,omitempty"`
+}
+
+type explainMiss struct {
+	ID      string `json:"id"`
+	Source  string `json:"source"`
+	Pattern string `json:"pattern"`
+	Reason  string `json:"reason"`
+}
+
+var methodSyntax = regexp.MustCompile(`^[A-Za-z]+$`)
+
+func newExplainCommand(s *streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "explain METHOD PATH",
+		Short: "Which route a request takes and why, or the nearest that it does not take",
+		Long: `Say which route a request takes and why: its auth, its mapping for the policy
+decision point, its token policy and the URL that the upstream is asked for. If
+no route matches, say which come nearest and why they don't.
+
+PATH is escaped as a client sends it, and may have a query.
+
+Exit code 0: it is served. 1: it is not, or the configuration is not valid.`,
+		Example: "  keyway routes explain GET /api/notes/7\n  keyway routes explain --json POST '/api/notes?draft=1'",
+		Args:    exactly(2, "METHOD and PATH"),
+	}
+	dir, asJSON := configFlag(cmd), jsonFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		method, target := strings.ToUpper(args[0]), args[1]
+		if !methodSyntax.MatchString(method) {
+			return usage("%q is not a method; expected METHOD PATH, as in GET /api/notes", args[0])
+		}
+		if !strings.HasPrefix(target, "/") {
+			return usage("%q is not a path; expected one that starts with a slash, as in /api/notes", target)
+		}
+		cfg, problems, err := loadConfig(s, *dir)
+		if err != nil {
+			return err
+		}
+		if len(problems) > 0 {
+			var b strings.Builder
+			writeProblems(&b, problems)
+			fmt.Fprintf(&b, "\nThe configuration is not valid, so no request takes any route. See 'keyway config check'.\n")
+			_, _ = io.WriteString(s.stderr, b.String())
+			return notSo()
+		}
+		a := explain(cfg, method, target)
+		if *asJSON {
+			err = printJSON(s.stdout, a)
+		} else {
+			err = printExplain(s.stdout, a)
+		}
+		if err == nil && a.Outcome != "found" && a.Outcome != "gateway" {
+			err = notSo()
+		}
+		return err
+	}
+	return cmd
+}
+
+func explain(cfg *config.Config, method, target string) explainAnswer {
+	a := explainAnswer{Method: method, Path: target}
+	path, query, err := route.SplitTarget(target)
+	if err != nil {
+		a.Outcome, a.Reason = "refused", "400 ambiguous_path before any route is looked at: "+err.Error()
+		return a
+	}
+	if config.OwnPath(path) {
+		a.Outcome, a.Reason = "gateway", "the gateway serves this path itself; no route is asked"
+		return a
+	}
+	m, outcome := cfg.Routes.Match(method, path)
+	switch outcome {
+	case route.Found:
+		a.Outcome = "found"
+		a.Reason = why(&m)
+		a.Route = describeRoute(cfg, &m, method, query)
+		return a
+	case route.MethodNotAllowed:
+		a.Outcome, a.Allow = "method_not_allowed", m.Allow()
+		a.Reason = "405: the path has routes, for other methods"
+	default:
+		a.Outcome = "not_found"
+		a.Reason = "404: no route has this path"
+	}
+	for _, miss := range cfg.Routes.Nearest(method, path, 3) {
+		a.Nearest = append(a.Nearest, explainMiss{miss.Route.String(), miss.Route.Source, miss.Route.Path, miss.Reason})
+	}
+	return a
+}
+
+// why says what each variable piece of the pattern took.
+func why(m *route.Match) string {
+	var parts []string
+	params := m.Params()
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		parts = append(parts, fmt.Sprintf("{%s} is %q", name, params[name]))
+	}
+	if strings.HasSuffix(m.Route.Path, "*") {
+		parts = append(parts, fmt.Sprintf("* is %q", m.Rest()))
+	}
+	if len(parts) == 0 {
+		return "the path is the pattern, letter for letter"
+	}
+	return strings.Join(parts, ", ")
+}
+
+func describeRoute(cfg *config.Config, m *route.Match, method, query string) *explainRoute {
+	r, svc := m.Route, cfg.Services[m.Route.Service]
+	e := &explainRoute{
+		ID: r.String(), Description: r.Description, Source: r.Source, Pattern: r.Path, Methods: r.EffectiveMethods(),
+		Params: m.Params(), Auth: string(r.Auth), Authz: string(r.Authz),
+		TokenPolicy: explainToken{string(r.TokenPolicy.Mode), r.TokenPolicy.Audience, r.TokenPolicy.Scopes},
+		Service:     r.Service, Timeout: svc.Timeout.String(), Streaming: r.Streaming,
+		UpstreamURL: route.Join(svc.BaseURL, m.UpstreamPath(), query).String(),
+	}
+	if strings.HasSuffix(r.Path, "*") {
+		rest := m.Rest()
+		e.Rest = &rest
+	}
+	if r.Authz == route.AuthzPDP {
+		e.PDP = pdpMapping(cfg, m, method)
+	}
+	return e
+}
+
+// pdpMapping finds the mapping in the order of the reference: inline, then
+// endpoint_map, then derived.
+func pdpMapping(cfg *config.Config, m *route.Match, method string) *explainPDP {
+	from := func(where string, mp route.Mapping) *explainPDP {
+		return &explainPDP{where, mp.Resource, mp.Action, mp.IDFrom, mp.Props}
+	}
+	if !cfg.Authz.Enabled {
+		return &explainPDP{From: "switched off"}
+	}
+	if mp, ok := m.Route.Mapping(method); ok {
+		return from("authz_map", mp)
+	}
+	for _, path := range slices.Sorted(maps.Keys(cfg.PDP.EndpointMap)) {
+		byMethod := make(map[string]route.Mapping)
+		for name, mp := range cfg.PDP.EndpointMap[path] {
+			byMethod[name] = route.Mapping(mp)
+		}
+		one, err := route.NewTable([]route.Route{{Path: path, AuthzMap: byMethod}})
+		if err != nil {
+			continue // config.Load has refused it
+		}
+		if em, outcome := one.Match(method, m.Path()); outcome == route.Found {
+			if mp, ok := em.Route.Mapping(method); ok {
+				return from("endpoint_map", mp)
+			}
+		}
+	}
+	if cfg.PDP.DerivedDefaults {
+		return &explainPDP{From: "derived"}
+	}
+	return &explainPDP{From: "none"}
+}
+
+func printExplain(w io.Writer, a explainAnswer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s\n\n", a.Method, a.Path)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-10s  %s\n", name, fmt.Sprintf(format, args...))
+	}
+	r := a.Route
+	if r == nil {
+		line("outcome", "%s", strings.ReplaceAll(a.Outcome, "_", " "))
+		line("why", "%s", a.Reason)
+		if a.Allow != "" {
+			line("allow", "%s", a.Allow)
+		}
+		for i, miss := range a.Nearest {
+			name := ""
+			if i == 0 {
+				name = "nearest"
+			}
+			line(name, "%s  %s  (%s)", miss.ID, miss.Pattern, miss.Source)
+			line("", "  %s", miss.Reason)
+		}
+		_, err := io.WriteString(w, b.String())
+		return err
+	}
+	line("route", "%s (%s)", r.ID, r.Source)
+	if r.Description != "" {
+		line("", "%s", r.Description)
+	}
+	line("pattern", "%s for %s", r.Pattern, strings.Join(r.Methods, ", "))
+	line("why", "%s", a.Reason)
+	line("auth", "%s", authWords(r.Auth))
+	line("authz", "%s", authzWords(r))
+	line("token", "%s", tokenWords(r.TokenPolicy))
+	line("upstream", "%s", r.UpstreamURL)
+	streaming := ""
+	if r.Streaming {
+		streaming = ", streaming"
+	}
+	line("service", "%s, timeout %s%s", r.Service, r.Timeout, streaming)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func authWords(auth string) string {
+	switch route.Auth(auth) {
+	case route.AuthSession:
+		return "session: the cookie, and X-CSRF-Token for methods that change something"
+	case route.AuthBearer:
+		return "bearer: an access token in Authorization"
+	}
+	return "none: anyone"
+}
+
+func authzWords(r *explainRoute) string {
+	p := r.PDP
+	if p == nil {
+		return "none: the policy decision point is not asked"
+	}
+	switch p.From {
+	case "none":
+		return "pdp: nothing is mapped for this method, so always 403"
+	case "switched off":
+		return "pdp: switched off (MS_BFF_AUTHZ_ENABLED)"
+	case "derived":
+		return "pdp: resource and action derived from path and method"
+	}
+	words := fmt.Sprintf("pdp (%s): may the caller %s a %s", p.From, p.Action, p.Resource)
+	if p.IDFrom != "" {
+		words += ", id from " + p.IDFrom
+		if v, ok := r.Params[strings.Trim(p.IDFrom, "{}")]; ok {
+			words += fmt.Sprintf(" = %q", v)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Props)) {
+		words += ", " + name + " from " + p.Props[name]
+	}
+	return words
+}
+
+func tokenWords(t explainToken) string {
+	words := t.Mode
+	if t.Audience != "" {
+		words += ", audience " + t.Audience
+	}
+	if len(t.Scopes) > 0 {
+		words += ", scopes " + strings.Join(t.Scopes, " ")
+	}
+	return words
+}

@@ -1,0 +1,257 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"keyway/internal/route"
+)
+
+var serviceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
+
+func (l *loader) checkServices() {
+	for _, name := range sortedKeys(l.routes.Services) {
+		s := l.routes.Services[name]
+		key := "services." + name
+		if !serviceName.MatchString(name) {
+			l.wrong(RoutesFile, key, "found the name "+shown(name), "letters, digits, - and _")
+		}
+		l.insecure(RoutesFile, reflect.ValueOf(s), key)
+		if (s.TLS.CertFile == "") != s.TLS.Key.IsZero() {
+			l.wrong(RoutesFile, key+".tls", "a client certificate needs both cert_file and key", "give both, or neither")
+		}
+		if s.BaseURL != nil && s.BaseURL.Scheme == "http" && s.TLS != (ServiceTLS{}) {
+			l.wrong(RoutesFile, key+".tls", "TLS options for a service that is spoken to in plain http", "https in base_url, or no tls")
+		}
+	}
+}
+
+func (l *loader) checkRoutes() {
+	ids := make(map[string]int)
+	var routes []route.Route
+	for i := range l.routes.Routes {
+		e := &l.routes.Routes[i]
+		key := fmt.Sprintf("routes[%d]", i)
+		if e.ID != "" {
+			if first, dup := ids[e.ID]; dup {
+				l.wrong(RoutesFile, key+".id", "the id "+shown(e.ID)+" is taken", fmt.Sprintf("one of its own; routes[%d] has it", first))
+			} else {
+				ids[e.ID] = i
+			}
+		}
+		l.checkRouteKeys(key, e)
+		l.checkTokenPolicy(key, e)
+		l.checkAuthzMap(key, e)
+		if r, ok := l.buildRoute(key, e); ok {
+			routes = append(routes, r)
+		}
+	}
+	l.buildTable(routes)
+}
+
+func (l *loader) checkRouteKeys(key string, e *routeEntry) {
+	if e.TargetService != "" {
+		if _, ok := l.routes.Services[e.TargetService]; !ok {
+			names := sortedKeys(l.routes.Services)
+			want := "one of services: " + strings.Join(names, ", ") + meant(e.TargetService, names)
+			if len(names) == 0 {
+				want = "a service of that name under services"
+			}
+			l.wrong(RoutesFile, key+".target_service", "there is no service "+shown(e.TargetService), want)
+		}
+	}
+	if e.Auth == route.AuthSession && l.settings.OIDC.Issuer == "" && !l.broken(SettingsFile, "oidc.issuer") {
+		l.wrong(RoutesFile, key+".auth", "a session route, and no provider to sign in at", "set OIDC_ISSUER and AUTH_CLIENT_ID, or auth: none")
+	}
+	if e.Authz == route.AuthzPDP {
+		if e.Auth == route.AuthNone {
+			l.wrong(RoutesFile, key+".authz", "the policy decision point is asked about a caller whom auth: none does not know", "auth: session, or authz: none")
+		}
+		if !l.pdp.Configured() && !l.broken(PDPFile, "connection.base_url") {
+			l.wrong(RoutesFile, key+".authz", "there is no policy decision point to ask", "connection.base_url in pdp.yaml")
+		}
+	}
+}
+
+func (l *loader) checkTokenPolicy(key string, e *routeEntry) {
+	p := &e.TokenPolicy
+	if p.Mode == "" {
+		p.Mode = route.TokenNone
+		if e.Auth == route.AuthSession {
+			p.Mode = route.TokenSession
+		}
+	}
+	mk := key + ".token_policy.mode"
+	switch p.Mode {
+	case route.TokenSession:
+		if e.Auth != route.AuthSession {
+			l.wrong(RoutesFile, mk, "session_passthrough on a route without a session", "auth: session, or mode: none")
+		}
+	case route.TokenService:
+		if e.Auth == route.AuthNone {
+			l.wrong(RoutesFile, mk, "a service token on a route that anyone may call: they would act with the gateway's rights", "auth: session, or mode: none")
+		}
+	case route.TokenOnBehalfOf:
+		if e.Auth == route.AuthNone {
+			l.wrong(RoutesFile, mk, "on_behalf_of nobody: the route has auth: none", "auth: session")
+		}
+	}
+	if (p.Mode == route.TokenSession || p.Mode == route.TokenNone) && (p.Audience != "" || len(p.Scopes) > 0) {
+		l.wrong(RoutesFile, key+".token_policy", "audience and scopes, which "+string(p.Mode)+" does not use", "mode: service_token, or remove them")
+	}
+}
+
+func (l *loader) checkAuthzMap(key string, e *routeEntry) {
+	if len(e.AuthzMap) == 0 {
+		return
+	}
+	if e.Authz == route.AuthzNone {
+		l.wrong(RoutesFile, key+".authz_map", "a mapping that is never asked, since authz is none", "authz: pdp, or no mapping")
+	}
+	pattern, err := route.ParsePattern(e.Path)
+	if err != nil {
+		return // said with the path
+	}
+	methods := (&route.Route{Methods: e.Methods}).EffectiveMethods()
+	l.checkMappings(RoutesFile, key+".authz_map", e.AuthzMap, methods, pattern)
+}
+
+// checkMappings looks at mappings by method, of a route or of the endpoint_map.
+func (l *loader) checkMappings(file, key string, mappings map[string]Mapping, methods []string, p route.Pattern) {
+	for _, method := range sortedKeys(mappings) {
+		mk := key + "." + method
+		if !slices.Contains(methods, method) {
+			l.wrong(file, mk, "found the method "+shown(method), "one that the route answers: "+strings.Join(methods, ", ")+meant(method, methods))
+		}
+		m := mappings[method]
+		if m.IDFrom != "" && !strings.HasPrefix(m.IDFrom, "{") && !strings.HasPrefix(m.IDFrom, "$") {
+			l.wrong(file, mk+".id_from", "found "+shown(m.IDFrom), "{param} from the path, or $.a.b from a JSON body")
+		}
+		l.checkSource(file, mk+".id_from", m.IDFrom, p)
+		for _, name := range sortedKeys(m.Props) {
+			l.checkSource(file, mk+".props."+name, m.Props[name], p)
+		}
+	}
+}
+
+// checkSource looks at where a value is read from: {param} must be in the path.
+func (l *loader) checkSource(file, key, source string, p route.Pattern) {
+	params := p.Params()
+	switch {
+	case strings.HasPrefix(source, "{"):
+		name := strings.TrimSuffix(source[1:], "}")
+		if !strings.HasSuffix(source, "}") || !slices.Contains(params, name) {
+			have := "none"
+			if len(params) > 0 {
+				have = "{" + strings.Join(params, "}, {") + "}"
+			}
+			l.wrong(file, key, "found "+shown(source), "a parameter of the path "+p.String()+", which has "+have+meant(name, params))
+		}
+	case strings.HasPrefix(source, "$"):
+		if source != "$" && !strings.HasPrefix(source, "$.") && !strings.HasPrefix(source, "$[") {
+			l.wrong(file, key, "found "+shown(source), "JSONPath such as $.note.id (RFC 9535)")
+		}
+	}
+}
+
+// buildRoute turns an entry into a route, if its path means anything.
+func (l *loader) buildRoute(key string, e *routeEntry) (route.Route, bool) {
+	if l.broken(RoutesFile, key+".path") || e.Path == "" {
+		return route.Route{}, false
+	}
+	pattern, err := route.ParsePattern(e.Path)
+	if err != nil {
+		l.wrong(RoutesFile, key+".path", "found "+shown(e.Path), err.Error())
+		return route.Route{}, false
+	}
+	l.checkReserved(key, pattern)
+	ok := true
+	switch {
+	case e.UpstreamPath == "" || l.broken(RoutesFile, key+".upstream_path"):
+	case e.PreservePath:
+		l.wrong(RoutesFile, key+".preserve_path", "upstream_path and preserve_path together", "one of the two: preserve_path keeps the path as it came")
+		ok = false
+	default:
+		if err := route.CheckTemplate(e.UpstreamPath, pattern); err != nil {
+			l.wrong(RoutesFile, key+".upstream_path", "found "+shown(e.UpstreamPath), err.Error())
+			ok = false
+		}
+	}
+	r := route.Route{
+		ID: e.ID, Description: e.Description, Path: e.Path, Service: e.TargetService,
+		Methods: e.Methods, Auth: e.Auth, Authz: e.Authz, Streaming: e.Streaming,
+		TokenPolicy: route.TokenPolicy(e.TokenPolicy),
+		Source:      l.files[RoutesFile].at(key).String(),
+	}
+	if ok { // otherwise still good for finding conflicts
+		r.UpstreamPath, r.PreservePath = e.UpstreamPath, e.PreservePath
+	}
+	if len(e.AuthzMap) > 0 {
+		r.AuthzMap = make(map[string]route.Mapping, len(e.AuthzMap))
+		for method, m := range e.AuthzMap {
+			r.AuthzMap[method] = route.Mapping(m)
+		}
+	}
+	return r, true
+}
+
+func (l *loader) checkReserved(key string, p route.Pattern) {
+	for _, text := range reserved {
+		own, err := route.ParsePattern(text)
+		if err != nil {
+			panic(err) // a constant; a test builds them all
+		}
+		if example, overlap := p.Overlap(own, true); overlap {
+			l.wrong(RoutesFile, key+".path", "it could match "+example+", which the gateway serves itself ("+text+")", "a path that can't")
+			return
+		}
+	}
+	if slices.ContainsFunc(aliases, func(a string) bool { return strings.EqualFold(a, p.String()) }) {
+		l.wrong(RoutesFile, key+".path", "the gateway serves "+p.String()+" itself, so the route would never be asked", "another path")
+	}
+}
+
+func (l *loader) buildTable(routes []route.Route) {
+	table, err := route.NewTable(routes)
+	if err == nil {
+		l.table = table
+		return
+	}
+	list := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		list = joined.Unwrap()
+	}
+	for _, err := range list {
+		c, ok := errors.AsType[*route.Conflict](err)
+		if !ok {
+			if _, invalid := errors.AsType[*route.InvalidError](err); !invalid {
+				l.add(mark{file: l.files[RoutesFile].file}, "routes", err.Error(), "")
+			}
+			continue // said with its key
+		}
+		found := fmt.Sprintf("%s and %s (%s) could both match %s %s", c.B, c.A, c.A.Source, c.Method, c.Example)
+		want := "make their paths or methods disjoint: there is no order among routes"
+		if c.CaseOnly {
+			found = fmt.Sprintf("%s and %s (%s) differ only in letter case: %s %s", c.B, c.A, c.A.Source, c.Method, c.Example)
+			want = "other paths: a server that ignores case would take one for the other"
+		}
+		key, m := l.find(c.B)
+		l.add(m, key+".path", found, want)
+	}
+}
+
+// find finds a route's entry again.
+func (l *loader) find(r *route.Route) (key string, m mark) {
+	d := l.files[RoutesFile]
+	for i := range l.routes.Routes {
+		key = fmt.Sprintf("routes[%d]", i)
+		if m = d.at(key); m.String() == r.Source {
+			break
+		}
+	}
+	return key, m
+}

@@ -1,0 +1,151 @@
+package config
+
+import (
+	"net/url"
+	"time"
+
+	"keyway/internal/route"
+)
+
+// routesFile is routes.yaml.
+type routesFile struct {
+	Services map[string]Service `yaml:"services" doc:"Upstreams by name. A name has letters, digits, - and _."`
+	Routes   []routeEntry       `yaml:"routes" doc:"Which request goes where. Two routes that could both match are an error."`
+}
+
+// Service is an upstream.
+type Service struct {
+	BaseURL           *url.URL      `yaml:"base_url" url:"base" required:"true" doc:"Where it is, as in https://notes.internal:8443/v1. Its path comes before upstream_path."`
+	Timeout           time.Duration `yaml:"timeout" default:"30s" min:"1ms" max:"1h" doc:"How long it may take to begin its answer."`
+	TLS               ServiceTLS    `yaml:"tls" doc:"TLS towards this service."`
+	AllowInsecureHTTP bool          `yaml:"allow_insecure_http" default:"false" doc:"INSECURE: allow plain http to this service beyond loopback. Tokens then cross the network readable."`
+}
+
+// ServiceTLS is how an upstream is trusted, and how it can trust us.
+type ServiceTLS struct {
+	CAFile     string    `yaml:"ca_file" doc:"PEM file of the authorities to trust instead of the system's."`
+	ServerName string    `yaml:"server_name" doc:"Name to expect in the certificate, if not the one in base_url."`
+	CertFile   string    `yaml:"cert_file" doc:"PEM file of our client certificate; needs key."`
+	Key        SecretRef `yaml:"key" doc:"PEM private key of cert_file."`
+}
+
+type routeEntry struct {
+	ID            string             `yaml:"id" doc:"Name in logs and messages; by default the path."`
+	Description   string             `yaml:"description" doc:"For people."`
+	Path          string             `yaml:"path" required:"true" doc:"What it matches: literal segments, {param} for one segment, and * at the end for whatever follows."`
+	TargetService string             `yaml:"target_service" required:"true" doc:"One of services."`
+	UpstreamPath  string             `yaml:"upstream_path" doc:"Path to ask the upstream for; {path} at the end is what * matched, {param} what a parameter did. By default the path as it came."`
+	PreservePath  bool               `yaml:"preserve_path" default:"false" doc:"Keep the path as it came. So it is without upstream_path anyway."`
+	Methods       []string           `yaml:"methods" enum:"GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS" doc:"Methods that it answers; GET includes HEAD. By default all of these."`
+	Auth          route.Auth         `yaml:"auth" enum:"session|bearer|none" default:"session" doc:"Who may call: a signed-in browser, a client with an access token, anyone."`
+	Authz         route.Authz        `yaml:"authz" enum:"none|pdp" default:"none" doc:"Whether the policy decision point is asked."`
+	AuthzMap      map[string]Mapping `yaml:"authz_map" doc:"By method, what the policy decision point is asked."`
+	Streaming     bool               `yaml:"streaming" default:"false" doc:"Answers are streams: flushed at once, no timeout once they began."`
+	TokenPolicy   tokenPolicyEntry   `yaml:"token_policy" doc:"Which token the upstream gets. Issuing one fails closed: 502 upstream_auth_failed."`
+}
+
+type tokenPolicyEntry struct {
+	Mode     route.TokenMode `yaml:"mode" enum:"session_passthrough|service_token|on_behalf_of|none" doc:"session_passthrough: the session's access token (default where auth is session). service_token: one by client credentials. on_behalf_of: one exchanged for the user (later). none: no token."`
+	Audience string          `yaml:"audience" doc:"Audience to ask for, with service_token and on_behalf_of."`
+	Scopes   []string        `yaml:"scopes" list:"space" doc:"Scopes to ask for, with service_token and on_behalf_of."`
+}
+
+// Mapping is what the PDP is asked; route.Mapping with its keys.
+type Mapping struct {
+	Resource string            `yaml:"resource" required:"true" doc:"Resource type."`
+	Action   string            `yaml:"action" required:"true" doc:"Action name."`
+	IDFrom   string            `yaml:"id_from" doc:"Where the resource's id is: {param} from the path, or $.a.b (RFC 9535) from a JSON body."`
+	Props    map[string]string `yaml:"props" doc:"Resource properties: {param}, $.a.b, or a constant."`
+}
+
+// idpsFile is idps.yaml.
+type idpsFile struct {
+	IdPs []IdP `yaml:"idps" doc:"Providers whose access tokens are accepted. A presented token selects its entry by issuer and audience; an opaque one is introspected at the entries that allow it."`
+}
+
+// IdP is one provider whose tokens are accepted.
+type IdP struct {
+	Name                    string        `yaml:"name" required:"true" doc:"Name in messages and metrics."`
+	Provider                string        `yaml:"provider" doc:"Alias in identities (auth:account:<provider>:<sub>); by default the name."`
+	Issuer                  string        `yaml:"issuer" url:"issuer" required:"true" doc:"Issuer, exactly as in its tokens."`
+	Audience                []string      `yaml:"audience" list:"comma" doc:"Audiences that its tokens may have; one or a list."`
+	JWKSURL                 string        `yaml:"jwks_url" url:"endpoint" doc:"Its keys; by discovery when left out."`
+	IntrospectionURL        string        `yaml:"introspection_url" url:"endpoint" doc:"Where opaque tokens are introspected; by discovery when left out."`
+	TokenURL                string        `yaml:"token_url" url:"endpoint" doc:"Token endpoint; by discovery when left out."`
+	ClientID                string        `yaml:"client_id" doc:"Our client_id there, for introspection and token exchange."`
+	ClientSecret            SecretRef     `yaml:"client_secret" doc:"Our client secret there."`
+	TokenEndpointAuthMethod AuthMethod    `yaml:"token_endpoint_auth_method" enum:"private_key_jwt|client_secret_basic|client_secret_post|tls_client_auth" doc:"How we authenticate there. By default what is configured. tls_client_auth comes later."`
+	EnableTokenExchange     bool          `yaml:"enable_token_exchange" default:"false" doc:"Tokens may be exchanged there (RFC 8693)."`
+	ClaimsMapping           ClaimsMapping `yaml:"claims_mapping" doc:"Which claims say what a caller may do."`
+	AllowInsecureHTTP       bool          `yaml:"allow_insecure_http" default:"false" doc:"INSECURE: allow plain http to this provider beyond loopback."`
+}
+
+// ClaimsMapping says where roles and permissions are.
+type ClaimsMapping struct {
+	Roles       []ClaimSource `yaml:"roles" doc:"Claims that hold roles."`
+	Permissions []ClaimSource `yaml:"permissions" doc:"Claims that hold permissions."`
+}
+
+// ClaimSource is one claim.
+type ClaimSource struct {
+	Source string `yaml:"source" required:"true" doc:"Claim name; dots go into objects, as in realm_access.roles."`
+	Format string `yaml:"format" enum:"space_delimited" doc:"space_delimited splits a string. By default a list, or one value."`
+}
+
+// PDP is pdp.yaml.
+type PDP struct {
+	Connection      PDPConnection                 `yaml:"connection" doc:"Where the policy decision point is (AuthZEN 1.0)."`
+	Endpoints       PDPEndpoints                  `yaml:"endpoints" doc:"Paths below base_url."`
+	Cache           PDPCache                      `yaml:"cache" doc:"Decisions that are remembered."`
+	Retry           PDPRetry                      `yaml:"retry" doc:"Another try when it fails; never after an answer."`
+	CircuitBreaker  PDPCircuitBreaker             `yaml:"circuit_breaker" doc:"A failing decision point is left alone for a while; meanwhile the answer is 403."`
+	EndpointMap     map[string]map[string]Mapping `yaml:"endpoint_map" doc:"Older form of mapping: path, then method. Asked after a route's own authz_map."`
+	DerivedDefaults bool                          `yaml:"derived_defaults" default:"false" doc:"Where nothing is mapped, derive resource and action from path and method. Otherwise the answer is 403."`
+}
+
+// Configured says whether there is a decision point at all.
+func (p PDP) Configured() bool { return p.Connection.BaseURL != nil }
+
+// PDPConnection is where the decision point is.
+type PDPConnection struct {
+	BaseURL           *url.URL       `yaml:"base_url" url:"base" doc:"Where it is. Required when a route has authz: pdp."`
+	Timeout           time.Duration  `yaml:"timeout" default:"2s" min:"1ms" max:"1m" doc:"How long one answer may take."`
+	Credentials       PDPCredentials `yaml:"credentials" doc:"How we authenticate there."`
+	CAFile            string         `yaml:"ca_file" doc:"PEM file of the authorities to trust instead of the system's."`
+	AllowInsecureHTTP bool           `yaml:"allow_insecure_http" default:"false" doc:"INSECURE: allow plain http to it beyond loopback. Whoever is in between then decides."`
+}
+
+// PDPCredentials is how we authenticate at the decision point.
+type PDPCredentials struct {
+	Method       string    `yaml:"method" enum:"none|bearer|client_credentials" default:"none" doc:"none; bearer: a fixed token; client_credentials: a token from token_url."`
+	Token        SecretRef `yaml:"token" doc:"The token, with bearer."`
+	TokenURL     string    `yaml:"token_url" url:"endpoint" doc:"Token endpoint, with client_credentials; by default that of the sign-in provider."`
+	ClientID     string    `yaml:"client_id" doc:"Client, with client_credentials."`
+	ClientSecret SecretRef `yaml:"client_secret" doc:"Its secret, with client_credentials."`
+	Scopes       []string  `yaml:"scopes" list:"space" doc:"Scopes to ask for, with client_credentials."`
+}
+
+// PDPEndpoints are the paths of AuthZEN.
+type PDPEndpoints struct {
+	Evaluation  string `yaml:"evaluation" default:"/access/v1/evaluation" doc:"One decision."`
+	Evaluations string `yaml:"evaluations" default:"/access/v1/evaluations" doc:"Several at once."`
+}
+
+// PDPCache bounds how long decisions are remembered.
+type PDPCache struct {
+	TTLAllow time.Duration `yaml:"ttl_allow" default:"30s" min:"0s" max:"1h" doc:"How long an allow is remembered; 0: not at all."`
+	TTLDeny  time.Duration `yaml:"ttl_deny" default:"5s" min:"0s" max:"1h" doc:"How long a deny is remembered; 0: not at all."`
+	MaxSize  int           `yaml:"max_size" default:"10000" min:"0" max:"10000000" doc:"How many decisions are remembered."`
+}
+
+// PDPRetry bounds retries.
+type PDPRetry struct {
+	MaxAttempts int           `yaml:"max_attempts" default:"2" min:"1" max:"5" doc:"Tries in all, within the timeout."`
+	Backoff     time.Duration `yaml:"backoff" default:"50ms" min:"0s" max:"10s" doc:"Pause before the second try; doubles."`
+}
+
+// PDPCircuitBreaker says when to leave the decision point alone.
+type PDPCircuitBreaker struct {
+	Failures int           `yaml:"failures" default:"5" min:"1" max:"1000" doc:"Failures in a row that open it."`
+	OpenFor  time.Duration `yaml:"open_for" default:"10s" min:"100ms" max:"10m" doc:"How long it stays open before one try."`
+}

@@ -1,0 +1,216 @@
+package config
+
+import (
+	"net/netip"
+	"net/url"
+	"time"
+)
+
+// Settings is settings.yaml. Durations are written as 90s or 1h30m, or as a
+// plain number of seconds.
+type Settings struct {
+	Server        Server        `yaml:"server" doc:"The public listener."`
+	Admin         Admin         `yaml:"admin" doc:"The admin listener: API, console, metrics. Never on the public listener."`
+	OIDC          OIDC          `yaml:"oidc" doc:"The OpenID Provider that users sign in at, and our client there."`
+	SigningKey    SigningKey    `yaml:"signing_key" doc:"The key that signs client assertions; its public side is served at /.well-known/jwks.json."`
+	Secrets       SecretMode    `yaml:"secrets" enum:"provided|managed" default:"provided" doc:"provided: TOKEN_HASH_SALT, UA_HASH_SALT, CSRF_SECRET_KEY and STATE_TOKEN_KEY are handed in. managed: Keyway makes and keeps those that are not."`
+	SecretSources SecretSources `yaml:"secret_sources" doc:"Where secrets are found, if not by their usual names."`
+	Store         Store         `yaml:"store" doc:"Where sessions are kept."`
+	Session       Session       `yaml:"session" doc:"How long sessions live, and what they are bound to."`
+	Cookie        Cookie        `yaml:"cookie" doc:"The session cookie: bff_session, or __Host-bff_session when no domain is set and secure is on."`
+	Callback      Callback      `yaml:"callback" doc:"Where the OpenID Provider sends the browser back to, and where return_to may lead."`
+	CORS          CORS          `yaml:"cors" doc:"Which other origins may call."`
+	Authz         AuthzSettings `yaml:"authz" doc:"Checks by the policy decision point."`
+	Limits        Limits        `yaml:"limits" doc:"What one client, and all of them, may take."`
+	Log           Log           `yaml:"log" doc:"Logs go to standard error."`
+	Telemetry     Telemetry     `yaml:"telemetry" doc:"Where traces and events go."`
+}
+
+// Server is the public listener.
+type Server struct {
+	Host              string         `yaml:"host" env:"HOST" default:"0.0.0.0" doc:"Address to listen on."`
+	Port              int            `yaml:"port" env:"PORT" default:"8000" min:"0" max:"65535" doc:"Port to listen on; 0 takes any free one."`
+	TrustedProxies    []netip.Prefix `yaml:"trusted_proxies" env:"BFF_TRUSTED_PROXIES" list:"comma" doc:"CIDRs, or single addresses, whose forwarding headers are believed. None by default."`
+	ShutdownGrace     time.Duration  `yaml:"shutdown_grace" env:"BFF_SHUTDOWN_GRACE" default:"30s" min:"0s" max:"1h" doc:"How long requests under way may go on after a stop was asked for; readiness goes first, streams are told."`
+	ReadHeaderTimeout time.Duration  `yaml:"read_header_timeout" default:"10s" min:"1s" max:"5m" doc:"How long a client may take to send its request headers."`
+	IdleTimeout       time.Duration  `yaml:"idle_timeout" default:"2m" min:"1s" max:"1h" doc:"How long a connection without a request is kept open."`
+}
+
+// Admin is the admin listener.
+type Admin struct {
+	Addr string `yaml:"addr" env:"BFF_ADMIN_ADDR" default:"127.0.0.1:8001" doc:"host:port of the admin listener. Whoever reaches it can read metrics; keep it off the public network."`
+}
+
+// OIDC is the provider that users sign in at.
+type OIDC struct {
+	Issuer            string     `yaml:"issuer" env:"OIDC_ISSUER" url:"issuer" doc:"Issuer of the OpenID Provider; endpoints come from its discovery document. Required to sign in."`
+	Provider          string     `yaml:"provider" doc:"Alias of the provider in identities (auth:account:<provider>:<sub>). By default that of the entry in idps.yaml with the same issuer, else oidc."`
+	AuthorizationURL  string     `yaml:"authorization_url" env:"OIDC_AUTHORIZATION_URL" url:"endpoint" doc:"Overrides the discovered authorization endpoint."`
+	TokenURL          string     `yaml:"token_url" env:"OIDC_TOKEN_URL" url:"endpoint" doc:"Overrides the discovered token endpoint."`
+	ClientID          string     `yaml:"client_id" env:"AUTH_CLIENT_ID" doc:"Our client_id there. Required to sign in."`
+	ClientSecret      SecretRef  `yaml:"client_secret" env:"AUTH_CLIENT_SECRET" doc:"Our client secret there, for client_secret_basic and client_secret_post."`
+	TokenAuthMethod   AuthMethod `yaml:"token_auth_method" env:"MS_BFF_TOKEN_AUTH_METHOD" enum:"private_key_jwt|client_secret_basic|client_secret_post|tls_client_auth" doc:"How we authenticate at the token endpoint. By default what is configured: a client secret if there is one, else private_key_jwt. tls_client_auth comes later."`
+	Scopes            []string   `yaml:"scopes" env:"OIDC_SCOPES" list:"space" default:"openid profile email" doc:"Scopes to ask for; openid is needed."`
+	PAR               Switch     `yaml:"par" env:"MS_BFF_PAR_ENABLED" enum:"auto|true|false" default:"auto" doc:"Pushed authorization requests (RFC 9126). auto: whenever the provider's metadata has them."`
+	DPoP              Switch     `yaml:"dpop" env:"MS_BFF_DPOP_ENABLED" enum:"auto|true|false" default:"auto" doc:"Sender-constrained tokens (RFC 9449). Comes later: true is refused, auto means off."`
+	JAR               Switch     `yaml:"jar" env:"MS_BFF_JAR_ENABLED" enum:"auto|true|false" default:"auto" doc:"Signed authorization requests (RFC 9101). Comes later: true is refused, auto means off."`
+	JARM              Switch     `yaml:"jarm" env:"MS_BFF_JARM_ENABLED" enum:"auto|true|false" default:"auto" doc:"Signed authorization responses. Comes later: true is refused, auto means off."`
+	AllowInsecureHTTP bool       `yaml:"allow_insecure_http" env:"OIDC_ALLOW_INSECURE_HTTP" default:"false" doc:"INSECURE: allow plain http to this provider beyond loopback. Tokens and secrets then cross the network readable."`
+}
+
+// AuthMethod is a client authentication method's registered name.
+type AuthMethod string
+
+// The methods of RFC 7591 section 2 and RFC 8705 section 2.1.1.
+const (
+	AuthMethodDefault     AuthMethod = "" // by what is configured
+	AuthPrivateKeyJWT     AuthMethod = "private_key_jwt"
+	AuthClientSecretBasic AuthMethod = "client_secret_basic"
+	AuthClientSecretPost  AuthMethod = "client_secret_post"
+	AuthTLSClient         AuthMethod = "tls_client_auth"
+)
+
+// Switch is on, off, or left to what the provider's metadata says.
+type Switch string
+
+// The positions.
+const (
+	SwitchAuto Switch = "auto"
+	SwitchOn   Switch = "true"
+	SwitchOff  Switch = "false"
+)
+
+// SigningKey is the key behind private_key_jwt.
+type SigningKey struct {
+	Algorithm    string    `yaml:"algorithm" enum:"ES256|PS256|RS256|EdDSA" doc:"Signature algorithm of keys that Keyway makes. By default the best that the provider's metadata allows."`
+	Adopt        SecretRef `yaml:"adopt" env:"BFF_JWT_SIGNING_KEY" doc:"PEM private key to adopt as the first signing key. The variable may hold the PEM or a path to it. Without one a key is made on first start."`
+	Dir          string    `yaml:"dir" env:"BFF_KEYS_DIR,KEYS_DIR" default:"./keys" doc:"Folder (mode 0700) in which keys and jwks.json live."`
+	AutoRotation bool      `yaml:"auto_rotation" env:"AUTO_KEY_ROTATION" default:"false" doc:"Rotate by age."`
+}
+
+// SecretMode says who makes the inward secrets.
+type SecretMode string
+
+// The modes.
+const (
+	SecretsProvided SecretMode = "provided"
+	SecretsManaged  SecretMode = "managed"
+)
+
+// SecretSources names the secrets that are ours alone.
+type SecretSources struct {
+	Dir           string    `yaml:"dir" env:"BFF_SECRETS_DIR" default:"/run/secrets" doc:"Folder in which a secret NAME is looked for as name or na-me."`
+	TokenHashSalt SecretRef `yaml:"token_hash_salt" env:"TOKEN_HASH_SALT" doc:"Salt of the hashes under which sessions are stored. Required: start is refused without it."`
+	UAHashSalt    SecretRef `yaml:"ua_hash_salt" env:"UA_HASH_SALT" doc:"Salt of user-agent hashes, for session binding."`
+	CSRFSecretKey SecretRef `yaml:"csrf_secret_key" env:"CSRF_SECRET_KEY" doc:"Key behind CSRF tokens."`
+	StateTokenKey SecretRef `yaml:"state_token_key" env:"STATE_TOKEN_KEY" doc:"Key behind the state of sign-ins under way."`
+	SessionKey    SecretRef `yaml:"session_key" env:"SESSION_KEY" doc:"Key that seals stored sessions. Managed by Keyway when it is not handed in."`
+}
+
+// Store is where sessions are kept.
+type Store struct {
+	RedisURL RedisURL `yaml:"redis_url" env:"REDIS_URL" doc:"redis://, rediss:// (TLS), redis+cluster:// or redis+sentinel://. A password in it must come from ${VAR} or the environment. Unset: the embedded store."`
+	DataDir  string   `yaml:"data_dir" env:"BFF_DATA_DIR" default:"./data" doc:"Folder of the embedded store's file; sessions survive a restart."`
+}
+
+// Session is how long sessions live.
+type Session struct {
+	Lifetime          time.Duration  `yaml:"lifetime" env:"SESSION_LIFETIME" default:"3600" min:"1s" max:"8760h" doc:"Absolute lifetime of a session, whatever it does."`
+	IdleTimeout       time.Duration  `yaml:"idle_timeout" env:"SESSION_IDLE_TIMEOUT" default:"1800" min:"1s" max:"8760h" doc:"A session unused for so long ends. Never above the lifetime."`
+	RefreshAhead      time.Duration  `yaml:"refresh_ahead" env:"BFF_REFRESH_AHEAD" default:"60" min:"0s" max:"1h" doc:"How long before an access token expires it is refreshed."`
+	BindAddressPrefix AddressBinding `yaml:"bind_address_prefix" off:"true" doc:"Bind a session to the network that it began in. off by default."`
+	BindUserAgent     bool           `yaml:"bind_user_agent" default:"false" doc:"Bind a session to the browser's user agent."`
+}
+
+// AddressBinding is how many leading bits of an address a session is bound to;
+// 0 means none of that family.
+type AddressBinding struct {
+	IPv4 int `yaml:"ipv4" min:"0" max:"32" default:"0" doc:"Leading bits of an IPv4 address that must stay the same, 24 for instance; 0: not bound."`
+	IPv6 int `yaml:"ipv6" min:"0" max:"128" default:"0" doc:"Leading bits of an IPv6 address that must stay the same, 56 for instance; 0: not bound."`
+}
+
+// Enabled says whether any family is bound.
+func (b AddressBinding) Enabled() bool { return b.IPv4 > 0 || b.IPv6 > 0 }
+
+// Cookie is the session cookie.
+type Cookie struct {
+	Domain            string   `yaml:"domain" env:"BFF_COOKIE_DOMAIN" doc:"Domain of the cookie, to share it between hosts. Unset: this host only, which is safer, and named __Host-."`
+	Secure            bool     `yaml:"secure" env:"BFF_COOKIE_SECURE" default:"true" doc:"Send it over https only."`
+	SameSite          SameSite `yaml:"same_site" env:"BFF_COOKIE_SAMESITE" enum:"Lax|Strict|None" fold:"true" default:"Lax" doc:"SameSite attribute. None needs secure."`
+	RequireHostPrefix bool     `yaml:"require_host_prefix" default:"false" doc:"Refuse a configuration in which the cookie would lose its __Host- prefix."`
+}
+
+// SameSite is the cookie attribute's value.
+type SameSite string
+
+// The values.
+const (
+	SameSiteLax    SameSite = "Lax"
+	SameSiteStrict SameSite = "Strict"
+	SameSiteNone   SameSite = "None"
+)
+
+// HostOnly says whether the session cookie has the __Host- prefix.
+func (c Cookie) HostOnly() bool { return c.Domain == "" && c.Secure }
+
+// SessionName is the session cookie's name.
+func (c Cookie) SessionName() string {
+	if c.HostOnly() {
+		return "__Host-bff_session"
+	}
+	return "bff_session"
+}
+
+// Callback says where a sign-in may come back to.
+type Callback struct {
+	Dynamic              bool     `yaml:"dynamic" env:"BFF_DYNAMIC_CALLBACK" default:"false" doc:"Take the callback's host from the request, if it is among allowed_redirect_hosts."`
+	URL                  *url.URL `yaml:"url" env:"BFF_CALLBACK_URL" url:"endpoint" doc:"The callback as registered at the provider; its path is /auth/callback."`
+	DefaultHost          string   `yaml:"default_host" env:"BFF_DEFAULT_HOST" doc:"Public host, with its port if it is not the usual one, when no url is set."`
+	DefaultScheme        string   `yaml:"default_scheme" env:"BFF_DEFAULT_SCHEME" enum:"https|http" default:"https" doc:"Scheme that goes with default_host, and with the host of a dynamic callback."`
+	AllowedRedirectHosts []string `yaml:"allowed_redirect_hosts" env:"BFF_ALLOWED_REDIRECT_HOSTS" list:"comma" doc:"Hosts that a dynamic callback may have, exactly, with the port if it is not the usual one."`
+}
+
+// CallbackPath is where sign-ins come back to.
+const CallbackPath = "/auth/callback"
+
+// Static is the callback when it does not depend on the request; nil if it does.
+func (c Callback) Static() *url.URL {
+	switch {
+	case c.URL != nil:
+		u := *c.URL
+		return &u
+	case c.DefaultHost != "":
+		return &url.URL{Scheme: c.DefaultScheme, Host: c.DefaultHost, Path: CallbackPath}
+	}
+	return nil
+}
+
+// CORS is who else may call.
+type CORS struct {
+	AllowOrigins []string `yaml:"allow_origins" env:"CORS__ALLOW_ORIGINS" list:"json" doc:"Exact origins that may call with credentials, as in https://app.example.com. The variable holds a JSON array. None by default."`
+}
+
+// AuthzSettings is the kill switch.
+type AuthzSettings struct {
+	Enabled bool `yaml:"enabled" env:"MS_BFF_AUTHZ_ENABLED" default:"true" doc:"Ask the policy decision point where a route says so. false switches all checks OFF: every signed-in user may do everything that a route offers."`
+}
+
+// Limits bound what clients may take.
+type Limits struct {
+	HeaderBytes        int `yaml:"header_bytes" default:"32768" min:"4096" max:"1048576" doc:"Size of a request's headers, in bytes."`
+	BodyBytes          int `yaml:"body_bytes" default:"0" min:"0" doc:"Size of a proxied request's body, in bytes; 0: no limit, bodies are streamed."`
+	ConcurrentRequests int `yaml:"concurrent_requests" default:"0" min:"0" doc:"Requests under way at once, in one process; 0: no limit."`
+	StreamsPerSession  int `yaml:"streams_per_session" default:"32" min:"1" max:"10000" doc:"Event streams and WebSockets that one session may hold open."`
+}
+
+// Log is how logs are written.
+type Log struct {
+	Level  string `yaml:"level" env:"LOG_LEVEL" enum:"debug|info|warn|error" fold:"true" default:"info" doc:"The least severe level that is written."`
+	Format string `yaml:"format" env:"LOG_FORMAT" enum:"auto|json|text" fold:"true" default:"auto" doc:"auto: text on a terminal, else JSON."`
+}
+
+// Telemetry is where traces and events go.
+type Telemetry struct {
+	OTLPEndpoint          string   `yaml:"otlp_endpoint" env:"OTEL_EXPORTER_OTLP_ENDPOINT" doc:"OpenTelemetry collector. Read, and used by a later version."`
+	KafkaBootstrapServers []string `yaml:"kafka_bootstrap_servers" env:"KAFKA_BOOTSTRAP_SERVERS" list:"comma" doc:"Kafka brokers for audit events. Read, and used by a later version."`
+}
