@@ -1,0 +1,235 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"keyway/internal/keyring"
+	"keyway/internal/seal"
+)
+
+// Purposes to derive with (see package seal) for what Options asks for.
+const (
+	PurposeSalt   = "session id"
+	PurposeRecord = "session record"
+	PurposeUA     = "session binding"
+)
+
+// Options of New.
+type Options struct {
+	Shared *Shared
+	Salt   *seal.Hasher // token-hash-salt, PurposeSalt
+	Sealer *seal.Sealer // session-key, PurposeRecord
+	UA     *seal.Hasher // ua-hash-salt, PurposeUA; may be nil while Binding is off
+
+	Cookie  CookieOptions
+	Binding BindingOptions
+
+	Idle     time.Duration // ends a session that nobody uses; 0: only Absolute does
+	Absolute time.Duration // ends every session; required
+
+	RefreshAhead   time.Duration // at most so long before an access token ends; 60 s if 0
+	RefreshTimeout time.Duration // for one answer of the IdP; 30 s if 0
+}
+
+// Manager finds, makes, changes and ends sessions. It is immutable and safe for
+// concurrent use. One is built for each generation.
+type Manager struct {
+	o       Options
+	shared  *Shared
+	store   Store
+	cookies cookies
+}
+
+// New checks o, and touches nothing.
+func New(o Options) (*Manager, error) {
+	switch {
+	case o.Shared == nil || o.Salt == nil || o.Sealer == nil:
+		return nil, errors.New("session: Shared, Salt and Sealer are required")
+	case o.UA == nil && !o.Binding.off():
+		return nil, errors.New("session: binding needs the ua-hash-salt")
+	case o.Absolute < time.Second:
+		return nil, fmt.Errorf("session: the absolute lifetime is %v, want at least a second", o.Absolute)
+	case o.Idle != 0 && o.Idle < time.Second:
+		return nil, fmt.Errorf("session: the idle timeout is %v, want at least a second, or 0 for none", o.Idle)
+	case o.Binding.PrefixV4 < 0 || o.Binding.PrefixV4 > 32:
+		return nil, fmt.Errorf("session: binding to %d bits of IPv4, want 0 (off) to 32", o.Binding.PrefixV4)
+	case o.Binding.PrefixV6 < 0 || o.Binding.PrefixV6 > 128:
+		return nil, fmt.Errorf("session: binding to %d bits of IPv6, want 0 (off) to 128", o.Binding.PrefixV6)
+	case o.RefreshAhead < 0 || o.RefreshTimeout < 0:
+		return nil, errors.New("session: negative refresh times")
+	}
+	if o.RefreshAhead == 0 {
+		o.RefreshAhead = 60 * time.Second
+	}
+	if o.RefreshTimeout == 0 {
+		o.RefreshTimeout = 30 * time.Second
+	}
+	c, err := newCookies(o.Cookie)
+	if err != nil {
+		return nil, err
+	}
+	return &Manager{o: o, shared: o.Shared, store: o.Shared.store, cookies: c}, nil
+}
+
+// CookieName is the name of the session cookie, which no upstream may see.
+func (m *Manager) CookieName() string { return m.cookies.name }
+
+// ClearCookie makes the browser forget the session cookie.
+func (m *Manager) ClearCookie() *http.Cookie { return m.cookies.clear() }
+
+// Create starts a session for what a sign-in has found out, under a new id. It
+// fails with ErrTooLarge or ErrUnavailable.
+func (m *Manager) Create(ctx context.Context, rec Record, c Client) (*http.Cookie, *Session, error) {
+	now := time.Now()
+	rec = rec.clone()
+	rec.PublicID = newPublicID()
+	rec.CreatedAt = now
+	rec.AbsoluteExpiry = now.Add(m.o.Absolute)
+	var err error
+	if rec.Binding, err = bind(m.o.UA, m.o.Binding, c); err != nil {
+		return nil, nil, fmt.Errorf("session: binding: %w", err)
+	}
+	var id [idBytes]byte
+	rand.Read(id[:])
+	version := m.o.Salt.ActiveVersion()
+	sum, err := m.o.Salt.Sum(version, id[:])
+	if err != nil {
+		return nil, nil, fmt.Errorf("session: hashing the id: %w", err)
+	}
+	key := Key(sum)
+	data, err := m.seal(key, rec, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	it, err := m.store.Create(ctx, key, data, m.ttl(now, rec.AbsoluteExpiry))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return m.cookies.make(version, id, m.o.Absolute), m.session(key, &rec, nil, it), nil
+}
+
+// Renew is Create at sign-in: whatever session the request's cookie names is
+// ended, whoever put the cookie there, and nothing of it is carried over
+// (session fixation). If that can't be done, there is no new session either.
+func (m *Manager) Renew(ctx context.Context, cookieHeaders []string, rec Record, c Client) (*http.Cookie, *Session, error) {
+	cookie, s, err := m.Create(ctx, rec, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	old, err := m.key(cookieHeaders)
+	if err != nil { // nothing that could be a session here
+		return cookie, s, nil
+	}
+	if err := m.endKey(ctx, old); err != nil {
+		_ = m.endKey(ctx, s.key) // nobody has its cookie; else it expires
+		return nil, nil, err
+	}
+	return cookie, s, nil
+}
+
+// End ends the session, for good and everywhere. It fails with ErrUnavailable
+// when it could not; the session then lives on.
+func (m *Manager) End(ctx context.Context, s *Session) error { return m.endKey(ctx, s.key) }
+
+func (m *Manager) endKey(ctx context.Context, k Key) error {
+	err := m.store.Delete(ctx, k)
+	m.shared.cache.drop(k)
+	m.shared.watchers.tell([]Key{k})
+	return fromStore(err)
+}
+
+// updateTries is how often Update starts over when somebody else was faster.
+const updateTries = 8
+
+// Update changes the record, and returns the session as it then is. fn may be
+// called several times, each time with the record as it now is; who the session
+// is of, its ids, binding and dates stay what they are. The times at which it
+// ends do not move. Errors: ErrEnded, ErrUnavailable, ErrTooLarge, an unknown
+// version.
+func (m *Manager) Update(ctx context.Context, s *Session, fn func(Record) Record) (*Session, error) {
+	for range updateTries {
+		now, err := m.load(ctx, s.key)
+		if err != nil {
+			return nil, err
+		}
+		next, err := m.replace(ctx, now, fn(now.rec.clone()))
+		if errors.Is(err, ErrConflict) {
+			continue
+		}
+		return next, err
+	}
+	return nil, fmt.Errorf("%w: changed by others %d times in a row", ErrUnavailable, updateTries)
+}
+
+// replace writes rec over the record that s was read with. It fails with
+// ErrConflict if that is no longer what is stored.
+func (m *Manager) replace(ctx context.Context, s *Session, rec Record) (*Session, error) {
+	rec = rec.keepFixed(*s.rec)
+	data, err := m.seal(s.key, rec, s.more)
+	if err != nil {
+		return nil, err
+	}
+	it, err := m.store.Replace(ctx, s.key, s.revision, data)
+	if errors.Is(err, ErrConflict) {
+		return nil, err
+	}
+	m.shared.cache.drop(s.key)
+	if err != nil {
+		return nil, fromStore(err)
+	}
+	return m.session(s.key, &rec, s.more, it), nil
+}
+
+func (m *Manager) seal(k Key, rec Record, more unknown) ([]byte, error) {
+	plain, err := encode(rec, more)
+	if err != nil {
+		return nil, err
+	}
+	return m.o.Sealer.Seal(plain, k[:]), nil
+}
+
+func (m *Manager) session(k Key, rec *Record, more unknown, it Item) *Session {
+	return &Session{
+		key: k, rec: rec, more: more, revision: it.Revision, expires: it.Expires,
+		refreshAt: refreshAt(rec, m.o.RefreshAhead),
+	}
+}
+
+// ttl is how long a session that is used now may stay in the store.
+func (m *Manager) ttl(now, absolute time.Time) time.Duration {
+	left := absolute.Sub(now)
+	if m.o.Idle > 0 {
+		return min(m.o.Idle, left)
+	}
+	return left
+}
+
+// key is the store's name for what the cookie names. It fails with ErrNone,
+// ErrEnded for a retired version of the salt, or an unknown version.
+func (m *Manager) key(cookieHeaders []string) (Key, error) {
+	version, id, ok := m.cookies.find(cookieHeaders)
+	if !ok {
+		return Key{}, ErrNone
+	}
+	sum, err := m.o.Salt.Sum(version, id[:])
+	if err != nil {
+		return Key{}, fromKeys("cookie", err)
+	}
+	return Key(sum), nil
+}
+
+func newPublicID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// IsUnknownVersion reports whether err says that this replica lacks a version of
+// a secret that others have, so that reading the sources again may help.
+func IsUnknownVersion(err error) bool { return errors.Is(err, keyring.ErrUnknownVersion) }

@@ -1,0 +1,61 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+const (
+	// watchEvery is for ends that the store fails to tell of.
+	watchEvery = 15 * time.Second
+	// watchRetry is while the store is away, which ends no stream.
+	watchRetry  = 500 * time.Millisecond
+	watchLookup = 2 * time.Second
+)
+
+// Watch is a context for what goes on for longer than a request, a stream: it
+// ends, with the cause ErrEnded, within a second of the session's end, be that
+// here, on another replica, idle or absolute. An open stream is no use of the
+// session: it does not put off the idle timeout. Call stop when done.
+func (m *Manager) Watch(ctx context.Context, s *Session) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	changed, unsubscribe := m.shared.watchers.add(s.key)
+	go func() {
+		defer unsubscribe()
+		for {
+			next, over := m.watchOnce(ctx, s)
+			if over {
+				cancel(ErrEnded)
+				return
+			}
+			timer := time.NewTimer(next)
+			select {
+			case <-changed:
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return
+			}
+			timer.Stop()
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// watchOnce asks the store, which also makes the store tell of the next change.
+func (m *Manager) watchOnce(ctx context.Context, s *Session) (next time.Duration, over bool) {
+	call, cancel := context.WithTimeout(ctx, watchLookup)
+	it, err := m.store.Get(call, s.key)
+	cancel()
+	now := time.Now()
+	left := s.rec.AbsoluteExpiry.Sub(now)
+	switch {
+	case left <= 0 || errors.Is(err, ErrNotFound):
+		return 0, true
+	case err != nil:
+		return min(watchRetry, left), false
+	default:
+		return min(watchEvery, left, max(it.Expires.Sub(now), time.Millisecond)), false
+	}
+}
