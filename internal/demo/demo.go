@@ -1,0 +1,143 @@
+package demo
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"keyway/internal/demo/api"
+	"keyway/internal/demo/idp"
+	"keyway/internal/demo/spa"
+)
+
+//go:embed config/*.yaml
+var configFiles embed.FS
+
+const (
+	gatewayClient = "demo-gateway"
+	machineClient = "demo-machine"
+	machineSecret = "demo-machine-secret-for-loopback-only"
+	audience      = "demo-api"
+)
+
+// Ports are where the demo's parts listen.
+type Ports struct{ Gateway, Admin, IdP, API int }
+
+// PortsFrom counts up from the gateway's port, as the documentation says.
+func PortsFrom(first int) (Ports, error) {
+	if first < 1 || first+3 > 65535 {
+		return Ports{}, fmt.Errorf("port: expected 1 to 65532 (the demo takes four in a row), found %d", first)
+	}
+	return Ports{first, first + 1, first + 2, first + 3}, nil
+}
+
+// Files is the gateway's configuration in the demo, by file name.
+func Files() map[string][]byte {
+	files := map[string][]byte{}
+	entries, _ := fs.ReadDir(configFiles, "config")
+	for _, entry := range entries {
+		files[entry.Name()], _ = configFiles.ReadFile("config/" + entry.Name())
+	}
+	return files
+}
+
+// Environ is what the configuration's variables stand for; dir is a folder for
+// keys and sessions.
+func (p Ports) Environ(dir string) []string {
+	return []string{
+		"DEMO_PORT=" + strconv.Itoa(p.Gateway),
+		"DEMO_ADMIN_PORT=" + strconv.Itoa(p.Admin),
+		"DEMO_IDP_PORT=" + strconv.Itoa(p.IdP),
+		"DEMO_API_PORT=" + strconv.Itoa(p.API),
+		"DEMO_DIR=" + dir,
+	}
+}
+
+// IssuerURL is the demo IdP's issuer.
+func (p Ports) IssuerURL() string { return "http://127.0.0.1:" + strconv.Itoa(p.IdP) }
+
+// Peers are the running IdP and API.
+type Peers struct {
+	Provider *idp.Provider
+	servers  []*http.Server
+}
+
+// Start starts the peers on loopback. The caller must Close them.
+func Start(p Ports) (*Peers, error) {
+	provider, err := idp.New(idp.Options{
+		Issuer:  p.IssuerURL(),
+		Clients: clients(p),
+		// A page that was left open over lunch must find itself signed in.
+		RefreshTokenLifetime: 24 * time.Hour,
+		// Short, so that one sees tokens being renewed.
+		AccessTokenLifetime: 2 * time.Minute,
+	})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", api.New(api.Options{Verify: newVerifier(p.IssuerURL()).verify}))
+	mux.Handle("/page/", http.StripPrefix("/page", spa.Handler()))
+
+	peers := &Peers{Provider: provider}
+	for port, handler := range map[int]http.Handler{p.IdP: provider, p.API: mux} {
+		if err := peers.serve(port, handler); err != nil {
+			return nil, errors.Join(err, peers.Close())
+		}
+	}
+	return peers, nil
+}
+
+func (p *Peers) serve(port int, handler http.Handler) error {
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return fmt.Errorf("the demo needs port %d: %w; choose others with --port", port, err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	p.servers = append(p.servers, server)
+	go func() { _ = server.Serve(listener) }()
+	return nil
+}
+
+// Close stops the peers at once.
+func (p *Peers) Close() error {
+	var all []error
+	for _, s := range p.servers {
+		all = append(all, s.Close())
+	}
+	return errors.Join(all...)
+}
+
+func clients(p Ports) []idp.Client {
+	var callbacks, home []string
+	for _, host := range []string{"localhost", "127.0.0.1"} {
+		origin := "http://" + net.JoinHostPort(host, strconv.Itoa(p.Gateway))
+		callbacks = append(callbacks, origin+"/auth/callback")
+		home = append(home, origin+"/")
+	}
+	return []idp.Client{
+		{
+			ID:                     gatewayClient,
+			Name:                   "the Keyway demo",
+			AuthMethods:            []string{idp.AuthPrivateKeyJWT},
+			JWKSURI:                "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Gateway)) + "/.well-known/jwks.json",
+			RedirectURIs:           callbacks,
+			PostLogoutRedirectURIs: home,
+			Audiences:              []string{audience},
+		},
+		{
+			ID:         machineClient,
+			Name:       "a machine",
+			Secrets:    []string{machineSecret},
+			GrantTypes: []string{idp.GrantClientCredentials},
+			Scopes:     []string{"notes:read"},
+			Audiences:  []string{audience},
+		},
+	}
+}
+
