@@ -62,6 +62,7 @@ function SignOut() {
   const [problem, setProblem] = useState<bff.Problem>()
 
   async function signOut() {
+    if (busy) return
     setBusy(true)
     setProblem(undefined)
     try {
@@ -75,7 +76,7 @@ function SignOut() {
   return (
     <div className="sign-out">
       <div role="alert">{problem && <span className="bad-text">Not signed out: {problem.message}</span>}</div>
-      <button type="button" className="quiet" data-testid="sign-out" disabled={busy} onClick={signOut}>
+      <button type="button" className="quiet" data-testid="sign-out" aria-disabled={busy} onClick={signOut}>
         {busy ? 'Signing out…' : 'Sign out'}
       </button>
     </div>

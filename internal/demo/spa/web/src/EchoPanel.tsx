@@ -63,7 +63,7 @@ function Facts({ seen }: { seen: Seen }) {
         {cookie ? <>A cookie arrived: {cookie}</> : 'No cookie arrived'}
       </Check>
       <Check ok={!!authorization}>{authorization ? 'An access token arrived' : 'No access token arrived'}</Check>
-      <Check ok={!!user}>{user ? <>Who you are arrived: {user}</> : 'No identity arrived'}</Check>
+      <Check ok={!!user}>{user ? <>Your identity arrived: {user}</> : 'No identity arrived'}</Check>
     </ul>
   )
 }
@@ -79,7 +79,7 @@ function Headers({ seen }: { seen: Seen }) {
         </code>
       </caption>
       <Rows title="Set by Keyway" rows={rows.filter(([name]) => fromKeyway.test(name))} />
-      <Rows title="Passed on" rows={rows.filter(([name]) => !fromKeyway.test(name))} />
+      <Rows title="Everything else" rows={rows.filter(([name]) => !fromKeyway.test(name))} />
     </table>
   )
 }

@@ -20,12 +20,12 @@ export function Identity({ session, onEnd }: { session: LiveSession; onEnd: () =
           {user.provider && <span className="chip">via {user.provider}</span>}
         </p>
       </div>
-      <Countdown endsAt={session.endsAt} onEnd={onEnd} />
+      <Countdown endsAt={session.endsAt} idle={(session.idle_expires_in ?? Infinity) < session.expires_in} onEnd={onEnd} />
     </section>
   )
 }
 
-function Countdown({ endsAt, onEnd }: { endsAt: number; onEnd: () => void }) {
+function Countdown({ endsAt, idle, onEnd }: { endsAt: number; idle: boolean; onEnd: () => void }) {
   const [now, setNow] = useState(Date.now)
   useEffect(() => {
     const clock = setInterval(() => setNow(Date.now()), 1000)
@@ -35,7 +35,10 @@ function Countdown({ endsAt, onEnd }: { endsAt: number; onEnd: () => void }) {
   const left = Math.max(0, Math.round((endsAt - now) / 1000))
   const over = left === 0
   useEffect(() => {
-    if (over) onEnd() // ended, or prolonged in another tab: the server knows
+    if (!over) return
+    // Clocks differ by a little, so ask until the server thinks so too.
+    const asking = setInterval(onEnd, 2000)
+    return () => clearInterval(asking)
   }, [over, onEnd])
 
   return (
@@ -46,7 +49,10 @@ function Countdown({ endsAt, onEnd }: { endsAt: number; onEnd: () => void }) {
       <p className="clock" role="timer" aria-labelledby="ends" data-testid="session-ends">
         {duration(left)}
       </p>
-      <p className="at">at {new Date(endsAt).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })}</p>
+      <p className="at">
+        at {new Date(endsAt).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })}
+        {idle && ', sooner if unused'}
+      </p>
     </div>
   )
 }

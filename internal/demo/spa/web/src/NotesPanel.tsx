@@ -26,6 +26,7 @@ export function NotesPanel() {
 
   /** Makes one call and shows how it went. */
   async function run(what: string, init: Parameters<typeof bff.call>[1], then: (answer: Response) => Promise<string>) {
+    if (busy) return
     setBusy(true)
     const start = performance.now()
     const refusalExpected = init?.csrf === false
@@ -94,19 +95,19 @@ export function NotesPanel() {
             autoComplete="off"
             placeholder="Buy milk"
           />
-          <button type="submit" data-testid="post-note" disabled={busy}>
+          <button type="submit" data-testid="post-note" aria-disabled={busy}>
             Post note
           </button>
         </div>
         <div className="row">
-          <button type="button" className="quiet" data-testid="get-notes" disabled={busy} onClick={() => void get()}>
+          <button type="button" className="quiet" data-testid="get-notes" aria-disabled={busy} onClick={() => void get()}>
             Get notes
           </button>
           <button
             type="button"
             className="quiet"
             data-testid="post-without-csrf"
-            disabled={busy}
+            aria-disabled={busy}
             onClick={() => void post(false)}
           >
             Post without the CSRF token
@@ -136,13 +137,16 @@ function Result({ outcome }: { outcome: Outcome }) {
   )
 }
 
+/** How many notes are listed, newest first. */
+const shown = 5
+
 function NoteList({ notes }: { notes: Note[] }) {
   return (
     <>
       <h3>Your notes</h3>
       {notes.length === 0 && <p className="muted">None yet.</p>}
       <ul className="notes" data-testid="notes-list">
-        {notes.toReversed().map((note) => (
+        {notes.slice(-shown).toReversed().map((note) => (
           <li key={note.id}>
             <span>{note.text}</span>
             <time dateTime={note.created_at} className="muted">
@@ -151,6 +155,7 @@ function NoteList({ notes }: { notes: Note[] }) {
           </li>
         ))}
       </ul>
+      {notes.length > shown && <p className="muted">and {notes.length - shown} older</p>}
     </>
   )
 }

@@ -34,13 +34,17 @@ export function TicksPanel({ onBreak }: { onBreak: () => void }) {
     return () => source.close()
   }, [on, onBreak])
 
+  // Buttons that don't apply are aria-disabled and not disabled, so that the one
+  // that was just pressed keeps the keyboard's focus.
   function start() {
+    if (on) return
     setCount(0)
     setArrivals([])
     setOn(true)
   }
 
   function stop() {
+    if (!on) return
     setOn(false)
     setStatus('Stopped')
   }
@@ -52,10 +56,10 @@ export function TicksPanel({ onBreak }: { onBreak: () => void }) {
       intro="Server-sent events pass through the gateway one by one. Even spacing means that nothing on the way holds them back."
     >
       <div className="row">
-        <button type="button" data-testid="ticks-start" disabled={on} onClick={start}>
+        <button type="button" data-testid="ticks-start" aria-disabled={on} onClick={start}>
           Start
         </button>
-        <button type="button" className="quiet" data-testid="ticks-stop" disabled={!on} onClick={stop}>
+        <button type="button" className="quiet" data-testid="ticks-stop" aria-disabled={!on} onClick={stop}>
           Stop
         </button>
         <span role="status" className={status === 'Live' ? 'live on' : 'live'}>

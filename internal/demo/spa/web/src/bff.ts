@@ -16,8 +16,10 @@ export interface User {
 
 export interface Session {
   user: User
-  /** Seconds until the session ends, at the moment of the answer. */
+  /** Seconds until the session ends whatever happens, at the moment of the answer. */
   expires_in: number
+  /** Seconds until it ends if nothing is done; every call starts them anew. */
+  idle_expires_in?: number
 }
 
 /** A failure as the BFF and the APIs behind it tell it: problem details, RFC 9457. */

@@ -1,7 +1,9 @@
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 import { App } from './App'
-import './styles.css'
+import './styles/base.css'
+import './styles/signed-out.css'
+import './styles/signed-in.css'
 
 createRoot(document.getElementById('root')!).render(
   <StrictMode>
