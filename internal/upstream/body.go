@@ -29,14 +29,17 @@ type requestBody struct {
 	src    io.ReadCloser
 	mu     sync.Mutex
 	err    error
+	whole  bool // read to its end
 	closed bool
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.src.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil {
 		b.mu.Lock()
-		if !b.closed {
+		if err == io.EOF {
+			b.whole = true
+		} else if !b.closed {
 			b.err = err
 		}
 		b.mu.Unlock()
@@ -55,6 +58,13 @@ func (b *requestBody) close() {
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
+}
+
+// pending reports whether there is a body that has not been read to its end.
+func (b *requestBody) pending() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.src != nil && !b.whole
 }
 
 func (b *requestBody) failure() error {
@@ -111,11 +121,13 @@ func isEventStream(h http.Header) bool {
 // graceToWrite is what remains for a response, or a close frame, once time is up.
 const graceToWrite = 2 * time.Second
 
-// cutoff ends an exchange: it cancels the upstream's side and unblocks a write to
-// a client that does not read, which no context can. It does nothing once
-// disarmed, so that it can't reach into the next request on the connection.
+// cutoff ends an exchange: it cancels the upstream's side and unblocks reads from
+// a client that does not send, and writes to one that does not read, which no
+// context can. It does nothing once disarmed, so that it can't reach into the next
+// request on the connection.
 type cutoff struct {
 	rc     *http.ResponseController
+	body   bool                    // the request has one
 	cancel context.CancelCauseFunc // nil when the context is the caller's
 	stop   func() bool
 
@@ -134,7 +146,11 @@ func (c *cutoff) fire() {
 	if c.cancel != nil {
 		c.cancel(errOverallTimeout)
 	}
-	_ = c.rc.SetWriteDeadline(time.Now().Add(graceToWrite))
+	now := time.Now()
+	if c.body {
+		_ = c.rc.SetReadDeadline(now)
+	}
+	_ = c.rc.SetWriteDeadline(now.Add(graceToWrite))
 }
 
 // extend gives the next write d, unless time is up already.

@@ -21,7 +21,8 @@ var (
 
 // ErrClientGone is what [Proxy.Forward] returns when the client went away before
 // the response began. There is nobody to answer; it is worth one log line
-// (status 499) and no alarm.
+// (status 499) and no alarm. Panic with http.ErrAbortHandler then: a handler that
+// just returns has said 200.
 var ErrClientGone = errors.New("the client went away")
 
 var (
@@ -35,8 +36,12 @@ var (
 
 // kindOf says what went wrong before the first byte of a response, given the
 // context of the request as it came in and the error that reading the client's
-// body ended with, if any.
+// body ended with, if any. The order matters: net/http cancels the context at any
+// error in reading from the client, and so do we when time is up.
 func kindOf(ctx context.Context, bodyErr, err error) error {
+	if errors.Is(err, errOverallTimeout) {
+		return problem.New(problem.UpstreamTimeout, err)
+	}
 	if ctx.Err() != nil {
 		switch cause := context.Cause(ctx); {
 		case errors.Is(cause, ErrSessionEnded):
@@ -45,8 +50,6 @@ func kindOf(ctx context.Context, bodyErr, err error) error {
 			return problem.New(problem.ShuttingDown, cause)
 		case errors.Is(cause, context.DeadlineExceeded):
 			return problem.New(problem.UpstreamTimeout, err)
-		default:
-			return ErrClientGone
 		}
 	}
 	if bodyErr != nil {
@@ -58,8 +61,8 @@ func kindOf(ctx context.Context, bodyErr, err error) error {
 		}
 		return problem.Newf(problem.BadRequest, "reading the request's body: %w", bodyErr)
 	}
-	if errors.Is(err, errOverallTimeout) || errors.Is(err, context.DeadlineExceeded) {
-		return problem.New(problem.UpstreamTimeout, err)
+	if ctx.Err() != nil {
+		return ErrClientGone
 	}
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		return problem.New(problem.UpstreamTimeout, err)

@@ -71,7 +71,11 @@ func (x *exchange) run(r *http.Request) error {
 // arm starts what will end the exchange in time, whoever is stuck.
 func (x *exchange) arm(r *http.Request) *http.Request {
 	x.cutoff.rc = http.NewResponseController(x.w)
+	x.cutoff.body = r.ContentLength != 0
 	if x.req.Streaming {
+		if x.cutoff.body {
+			_ = x.cutoff.rc.EnableFullDuplex() // HTTP/1: else the response waits for the whole request
+		}
 		x.cutoff.stop = context.AfterFunc(r.Context(), x.cutoff.fire)
 		x.w = &stallGuard{ResponseWriter: x.w, cutoff: &x.cutoff, patience: x.service.writeStall}
 		return r
@@ -85,7 +89,11 @@ func (x *exchange) arm(r *http.Request) *http.Request {
 
 func (x *exchange) disarm() {
 	x.cutoff.disarm()
-	// The body may still be read by a transport that has not noticed yet.
+	if x.sent.pending() {
+		// net/http will wait for the rest, with a lock held on which our answer may
+		// depend. It shall not wait for long.
+		_ = x.cutoff.rc.SetReadDeadline(time.Now().Add(graceToWrite))
+	}
 	x.sent.close()
 }
 
@@ -179,7 +187,8 @@ func (x *exchange) onError(_ http.ResponseWriter, _ *http.Request, err error) {
 		x.err = kindOf(x.outside.Context(), x.sent.failure(), err)
 	}
 	if x.in.ContentLength != 0 {
-		// net/http would otherwise wait for the rest of a body that may never come.
+		// What is left of the body must not be taken for the next request, nor be
+		// waited for.
 		x.w.Header().Set("Connection", "close")
 	}
 }
