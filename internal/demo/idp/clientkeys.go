@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,7 +30,10 @@ type remoteKeys struct {
 	now            func() time.Time
 	fetches        atomic.Uint64
 
-	mu      sync.Mutex // held over the fetch: whoever waits finds its result
+	// turn has room for one: whoever is in may fetch; whoever waits
+	// finds the result. It is not a Mutex, so that a waiter can give up.
+	turn chan struct{}
+
 	keys    []jose.JSONWebKey
 	fresh   time.Time // until then
 	tried   time.Time
@@ -41,14 +43,19 @@ type remoteKeys struct {
 func (p *Provider) newRemoteKeys(uri string) *remoteKeys {
 	return &remoteKeys{
 		uri: uri, client: p.o.HTTPClient, ceiling: p.o.ClientKeysCeiling, floor: p.o.ClientKeysFloor, now: p.o.Now,
+		turn: make(chan struct{}, 1),
 	}
 }
 
 // find returns the keys that a signature with this kid and alg could be
 // verified with.
 func (k *remoteKeys) find(ctx context.Context, kid, alg string) []jose.JSONWebKey {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	select {
+	case k.turn <- struct{}{}:
+		defer func() { <-k.turn }()
+	case <-ctx.Done():
+		return nil
+	}
 	if !k.now().Before(k.fresh) {
 		k.refetch(ctx)
 	}
