@@ -11,7 +11,7 @@ import (
 // A setting that were accepted and not obeyed would be a hole.
 func (l *loader) checkAvailable() {
 	refuse := func(file, key, what, instead string) {
-		l.wrong(file, key, what+" is not available in this version", instead)
+		l.wrong(file, key, what+" is not available in this version", "expected "+instead)
 	}
 	s := &l.settings
 	if s.OIDC.TokenAuthMethod == AuthTLSClient {
@@ -22,7 +22,7 @@ func (l *loader) checkAvailable() {
 		set Switch
 	}{{"oidc.dpop", s.OIDC.DPoP}, {"oidc.jar", s.OIDC.JAR}, {"oidc.jarm", s.OIDC.JARM}} {
 		if later.set == SwitchOn {
-			refuse(SettingsFile, later.key, "this", "auto or false")
+			refuse(SettingsFile, later.key, "true", "auto or false")
 		}
 	}
 	for i, r := range l.routes.Routes {

@@ -15,18 +15,17 @@ func (l *loader) checkIdPs() {
 		p := &l.idps.IdPs[i]
 		key := fmt.Sprintf("idps[%d]", i)
 		l.insecure(IdPsFile, reflect.ValueOf(*p), key)
-		if p.Provider == "" {
+		if p.Provider != "" {
+			l.checkAlias(IdPsFile, key+".provider", p.Provider)
+		} else {
 			p.Provider = p.Name
 		}
 		if p.Name != "" {
 			if first, dup := names[p.Name]; dup {
-				l.wrong(IdPsFile, key+".name", "the name "+shown(p.Name)+" is taken", fmt.Sprintf("one of its own; idps[%d] has it", first))
+				l.wrong(IdPsFile, key+".name", "the name "+shown(p.Name)+" is taken", fmt.Sprintf("expected one of its own; idps[%d] has it", first))
 			}
 			names[p.Name] = i
 			l.checkAlias(IdPsFile, key+".name", p.Name)
-		}
-		if p.Provider != "" {
-			l.checkAlias(IdPsFile, key+".provider", p.Provider)
 		}
 		// One alias for two issuers would make two people one.
 		if before, ok := providers[p.Provider]; ok && p.Provider != "" && before != p.Issuer {
@@ -82,7 +81,7 @@ func (l *loader) checkPDP() {
 	}
 	for _, e := range []struct{ key, path string }{{"endpoints.evaluation", p.Endpoints.Evaluation}, {"endpoints.evaluations", p.Endpoints.Evaluations}} {
 		if err := route.Canonical(e.path); err != nil {
-			l.wrong(PDPFile, e.key, "found "+shown(e.path), "a path below base_url, such as /access/v1/evaluation")
+			l.wrong(PDPFile, e.key, "found "+shown(e.path), "expected a path below base_url, such as /access/v1/evaluation")
 		}
 	}
 	if len(p.EndpointMap) > 0 && !p.Configured() {

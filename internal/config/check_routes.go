@@ -18,7 +18,7 @@ func (l *loader) checkServices() {
 		s := l.routes.Services[name]
 		key := "services." + name
 		if !serviceName.MatchString(name) {
-			l.wrong(RoutesFile, key, "found the name "+shown(name), "letters, digits, - and _")
+			l.wrong(RoutesFile, key, "found the name "+shown(name), "expected letters, digits, - and _")
 		}
 		l.insecure(RoutesFile, reflect.ValueOf(s), key)
 		if (s.TLS.CertFile == "") != s.TLS.Key.IsZero() {
@@ -38,7 +38,7 @@ func (l *loader) checkRoutes() {
 		key := fmt.Sprintf("routes[%d]", i)
 		if e.ID != "" {
 			if first, dup := ids[e.ID]; dup {
-				l.wrong(RoutesFile, key+".id", "the id "+shown(e.ID)+" is taken", fmt.Sprintf("one of its own; routes[%d] has it", first))
+				l.wrong(RoutesFile, key+".id", "the id "+shown(e.ID)+" is taken", fmt.Sprintf("expected one of its own; routes[%d] has it", first))
 			} else {
 				ids[e.ID] = i
 			}
@@ -57,7 +57,7 @@ func (l *loader) checkRouteKeys(key string, e *routeEntry) {
 	if e.TargetService != "" {
 		if _, ok := l.routes.Services[e.TargetService]; !ok {
 			names := sortedKeys(l.routes.Services)
-			want := "one of services: " + strings.Join(names, ", ") + meant(e.TargetService, names)
+			want := "expected one of services: " + strings.Join(names, ", ") + meant(e.TargetService, names)
 			if len(names) == 0 {
 				want = "a service of that name under services"
 			}
@@ -125,11 +125,11 @@ func (l *loader) checkMappings(file, key string, mappings map[string]Mapping, me
 	for _, method := range sortedKeys(mappings) {
 		mk := key + "." + method
 		if !slices.Contains(methods, method) {
-			l.wrong(file, mk, "found the method "+shown(method), "one that the route answers: "+strings.Join(methods, ", ")+meant(method, methods))
+			l.wrong(file, mk, "found the method "+shown(method), "expected one that is answered: "+strings.Join(methods, ", ")+meant(method, methods))
 		}
 		m := mappings[method]
 		if m.IDFrom != "" && !strings.HasPrefix(m.IDFrom, "{") && !strings.HasPrefix(m.IDFrom, "$") {
-			l.wrong(file, mk+".id_from", "found "+shown(m.IDFrom), "{param} from the path, or $.a.b from a JSON body")
+			l.wrong(file, mk+".id_from", "found "+shown(m.IDFrom), "expected {param} from the path, or $.a.b from a JSON body")
 		}
 		l.checkSource(file, mk+".id_from", m.IDFrom, p)
 		for _, name := range sortedKeys(m.Props) {
@@ -149,11 +149,11 @@ func (l *loader) checkSource(file, key, source string, p route.Pattern) {
 			if len(params) > 0 {
 				have = "{" + strings.Join(params, "}, {") + "}"
 			}
-			l.wrong(file, key, "found "+shown(source), "a parameter of the path "+p.String()+", which has "+have+meant(name, params))
+			l.wrong(file, key, "found "+shown(source), "expected a parameter of the path "+p.String()+", which has "+have+meant(name, params))
 		}
 	case strings.HasPrefix(source, "$"):
 		if source != "$" && !strings.HasPrefix(source, "$.") && !strings.HasPrefix(source, "$[") {
-			l.wrong(file, key, "found "+shown(source), "JSONPath such as $.note.id (RFC 9535)")
+			l.wrong(file, key, "found "+shown(source), "expected JSONPath such as $.note.id (RFC 9535)")
 		}
 	}
 }
@@ -206,7 +206,7 @@ func (l *loader) checkReserved(key string, p route.Pattern) {
 			panic(err) // a constant; a test builds them all
 		}
 		if example, overlap := p.Overlap(own, true); overlap {
-			l.wrong(RoutesFile, key+".path", "it could match "+example+", which the gateway serves itself ("+text+")", "a path that can't")
+			l.wrong(RoutesFile, key+".path", "it could match "+example+", which the gateway serves itself ("+text+")", "expected a path that can't")
 			return
 		}
 	}

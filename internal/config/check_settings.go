@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"net/url"
 	"reflect"
@@ -31,7 +32,7 @@ func (l *loader) checkSettings() {
 
 func (l *loader) checkListeners() {
 	s := &l.settings
-	const key, want = "admin.addr", "host:port, as in 127.0.0.1:8001"
+	const key, want = "admin.addr", "expected host:port, as in 127.0.0.1:8001"
 	host, portText, err := net.SplitHostPort(s.Admin.Addr)
 	if err != nil {
 		l.wrong(SettingsFile, key, "found "+shown(s.Admin.Addr), want)
@@ -84,7 +85,7 @@ var aliasSyntax = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 // checkAlias keeps an alias from changing how an identity is read.
 func (l *loader) checkAlias(file, key, alias string) {
 	if !aliasSyntax.MatchString(alias) {
-		l.wrong(file, key, "found "+shown(alias), "letters, digits, ., _ and -: it becomes part of auth:account:<provider>:<sub>")
+		l.wrong(file, key, "found "+shown(alias), "expected letters, digits, ., _ and -: it becomes part of auth:account:<provider>:<sub>")
 	}
 }
 
@@ -105,7 +106,7 @@ func (l *loader) checkCookie() {
 	if c.Domain != "" {
 		switch {
 		case !hostName.MatchString(c.Domain) || net.ParseIP(c.Domain) != nil:
-			l.wrong(SettingsFile, "cookie.domain", "found "+shown(c.Domain), "a domain such as example.com, without scheme, port and path")
+			l.wrong(SettingsFile, "cookie.domain", "found "+shown(c.Domain), "expected a domain such as example.com, without scheme, port and path")
 		case !strings.Contains(c.Domain, "."):
 			l.wrong(SettingsFile, "cookie.domain", "a domain of one label ("+shown(c.Domain)+"), which browsers refuse", "a domain of yours, such as example.com, or none")
 		}
@@ -142,10 +143,10 @@ func checkHost(text string) (string, bool) {
 func (l *loader) checkCallback() {
 	c := &l.settings.Callback
 	hosts := make([]string, 0, len(c.AllowedRedirectHosts))
-	for _, h := range c.AllowedRedirectHosts {
+	for i, h := range c.AllowedRedirectHosts {
 		norm, ok := checkHost(h)
 		if !ok {
-			l.wrong(SettingsFile, "callback.allowed_redirect_hosts", "found "+shown(h), "exact hosts such as app.example.com or localhost:8000, without scheme, path or *")
+			l.wrong(SettingsFile, fmt.Sprintf("callback.allowed_redirect_hosts[%d]", i), "found "+shown(h), "expected exact hosts such as app.example.com or localhost:8000, without scheme, path or *")
 		}
 		hosts = append(hosts, norm)
 	}
@@ -153,7 +154,7 @@ func (l *loader) checkCallback() {
 	if c.DefaultHost != "" {
 		norm, ok := checkHost(c.DefaultHost)
 		if !ok {
-			l.wrong(SettingsFile, "callback.default_host", "found "+shown(c.DefaultHost), "a host such as app.example.com, with its port if it is not the usual one")
+			l.wrong(SettingsFile, "callback.default_host", "found "+shown(c.DefaultHost), "expected a host such as app.example.com, with its port if it is not the usual one")
 		}
 		c.DefaultHost = norm
 	}
@@ -186,15 +187,16 @@ func (l *loader) checkCallback() {
 func (l *loader) checkOrigins() {
 	for i, o := range l.settings.CORS.AllowOrigins {
 		u, err := url.Parse(o)
-		want := "an exact origin such as https://app.example.com: scheme, host, port if it is not the usual one, and nothing after it"
+		key := fmt.Sprintf("cors.allow_origins[%d]", i)
+		want := "expected an exact origin such as https://app.example.com: scheme, host, port if it is not the usual one, and nothing after it"
 		switch {
 		case o == "*" || o == "null" || strings.Contains(o, "*"):
-			l.wrong(SettingsFile, "cors.allow_origins", "found "+shown(o)+", which any site could be", want)
+			l.wrong(SettingsFile, key, "found "+shown(o)+", which any site could be", want)
 		case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || strings.ToLower(o) != strings.ToLower(u.Scheme)+"://"+strings.ToLower(u.Host),
 			u.Scheme == "https" && u.Port() == "443", u.Scheme == "http" && u.Port() == "80", strings.HasSuffix(u.Host, ":"):
-			l.wrong(SettingsFile, "cors.allow_origins", "found "+shown(o), want)
+			l.wrong(SettingsFile, key, "found "+shown(o), want)
 		case u.Scheme == "http" && !isLoopback(u.Hostname()):
-			l.note(l.files[SettingsFile].at("cors.allow_origins"), "cors.allow_origins", "a plain http origin "+shown(o), "whoever is on its network can call as your users")
+			l.note(l.files[SettingsFile].at(key), key, "a plain http origin "+shown(o), "whoever is on its network can call as your users")
 		}
 		l.settings.CORS.AllowOrigins[i] = strings.ToLower(o)
 	}

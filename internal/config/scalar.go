@@ -45,19 +45,19 @@ func parseScalar(text string, t reflect.Type, f field) (reflect.Value, error) {
 	case reflect.Bool:
 		b, ok := parseBool(text)
 		if !ok {
-			return out, bad(shown(text), "true or false"+meant(text, []string{"true", "false"}))
+			return out, bad(shown(text), "expected true or false"+meant(text, []string{"true", "false"}))
 		}
 		out.SetBool(b)
 	case reflect.Int:
 		n, err := strconv.Atoi(text)
 		if err != nil {
-			return out, bad(shown(text), "a whole number"+bounds(f))
+			return out, bad(shown(text), "expected a whole number"+bounds(f))
 		}
 		if lo, err := strconv.Atoi(f.min); err == nil && n < lo {
-			return out, bad(shown(text), "a whole number"+bounds(f))
+			return out, bad(shown(text), "expected a whole number"+bounds(f))
 		}
 		if hi, err := strconv.Atoi(f.max); err == nil && n > hi {
-			return out, bad(shown(text), "a whole number"+bounds(f))
+			return out, bad(shown(text), "expected a whole number"+bounds(f))
 		}
 		out.SetInt(int64(n))
 	default:
@@ -70,7 +70,7 @@ func parseScalar(text string, t reflect.Type, f field) (reflect.Value, error) {
 
 func parseString(text string, f field) (string, error) {
 	if strings.ContainsFunc(text, unicode.IsControl) {
-		return "", bad("control characters or line breaks", "one line of text")
+		return "", bad("control characters or line breaks", "expected one line of text")
 	}
 	if f.url != "" {
 		if _, err := parseURL(text, f.url); err != nil {
@@ -113,7 +113,7 @@ func parseDuration(text string, f field) (time.Duration, error) {
 	lo, loErr := time.ParseDuration(f.min)
 	hi, hiErr := time.ParseDuration(f.max)
 	if err != nil || loErr == nil && d < lo || hiErr == nil && d > hi {
-		return 0, bad(shown(text), "a duration such as 90s or 1h30m, or a number of seconds"+bounds(f))
+		return 0, bad(shown(text), "expected a duration such as 90s or 1h30m, or a number of seconds"+bounds(f))
 	}
 	return d, nil
 }
@@ -122,9 +122,9 @@ func parseDuration(text string, f field) (time.Duration, error) {
 // fragment. Whether plain http is allowed is decided when all keys are known.
 func parseURL(text, kind string) (*url.URL, error) {
 	want := map[string]string{
-		"issuer":   "an issuer such as https://id.example.com, without query (OpenID Connect Discovery 1.0, section 3)",
-		"endpoint": "a URL such as https://id.example.com/token",
-		"base":     "a base URL such as https://notes.internal:8443/v1, without query",
+		"issuer":   "expected an issuer such as https://id.example.com, without query (OpenID Connect Discovery 1.0, section 3)",
+		"endpoint": "expected a URL such as https://id.example.com/token",
+		"base":     "expected a base URL such as https://notes.internal:8443/v1, without query",
 	}[kind]
 	u, err := url.Parse(text)
 	if err != nil {
@@ -151,7 +151,7 @@ func parseURL(text, kind string) (*url.URL, error) {
 }
 
 func parsePrefix(text string) (netip.Prefix, error) {
-	const want = "a CIDR such as 10.0.0.0/8 or fd00::/8, or an address"
+	const want = "expected a CIDR such as 10.0.0.0/8 or fd00::/8, or an address"
 	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" && !a.Is4In6() {
 		return netip.PrefixFrom(a, a.BitLen()), nil
 	}
@@ -160,11 +160,11 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	case err != nil:
 		return netip.Prefix{}, bad(shown(text), want)
 	case p.Addr().Is4In6():
-		return netip.Prefix{}, bad(shown(text), "IPv4 networks are written as IPv4, as in 10.0.0.0/8")
+		return netip.Prefix{}, bad(shown(text), "expected an IPv4 network written as IPv4, as in 10.0.0.0/8")
 	case p.Bits() == 0:
-		return netip.Prefix{}, bad(shown(text), "not everybody: a client could then forge its address and host; list your proxies' networks")
+		return netip.Prefix{}, bad(shown(text), "expected your proxies' networks, not everybody: a client could then forge its address and host")
 	case p != p.Masked():
-		return netip.Prefix{}, bad(shown(text), fmt.Sprintf("the network's first address: %s", p.Masked()))
+		return netip.Prefix{}, bad(shown(text), fmt.Sprintf("expected the network's first address: %s", p.Masked()))
 	}
 	return p, nil
 }
@@ -177,7 +177,7 @@ func splitList(text, how string) ([]string, error) {
 	case "json":
 		var list []string
 		if err := json.Unmarshal([]byte(text), &list); err != nil {
-			return nil, bad(shown(text), `a JSON array of strings, such as ["https://app.example.com"]`)
+			return nil, bad(shown(text), `expected a JSON array of strings, such as ["https://app.example.com"]`)
 		}
 		return list, nil
 	}

@@ -50,7 +50,7 @@ func parseSecretRef(text string) (SecretRef, error) {
 	}
 	if path, ok := strings.CutPrefix(text, "file:"); ok {
 		if !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "./") {
-			return SecretRef{}, bad("a file: reference without an absolute path (or one that starts with ./)", "file:/path/to/it")
+			return SecretRef{}, bad("a file: reference without an absolute path (or one that starts with ./)", "expected file:/path/to/it")
 		}
 		return SecretRef{Kind: SecretFile, Name: path}, nil
 	}
@@ -89,7 +89,7 @@ var redisSchemes = []string{"redis", "rediss", "redis+cluster", "rediss+cluster"
 
 func parseRedisURL(text string) (RedisURL, error) {
 	scheme, rest, ok := strings.Cut(text, "://")
-	want := "redis://host:6379/0, rediss:// for TLS, redis+cluster://host1,host2 or redis+sentinel://host1,host2/master-name"
+	want := "expected redis://host:6379/0, rediss:// for TLS, redis+cluster://host1,host2 or redis+sentinel://host1,host2/master-name"
 	if !ok || !contains(redisSchemes, scheme) {
 		return RedisURL{}, bad("a Redis URL with an unknown scheme (the rest is not shown)", want)
 	}
