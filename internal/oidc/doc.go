@@ -1,0 +1,24 @@
+// Package oidc is the relying party: everything that is said to an OpenID
+// Provider, and every check of what comes back.
+//
+// A [Provider] is the long-lived part: metadata and keys of one issuer, within
+// bounds. A [Client] authenticates at its endpoints with whichever live
+// credential is accepted. A [RelyingParty] signs users in and refreshes and
+// ends their grants; it is built anew with each generation of keys.
+//
+// What it promises: a sign-in under way costs us nothing to keep. It lives in
+// the browser, sealed: the state parameter names the transaction, a cookie
+// holds it, and a callback needs both. So a flood of sign-ins fills no store,
+// parallel tabs don't meet, and a callback in another browser finds nothing.
+// No token call is made before state, browser, expiry, issuer (RFC 9207) and
+// single use have been checked; no token is used before every rule of OpenID
+// Connect Core section 3.1.3.7 has been.
+//
+// Errors are of kinds that callers act on ([ErrUnavailable] keeps a session,
+// [ErrGrantGone] ends it) and carry a code of package problem. They never hold
+// a token, a code or a secret: of what a provider answers only the error code
+// and a bounded, cleaned description go on.
+//
+// Nothing here stores anything. What needs remembering once, that a
+// transaction was used, goes through [OneTime].
+package oidc

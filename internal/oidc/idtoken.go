@@ -1,0 +1,224 @@
+package oidc
+
+import (
+	"context"
+	"crypto"
+	_ "crypto/sha256" // for at_hash
+	_ "crypto/sha512"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	josejson "github.com/go-jose/go-jose/v4/json"
+
+	"keyway/internal/jwks"
+	"keyway/internal/secret"
+)
+
+// Skew is how far a provider's clock may be from ours.
+const Skew = 60 * time.Second
+
+// maxAgeAtSignIn refuses ID tokens that were issued well before the sign-in
+// began, however long they live.
+const maxAgeAtSignIn = 10 * time.Minute
+
+// IDTokenClaims are those of a verified ID token.
+type IDTokenClaims struct {
+	Issuer    string
+	Subject   string
+	Audience  []string
+	IssuedAt  time.Time
+	Expiry    time.Time
+	AuthTime  time.Time // zero: not said
+	SessionID string    // sid, for logout by the provider; empty: not said
+	ACR       string
+	AMR       []string
+	// All are the claims as they came, for the mapping of roles. Numbers are
+	// float64.
+	All map[string]any
+}
+
+// rawClaims are read by exact names and types: a claim of another type than
+// OpenID Connect gives it makes the token unacceptable.
+type rawClaims struct {
+	Issuer     string       `json:"iss"`
+	Subject    string       `json:"sub"`
+	Audience   audience     `json:"aud"`
+	Party      *string      `json:"azp"`
+	Expiry     *numericDate `json:"exp"`
+	IssuedAt   *numericDate `json:"iat"`
+	NotBefore  *numericDate `json:"nbf"`
+	AuthTime   *numericDate `json:"auth_time"`
+	Nonce      *string      `json:"nonce"`
+	AccessHash *string      `json:"at_hash"`
+	SessionID  string       `json:"sid"`
+	ACR        string       `json:"acr"`
+	AMR        []string     `json:"amr"`
+}
+
+// audience is one string or an array of them (RFC 7519 section 4.1.3).
+type audience []string
+
+func (a *audience) UnmarshalJSON(raw []byte) error {
+	var one string
+	if josejson.Unmarshal(raw, &one) == nil {
+		*a = audience{one}
+		return nil
+	}
+	var many []string
+	if err := josejson.Unmarshal(raw, &many); err != nil {
+		return err
+	}
+	*a = many
+	return nil
+}
+
+// numericDate is RFC 7519 section 2's, in seconds, and within years that a
+// clock can show: 1e300 is a number, but no date.
+type numericDate float64
+
+const lastSecond = 253402300799 // the end of the year 9999
+
+func (d *numericDate) UnmarshalJSON(raw []byte) error {
+	value, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || math.IsNaN(value) || value < 0 || value > lastSecond {
+		return errors.New("expected a date")
+	}
+	*d = numericDate(value)
+	return nil
+}
+
+func (d *numericDate) time() time.Time {
+	if d == nil {
+		return time.Time{}
+	}
+	whole, part := math.Modf(float64(*d))
+	return time.Unix(int64(whole), int64(part*1e9))
+}
+
+// expected is what an ID token is compared with.
+type expected struct {
+	issuer      string
+	clientID    string
+	algorithms  []string
+	now         time.Time
+	nonce       *string // nil: not checked, at a refresh
+	notBefore   time.Time
+	accessToken secret.Value
+	subject     string // empty: any; at a refresh, the session's
+}
+
+// verifyIDToken makes the checks of OpenID Connect Core 3.1.3.7, the cheap ones
+// before a key is looked for. Errors: ErrIDToken, or jwks.ErrUnavailable when
+// it can't be known.
+func verifyIDToken(ctx context.Context, keys *jwks.Remote, token secret.Value, want expected) (IDTokenClaims, error) {
+	parsed, err := jwks.Parse(string(token.Reveal()), want.algorithms)
+	if err != nil {
+		return IDTokenClaims{}, fmt.Errorf("%w: %w", ErrIDToken, err)
+	}
+	// Another kind of token (RFC 8725 section 3.11): access and logout tokens
+	// say what they are, ID tokens say "JWT" or nothing.
+	if typ := strings.ToLower(parsed.Header.Type); strings.HasSuffix(typ, "+jwt") {
+		return IDTokenClaims{}, fmt.Errorf("%w: typ is %.40q", ErrIDToken, typ)
+	}
+	if _, err := parseIDTokenClaims(parsed.Unproved(), parsed.Header.Algorithm, want); err != nil {
+		return IDTokenClaims{}, err
+	}
+	payload, err := keys.Check(ctx, parsed)
+	if err != nil {
+		return IDTokenClaims{}, fmt.Errorf("%w: %w", ErrIDToken, err)
+	}
+	return parseIDTokenClaims(payload, parsed.Header.Algorithm, want)
+}
+
+// parseIDTokenClaims reads and checks the payload. Numbers in the comments are
+// those of Core 3.1.3.7.
+func parseIDTokenClaims(payload []byte, algorithm string, want expected) (IDTokenClaims, error) {
+	bad := func(format string, args ...any) (IDTokenClaims, error) {
+		return IDTokenClaims{}, fmt.Errorf("%w: %s", ErrIDToken, fmt.Sprintf(format, args...))
+	}
+	var c rawClaims
+	all := map[string]any{}
+	if err := jwks.DecodeObject(payload, &c); err != nil {
+		return bad("claims: %v", err)
+	}
+	if err := jwks.DecodeObject(payload, &all); err != nil {
+		return bad("claims: %v", err)
+	}
+	latest := want.now.Add(Skew)
+	switch {
+	case c.Issuer != want.issuer: // 2
+		return bad("iss: expected %q, found %.200q", want.issuer, c.Issuer)
+	case !slices.Contains(c.Audience, want.clientID): // 3
+		return bad("aud: expected it to contain our client id")
+	case len(c.Audience) > 1 && c.Party == nil: // 4: others may have it too, so it must say for whom it is
+		return bad("azp: expected one, since there is more than one audience")
+	case c.Party != nil && *c.Party != want.clientID: // 5
+		return bad("azp: expected our client id")
+	case !plainSubject(c.Subject):
+		return bad("sub: expected 1 to 255 printable characters")
+	case want.subject != "" && c.Subject != want.subject: // section 12.2
+		return bad("sub: expected the session's, found another")
+	case c.Expiry == nil || !want.now.Before(c.Expiry.time().Add(Skew)): // 9
+		return bad("exp: missing, or past")
+	case c.IssuedAt == nil || c.IssuedAt.time().After(latest): // 10
+		return bad("iat: missing, or in the future")
+	case !want.notBefore.IsZero() && c.IssuedAt.time().Before(want.notBefore): // 10
+		return bad("iat: expected about now, found a token issued long before this sign-in")
+	case c.NotBefore != nil && c.NotBefore.time().After(latest):
+		return bad("nbf: in the future")
+	case c.Expiry.time().Before(c.IssuedAt.time()):
+		return bad("exp: before iat")
+	}
+	if want.nonce != nil && (c.Nonce == nil || subtle.ConstantTimeCompare([]byte(*c.Nonce), []byte(*want.nonce)) != 1) { // 11
+		return bad("nonce: missing, or another sign-in's")
+	}
+	if c.AccessHash != nil && *c.AccessHash != accessHash(algorithm, want.accessToken) { // 3.1.3.8
+		return bad("at_hash: does not match the access token")
+	}
+	return IDTokenClaims{
+		Issuer: c.Issuer, Subject: c.Subject, Audience: c.Audience, SessionID: c.SessionID, ACR: c.ACR, AMR: c.AMR,
+		IssuedAt: c.IssuedAt.time(), Expiry: c.Expiry.time(), AuthTime: c.AuthTime.time(), All: all,
+	}, nil
+}
+
+// plainSubject: Core section 2 wants at most 255 ASCII characters. Others are
+// let through, controls are not, nor is what stands for undecodable bytes:
+// two subjects must not become one.
+func plainSubject(s string) bool {
+	return s != "" && len(s) <= 255 && !strings.ContainsFunc(s, func(c rune) bool { return c < 0x20 || c == 0x7f || c == '\uFFFD' })
+}
+
+// accessHash is the left half of the access token's hash, by the hash of the
+// signature algorithm; SHA-512 for Ed25519 (Core 3.1.3.6, RFC 8032).
+func accessHash(algorithm string, token secret.Value) string {
+	hash := crypto.SHA256
+	switch {
+	case strings.HasSuffix(algorithm, "384"):
+		hash = crypto.SHA384
+	case strings.HasSuffix(algorithm, "512"), algorithm == jwks.EdDSA:
+		hash = crypto.SHA512
+	}
+	h := hash.New()
+	h.Write(token.Reveal())
+	sum := h.Sum(nil)
+	return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
+}
+
+// idTokenAlgorithms is the narrow list for this provider.
+func (rp *RelyingParty) idTokenAlgorithms(m *Metadata) ([]string, error) {
+	algorithms := rp.o.IDTokenAlgorithms
+	if len(algorithms) == 0 {
+		algorithms = jwks.Acceptable(m.IDTokenAlgs)
+	}
+	if len(algorithms) == 0 {
+		return nil, fmt.Errorf("%w: it signs ID tokens with none of the asymmetric algorithms", ErrMetadata)
+	}
+	return algorithms, nil
+}

@@ -1,0 +1,223 @@
+package oidc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"keyway/internal/jwks"
+)
+
+// ProviderOptions describe one issuer. Zero values mean the defaults.
+type ProviderOptions struct {
+	Name      string // for metrics and logs
+	Issuer    string // exactly as the provider names itself
+	Overrides Overrides
+	// AllowHTTP lets the issuer and its endpoints be http beyond loopback.
+	AllowHTTP bool
+	// HTTP is the client; nil means one of NewHTTPClient.
+	HTTP     *http.Client
+	Observer Observer
+	// RefreshEvery is how often Run looks at the metadata again. Default 1 h.
+	RefreshEvery time.Duration
+	// Timeout bounds one request. Default 10 s.
+	Timeout time.Duration
+	// Keys bound the key set; Locate, Client and Observe are filled in.
+	Keys jwks.RemoteOptions
+	// OnMetadata, if set, is told the outcome of every fetch of the metadata.
+	OnMetadata func(error)
+}
+
+// Back-off of fetches of the metadata.
+const (
+	firstPause = time.Second
+	lastPause  = time.Minute
+)
+
+// Provider knows one issuer: its metadata, the last good one kept, and its
+// keys. It outlives generations, and is safe for concurrent use.
+type Provider struct {
+	o      ProviderOptions
+	call   *caller
+	client *http.Client // follows redirects on the same origin
+	keys   *jwks.Remote
+
+	metadata atomic.Pointer[Metadata]
+	flight   singleflight.Group
+
+	mu       sync.Mutex
+	failures int
+	nextTry  time.Time
+	lastErr  error
+}
+
+// NewProvider checks the issuer's form. It fetches nothing.
+func NewProvider(o ProviderOptions) (*Provider, error) {
+	if err := checkIssuer(o.Issuer, o.AllowHTTP); err != nil {
+		return nil, err
+	}
+	if o.RefreshEvery <= 0 {
+		o.RefreshEvery = time.Hour
+	}
+	if o.OnMetadata == nil {
+		o.OnMetadata = func(error) {}
+	}
+	if o.HTTP == nil {
+		o.HTTP = NewHTTPClient(nil)
+	}
+	p := &Provider{o: o, call: newCaller(o.Name, o.HTTP, o.Observer, o.Timeout)}
+	client := *o.HTTP
+	client.CheckRedirect = jwks.SameOrigin
+	p.client = &client
+	keys := o.Keys
+	keys.Client = o.HTTP
+	keys.Locate = func(ctx context.Context) (string, error) {
+		m, err := p.Metadata(ctx)
+		if err != nil {
+			return "", err
+		}
+		return m.JWKSURI, nil
+	}
+	p.keys = jwks.NewRemote(keys)
+	return p, nil
+}
+
+// Issuer is the configured issuer.
+func (p *Provider) Issuer() string { return p.o.Issuer }
+
+// Keys are the issuer's public keys.
+func (p *Provider) Keys() *jwks.Remote { return p.keys }
+
+// Load fetches the metadata now. At a start, ErrIssuerMismatch and ErrMetadata
+// are reasons to refuse it; ErrUnavailable is not: [Provider.Run] goes on
+// trying. A failure leaves the last good metadata in use.
+func (p *Provider) Load(ctx context.Context) error {
+	_, err := p.fetch(ctx)
+	return err
+}
+
+// Metadata returns what was last fetched well. When there is nothing yet it
+// fetches, once for all who ask, and not again before a pause has passed that
+// grows with each failure to a minute. Errors: those of Load.
+func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) {
+	if m := p.metadata.Load(); m != nil {
+		return m, nil
+	}
+	p.mu.Lock()
+	waiting, err := time.Now().Before(p.nextTry), p.lastErr
+	p.mu.Unlock()
+	if waiting {
+		return nil, err
+	}
+	return p.fetch(ctx)
+}
+
+// Run keeps the metadata fresh until ctx is done.
+func (p *Provider) Run(ctx context.Context) {
+	for {
+		timer := time.NewTimer(p.pause())
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		_, _ = p.fetch(ctx) // told to OnMetadata; the last good one stays
+	}
+}
+
+// pause is how long Run waits: until the next try after a failure, else until
+// the metadata is due, spread so that replicas don't ask in step.
+func (p *Provider) pause() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failures > 0 {
+		return max(time.Until(p.nextTry), 0)
+	}
+	if p.metadata.Load() == nil {
+		return 0
+	}
+	return p.o.RefreshEvery*9/10 + rand.N(p.o.RefreshEvery/5)
+}
+
+// fetch shares one fetch among all who ask. It belongs to none of them, so that
+// one who goes away does not fail the others.
+func (p *Provider) fetch(ctx context.Context) (*Metadata, error) {
+	results := p.flight.DoChan("metadata", func() (any, error) {
+		fetchCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.call.timeout)
+		defer cancel()
+		m, err := p.get(fetchCtx)
+		p.note(m, err)
+		return m, err
+	})
+	select {
+	case r := <-results:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*Metadata), nil
+	case <-ctx.Done():
+		return nil, &UnavailableError{Endpoint: "discovery", Cause: context.Cause(ctx)}
+	}
+}
+
+func (p *Provider) note(m *Metadata, err error) {
+	p.mu.Lock()
+	p.lastErr = err
+	if err != nil {
+		p.failures++
+		p.nextTry = time.Now().Add(min(firstPause<<min(p.failures-1, 10), lastPause))
+	} else {
+		p.failures = 0
+		p.metadata.Store(m)
+	}
+	p.mu.Unlock()
+	p.o.OnMetadata(err)
+}
+
+// get fetches the document (Discovery 1.0 section 4).
+func (p *Provider) get(ctx context.Context) (*Metadata, error) {
+	where := strings.TrimSuffix(p.o.Issuer, "/") + "/.well-known/openid-configuration"
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %q is no URL", ErrMetadata, where)
+	}
+	request.Header.Set("Accept", "application/json")
+	start := time.Now()
+	response, err := p.client.Do(request)
+	if err != nil {
+		p.call.observer.IdPRequest(p.o.Name, "discovery", 0, time.Since(start))
+		if errors.Is(err, jwks.ErrRedirect) {
+			return nil, fmt.Errorf("%w: %w", ErrMetadata, withoutURL(err))
+		}
+		return nil, &UnavailableError{Endpoint: "discovery", Cause: withoutURL(err)}
+	}
+	defer response.Body.Close()
+	p.call.observer.IdPRequest(p.o.Name, "discovery", response.StatusCode, time.Since(start))
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxMetadata+1))
+	switch {
+	case err != nil:
+		return nil, &UnavailableError{Endpoint: "discovery", Status: response.StatusCode, Cause: withoutURL(err)}
+	case response.StatusCode != http.StatusOK:
+		return nil, &UnavailableError{Endpoint: "discovery", Status: response.StatusCode,
+			RetryAfter: retryAfter(response.Header, time.Now()), Cause: fmt.Errorf("expected status 200 at %s", where)}
+	case len(body) > maxMetadata:
+		return nil, fmt.Errorf("%w: expected at most %d bytes, found more", ErrMetadata, maxMetadata)
+	}
+	var anything struct{}
+	if jwks.DecodeObject(body, &anything) != nil {
+		// A maintenance page, or a document cut short: it will pass.
+		return nil, &UnavailableError{Endpoint: "discovery", Status: response.StatusCode,
+			Cause: fmt.Errorf("expected a JSON document at %s, found something else", where)}
+	}
+	return parseMetadata(body, p.o.Issuer, p.o.AllowHTTP, p.o.Overrides)
+}

@@ -1,0 +1,132 @@
+package oidc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"keyway/internal/problem"
+	"keyway/internal/secret"
+)
+
+// RefreshRequest names the grant to refresh.
+type RefreshRequest struct {
+	RefreshToken secret.Value
+	// Subject is the session's sub: a new ID token must be about the same one.
+	Subject string
+}
+
+// Refreshed is the result of a refresh.
+type Refreshed struct {
+	// Tokens.RefreshToken is the one to use from now on: the new one, or the one
+	// that was sent, when the provider did not rotate it.
+	Tokens Tokens
+	// Claims of the new ID token; nil when none came, which is usual.
+	Claims *IDTokenClaims
+}
+
+// Refresh exchanges a refresh token (RFC 6749 section 6, Core section 12). What
+// its errors mean for a session: ErrGrantGone ends it; ErrUnavailable (with
+// RetryAfter), ErrClientRefused and every other one leave it as it is.
+func (rp *RelyingParty) Refresh(ctx context.Context, r RefreshRequest) (Refreshed, error) {
+	m, err := rp.metadata(ctx)
+	if err != nil {
+		return Refreshed{}, err
+	}
+	algorithms, err := rp.idTokenAlgorithms(m)
+	if err != nil {
+		return Refreshed{}, problem.New(problem.IdPFailed, err)
+	}
+	tokens, err := rp.client.token(ctx, m, url.Values{
+		"grant_type":    {"refresh_token"},
+		"refresh_token": {string(r.RefreshToken.Reveal())},
+	}, nil)
+	switch {
+	case errors.Is(err, ErrGrantGone):
+		return Refreshed{}, problem.New(problem.SessionEnded, err)
+	case err != nil:
+		return Refreshed{}, coded(err, problem.IdPFailed)
+	}
+	if tokens.RefreshToken.IsZero() {
+		tokens.RefreshToken = r.RefreshToken
+	}
+	result := Refreshed{Tokens: tokens}
+	if tokens.IDToken.IsZero() {
+		return result, nil
+	}
+	claims, err := verifyIDToken(ctx, rp.provider.Keys(), tokens.IDToken, expected{
+		issuer: m.Issuer, clientID: rp.client.ID(), algorithms: algorithms, now: time.Now(),
+		accessToken: tokens.AccessToken, subject: r.Subject,
+	})
+	if err != nil {
+		return Refreshed{}, codedIDToken(err, problem.IdPFailed)
+	}
+	result.Claims = &claims
+	return result, nil
+}
+
+// ClientCredentials gets a token for ourselves (RFC 6749 section 4.4), for one
+// audience if it is not empty.
+func (rp *RelyingParty) ClientCredentials(ctx context.Context, audience string, scopes []string) (Tokens, error) {
+	m, err := rp.metadata(ctx)
+	if err != nil {
+		return Tokens{}, err
+	}
+	form := url.Values{"grant_type": {"client_credentials"}}
+	if len(scopes) > 0 {
+		form.Set("scope", strings.Join(scopes, " "))
+	}
+	if audience != "" {
+		form.Set("audience", audience)
+	}
+	tokens, err := rp.client.token(ctx, m, form, scopes)
+	if err != nil {
+		return Tokens{}, coded(err, problem.UpstreamAuthFailed)
+	}
+	return tokens, nil
+}
+
+// Revoke tells the provider that a token is not needed any more (RFC 7009).
+// hint is "refresh_token" or "access_token". ErrNotOffered when there is no such
+// endpoint. What is already over is no error there.
+func (rp *RelyingParty) Revoke(ctx context.Context, token secret.Value, hint string) error {
+	m, err := rp.metadata(ctx)
+	if err != nil {
+		return err
+	}
+	if m.RevocationEndpoint == "" {
+		return fmt.Errorf("%w: revocation", ErrNotOffered)
+	}
+	_, err = rp.client.Post(ctx, m, "revocation", m.RevocationEndpoint, url.Values{
+		"token": {string(token.Reveal())}, "token_type_hint": {hint},
+	}, maxSmallAnswer)
+	return coded(err, problem.IdPFailed)
+}
+
+// EndSessionURL is where to send the browser to end the session at the provider
+// too (OpenID Connect RP-Initiated Logout 1.0 section 2). Each part may be left
+// out; the client id is always there, so that a provider can do without the
+// hint. ErrNotOffered when there is no such endpoint.
+func (rp *RelyingParty) EndSessionURL(ctx context.Context, idTokenHint secret.Value, postLogoutRedirectURI, state string) (string, error) {
+	m, err := rp.metadata(ctx)
+	if err != nil {
+		return "", err
+	}
+	if m.EndSessionEndpoint == "" {
+		return "", fmt.Errorf("%w: end_session", ErrNotOffered)
+	}
+	params := url.Values{"client_id": {rp.client.ID()}}
+	for name, value := range map[string]string{
+		"id_token_hint":            string(idTokenHint.Reveal()),
+		"post_logout_redirect_uri": postLogoutRedirectURI,
+		"state":                    state,
+	} {
+		if value != "" {
+			params.Set(name, value)
+		}
+	}
+	return withQuery(m.EndSessionEndpoint, params)
+}

@@ -1,0 +1,40 @@
+package oidc
+
+import (
+	"context"
+	"fmt"
+	"mime"
+	"net/http"
+
+	"keyway/internal/jwks"
+	"keyway/internal/secret"
+)
+
+// userInfo asks the UserInfo endpoint (OpenID Connect Core 5.3). Its sub must be
+// the ID token's, exactly, or the claims are somebody else's (5.3.2). A signed
+// or encrypted answer was not asked for, and is refused.
+func (rp *RelyingParty) userInfo(ctx context.Context, m *Metadata, token secret.Value, subject string) (map[string]any, error) {
+	request, err := http.NewRequest(http.MethodGet, m.UserInfoEndpoint, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: userinfo_endpoint is no URL", ErrMetadata)
+	}
+	request.Header.Set("Authorization", "Bearer "+string(token.Reveal()))
+	answer, err := rp.client.call.do(ctx, "userinfo", request, maxUserInfo)
+	if err != nil {
+		return nil, err
+	}
+	if answer.Status != http.StatusOK {
+		return nil, fmt.Errorf("%w: expected status 200, found %d", ErrUserInfo, answer.Status)
+	}
+	if kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type")); kind != "application/json" {
+		return nil, fmt.Errorf("%w: expected application/json, found %q", ErrUserInfo, clean(kind, 60))
+	}
+	claims := map[string]any{}
+	if err := jwks.DecodeObject(answer.Body, &claims); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUserInfo, err)
+	}
+	if found, ok := claims["sub"].(string); !ok || found != subject {
+		return nil, fmt.Errorf("%w: sub is not the ID token's", ErrUserInfo)
+	}
+	return claims, nil
+}
