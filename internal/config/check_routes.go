@@ -64,14 +64,14 @@ func (l *loader) checkRouteKeys(key string, e *routeEntry) {
 			l.wrong(RoutesFile, key+".target_service", "there is no service "+shown(e.TargetService), want)
 		}
 	}
-	if e.Auth == route.AuthSession && l.settings.OIDC.Issuer == "" && !l.broken(SettingsFile, "oidc.issuer") {
+	if e.Auth == route.AuthSession && l.settings.OIDC.Issuer == "" && !l.broken(SettingsFile, "oidc.issuer") && !l.unreadable(SettingsFile) {
 		l.wrong(RoutesFile, key+".auth", "a session route, and no provider to sign in at", "set OIDC_ISSUER and AUTH_CLIENT_ID, or auth: none")
 	}
 	if e.Authz == route.AuthzPDP {
 		if e.Auth == route.AuthNone {
 			l.wrong(RoutesFile, key+".authz", "the policy decision point is asked about a caller whom auth: none does not know", "auth: session, or authz: none")
 		}
-		if !l.pdp.Configured() && !l.broken(PDPFile, "connection.base_url") {
+		if !l.pdp.Configured() && !l.broken(PDPFile, "connection.base_url") && !l.unreadable(PDPFile) {
 			l.wrong(RoutesFile, key+".authz", "there is no policy decision point to ask", "connection.base_url in pdp.yaml")
 		}
 	}

@@ -30,7 +30,11 @@ func (d *decoder) scalar(n ast.Node, kind string, v reflect.Value, path string, 
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
 		text = n.GetToken().Value
 	default:
-		d.add(m, path, "found "+kind, "expected one value")
+		want := "expected one value"
+		if kind == "a mapping" {
+			want += "; put text with a colon into quotes"
+		}
+		d.add(m, path, "found "+kind, want)
 		return
 	}
 	want := "text"

@@ -186,9 +186,16 @@ func (l *loader) check() {
 // wrong reports a problem with a key, unless that key has one already.
 func (l *loader) wrong(file, key, found, want string) {
 	d := l.files[file]
-	if !l.broken(file, key) {
-		l.add(d.at(key), key, found, want)
+	if l.broken(file, key) || l.unreadable(file) && !d.has(key) {
+		return
 	}
+	l.add(d.at(key), key, found, want)
+}
+
+// unreadable says whether a file could not be read as a whole, so that what is
+// missing from it may only seem so.
+func (l *loader) unreadable(file string) bool {
+	return slices.ContainsFunc(l.problems, func(p Problem) bool { return p.File == l.files[file].file && p.Key == "" })
 }
 
 // broken says whether a key, or what it is in, already has a problem, so that

@@ -85,7 +85,7 @@ func tooDeep(data []byte) bool {
 // yamlHint adds what people usually did.
 func yamlHint(msg string) string {
 	switch {
-	case strings.Contains(msg, "or '}' must be specified"), strings.Contains(msg, "reserved character"), strings.Contains(msg, "mapping value is not allowed"):
+	case strings.Contains(msg, "' must be specified"), strings.Contains(msg, "reserved character"), strings.Contains(msg, "mapping value is not allowed"):
 		return "put values with special characters into quotes, as in \"${NAME}\""
 	case strings.Contains(msg, "tab character"), strings.Contains(msg, "'\t'"):
 		return "indent with spaces"
