@@ -3,6 +3,8 @@ package upstream
 import (
 	"net/http"
 	"strconv"
+
+	"keyway/internal/principal"
 )
 
 // Canonical forms, as net/http keeps them. On the wire case does not matter.
@@ -74,22 +76,35 @@ func (in *injector) raw(name, value string) {
 	in.header[name] = in.values[n : n+1 : n+1]
 }
 
+// SetIdentity sets the headers that say who is signed in, as an upstream gets
+// them; none for nobody. It is for whoever tells another proxy.
+func SetIdentity(h http.Header, who *principal.Principal) {
+	in := newInjector(h)
+	in.identity(who)
+}
+
+func (in *injector) identity(who *principal.Principal) {
+	if who == nil || who.Subject == "" || len(who.Subject) > maxValue {
+		return
+	}
+	in.set(hUserID, who.Subject)
+	if plainEmail(who.Email) {
+		in.set(hUserEmail, who.Email)
+	}
+	in.set(hUserName, who.Name)
+	in.set(hSessionID, who.SessionID)
+	if !who.AuthTime.IsZero() {
+		in.raw(hAuthTime, strconv.FormatInt(who.AuthTime.Unix(), 10))
+	}
+	// Account escapes for itself; twice would name somebody else.
+	in.raw(hOriginalUser, who.Account())
+}
+
 // inject adds the gateway's own headers to h, which has been scrubbed.
 func inject(h http.Header, req *Request, authorization string) {
 	in := newInjector(h)
 	in.set(hCorrelationID, req.CorrelationID)
-	if who := req.Principal; who != nil && who.Subject != "" && len(who.Subject) <= maxValue {
-		in.set(hUserID, who.Subject)
-		if plainEmail(who.Email) {
-			in.set(hUserEmail, who.Email)
-		}
-		in.set(hUserName, who.Name)
-		in.set(hSessionID, who.SessionID)
-		if !who.AuthTime.IsZero() {
-			in.raw(hAuthTime, strconv.FormatInt(who.AuthTime.Unix(), 10))
-		}
-		in.set(hOriginalUser, who.Account())
-	}
+	in.identity(req.Principal)
 	if authorization != "" {
 		in.raw(hAuthorization, authorization)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -265,4 +266,20 @@ func TestMuchPassesThroughAWebSocket(t *testing.T) {
 	go func() { _, _ = io.WriteString(up, down) }()
 	expect(t, up.r, upward)
 	expect(t, r, down)
+}
+
+// net/http alone, without package wire before it, lets a client send ahead.
+func TestBytesSentAheadAreNotLost(t *testing.T) {
+	base, accepted := webSockets(t, "")
+	p, err := New(Options{Services: []Service{{Name: "api", BaseURL: base}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = p.Forward(w, r, Request{Service: "api", Path: "/", Streaming: true})
+	}))
+	t.Cleanup(s.Close)
+	shake(t, &front{addr: s.Listener.Addr().String()}, masked)
+	up := receive(t, accepted, "the handshake")
+	expect(t, up.r, masked)
 }
