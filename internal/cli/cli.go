@@ -87,6 +87,8 @@ Exit codes: 0 it is so, 1 it is not, 2 the call was wrong.`,
 	// A command that only has others below it is not run by itself.
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	group(root,
+		newDemoCommand(s),
+		newServeCommand(s),
 		newConfigCommand(s),
 		newRoutesCommand(s),
 		newVersionCommand(s),

@@ -139,7 +139,7 @@ func (s *story) step(where, line string) {
 	}
 }
 
-// splitWords splits at spaces; 'single quotes' keep them, '' inside is a quote.
+// splitWords splits at spaces; single quotes keep them, and doubled inside are one.
 func splitWords(line string) []string {
 	var words []string
 	var cur strings.Builder

@@ -23,6 +23,9 @@ func (l *loader) checkSettings() {
 	if !s.Authz.Enabled {
 		l.note(l.files[SettingsFile].at("authz.enabled"), "authz.enabled", "all checks by the policy decision point are switched off", "remove it as soon as the emergency is over")
 	}
+	if strings.Contains(s.Store.RedisURL.Reveal(), "skip_verify") {
+		l.note(l.files[SettingsFile].at("store.redis_url"), "store.redis_url", "skip_verify: Redis's certificate is not checked", "whoever is on the network in between can read and end sessions")
+	}
 	for _, key := range []string{"telemetry.otlp_endpoint", "telemetry.kafka_bootstrap_servers"} {
 		if l.given(SettingsFile, key) {
 			l.note(l.files[SettingsFile].at(key), key, "this version does not use it yet", "")

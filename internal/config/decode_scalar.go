@@ -170,10 +170,7 @@ func redisLiteralPassword(n ast.Node) bool {
 	}
 	literal := varDefault.ReplaceAllString(s.Value, "$1")
 	_, rest, _ := strings.Cut(literal, "://")
-	rest, query, _ := strings.Cut(rest, "?")
-	if strings.Contains(strings.ToLower(query), "password=") && !strings.Contains(s.Value, "password=${") {
-		return true
-	}
+	rest, _, _ = strings.Cut(rest, "?")
 	i := strings.LastIndexByte(rest, '@')
 	if i < 0 {
 		return false

@@ -136,7 +136,7 @@ func leafSchema(t reflect.Type, f field) *jsonschema.Schema {
 	case typeURL:
 		return either(&jsonschema.Schema{Type: "string", Pattern: `^https?://`})
 	case typeRedisURL:
-		return either(&jsonschema.Schema{Type: "string", Pattern: `^rediss?(\+cluster|\+sentinel)?://`})
+		return either(&jsonschema.Schema{Type: "string", Pattern: `^(redis|rediss|valkey|valkeys|unix)://`})
 	case typePrefix:
 		return &jsonschema.Schema{Type: "string"}
 	case typeSwitch:

@@ -88,7 +88,7 @@ func TestVariablesNamedLikeSecretsAreNotShown(t *testing.T) {
 
 func TestConfigPrintsNoSecret(t *testing.T) {
 	threat.Covers(t, 23)
-	for _, u := range []string{"redis://:" + canary + "@h:1/0", "rediss+cluster://u:" + canary + "@a:1,b:2?x=" + canary} {
+	for _, u := range []string{"redis://:" + canary + "@h:1/0", "rediss://u:" + canary + "@a:1?client_name=" + canary} {
 		cfg := mustLoad(t, nil, "REDIS_URL="+u, "AUTH_CLIENT_SECRET="+canary)
 		asJSON, err := json.Marshal(cfg.Store)
 		if err != nil {
@@ -110,8 +110,9 @@ func TestConfigPrintsNoSecret(t *testing.T) {
 
 func TestRedisURLForms(t *testing.T) {
 	for text, ok := range map[string]bool{
-		"redis://localhost:6379/0": true, "rediss://h": true, "redis+cluster://a:1,b:2": true, "redis+sentinel://:p@a:1,b:2/main": true,
-		"redis://[::1]:6379": true, "redis://": false, "http://h": false, "redis:h": false, "redis://a:x": false, "redis://a,": false,
+		"redis://localhost:6379/0": true, "rediss://h": true, "redis://a:1?addr=b:2&addr=c:3": true, "redis://:p@a:1?master_set=main&addr=b:2": true,
+		"redis://[::1]:6379": true, "unix:///run/redis.sock": true, "redis://": false, "http://h": false, "redis:h": false, "redis://a:x": false,
+		"redis://h/x": false, "redis://h?protocol=2": false, "redis://h?client_cache=0": false, "redis://h?pasword=x": false, "redis://:p#q@h": false,
 	} {
 		if _, err := parseRedisURL(text); (err == nil) != ok {
 			t.Errorf("%s: %v", text, err)

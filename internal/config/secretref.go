@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -85,34 +86,44 @@ func (u RedisURL) String() string {
 // GoString keeps %#v from showing what String hides.
 func (u RedisURL) GoString() string { return fmt.Sprintf("config.RedisURL(%q)", u.String()) }
 
-var redisSchemes = []string{"redis", "rediss", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel"}
+// redisParams are the parameters that a Redis URL may have.
+var redisParams = []string{"addr", "client_name", "db", "dial_timeout", "master_set", "max_retries", "skip_verify", "write_timeout"}
 
+// parseRedisURL never puts text into its error: it may hold a password.
 func parseRedisURL(text string) (RedisURL, error) {
-	scheme, rest, ok := strings.Cut(text, "://")
-	want := "expected redis://host:6379/0, rediss:// for TLS, redis+cluster://host1,host2 or redis+sentinel://host1,host2/master-name"
-	if !ok || !contains(redisSchemes, scheme) {
+	const want = "expected redis://[user:password@]host:port[/db], or rediss:// for TLS; for Sentinel ?master_set=NAME, further addresses as &addr=host:port"
+	u, err := url.Parse(text)
+	if err != nil {
+		return RedisURL{}, bad("a Redis URL that can't be read (not shown)", want+"; what is special in a password is percent-encoded")
+	}
+	switch u.Scheme {
+	case "redis", "rediss", "valkey", "valkeys":
+		if u.Hostname() == "" {
+			return RedisURL{}, bad("a Redis URL without a host (the rest is not shown)", want)
+		}
+		if db := strings.Trim(u.Path, "/"); db != "" {
+			if _, err := strconv.ParseUint(db, 10, 16); err != nil {
+				return RedisURL{}, bad("a Redis URL with a path that is not the number of a database (not shown)", want)
+			}
+		}
+	case "unix":
+		if u.Path == "" {
+			return RedisURL{}, bad("a unix: Redis URL without a path (the rest is not shown)", "expected unix:///path/to/redis.sock")
+		}
+	default:
 		return RedisURL{}, bad("a Redis URL with an unknown scheme (the rest is not shown)", want)
 	}
-	// Several hosts are not a URL to net/url, so each is looked at by itself.
-	rest, query, _ := strings.Cut(rest, "?")
-	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
-		rest = rest[i+1:]
-	}
-	hosts, _, _ := strings.Cut(rest, "/")
-	for h := range strings.SplitSeq(hosts, ",") {
-		if u, err := url.Parse("redis://" + h); err != nil || u.Hostname() == "" || u.User != nil {
-			return RedisURL{}, bad("a Redis URL without a readable host (the rest is not shown)", want)
-		}
-	}
-	if _, err := url.ParseQuery(query); err != nil {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil || u.Fragment != "" {
 		return RedisURL{}, bad("a Redis URL with an unreadable query (not shown)", want)
 	}
+	for name := range query {
+		if name == "protocol" || name == "client_cache" {
+			return RedisURL{}, bad("a Redis URL that sets protocol or client_cache", "without them: a logout is seen by other replicas through what RESP3 tells of changes")
+		}
+		if !contains(redisParams, name) {
+			return RedisURL{}, bad("a Redis URL with an unknown parameter (not shown)", "expected "+orList(redisParams))
+		}
+	}
 	return RedisURL{text}, nil
-}
-
-// hasPassword says whether the URL holds credentials.
-func (u RedisURL) hasPassword() bool {
-	_, rest, _ := strings.Cut(u.text, "://")
-	auth, query, _ := strings.Cut(rest, "?")
-	return strings.Contains(auth, "@") || strings.Contains(strings.ToLower(query), "password")
 }

@@ -32,6 +32,7 @@ type Server struct {
 	Port              int            `yaml:"port" env:"PORT" default:"8000" min:"0" max:"65535" doc:"Port to listen on; 0 takes any free one."`
 	TrustedProxies    []netip.Prefix `yaml:"trusted_proxies" env:"BFF_TRUSTED_PROXIES" list:"comma" doc:"CIDRs, or single addresses, whose forwarding headers are believed. None by default."`
 	ShutdownGrace     time.Duration  `yaml:"shutdown_grace" env:"BFF_SHUTDOWN_GRACE" default:"30s" min:"0s" max:"1h" doc:"How long requests under way may go on after a stop was asked for; readiness goes first, streams are told."`
+	DrainDelay        time.Duration  `yaml:"drain_delay" env:"BFF_DRAIN_DELAY" default:"0s" min:"0s" max:"5m" doc:"How long everything is still served after readiness turned, for load balancers to see it. Behind Kubernetes services, 5s."`
 	ReadHeaderTimeout time.Duration  `yaml:"read_header_timeout" default:"10s" min:"1s" max:"5m" doc:"How long a client may take to send its request headers."`
 	IdleTimeout       time.Duration  `yaml:"idle_timeout" default:"2m" min:"1s" max:"1h" doc:"How long a connection without a request is kept open."`
 }
@@ -109,7 +110,7 @@ type SecretSources struct {
 
 // Store is where sessions are kept.
 type Store struct {
-	RedisURL RedisURL `yaml:"redis_url" env:"REDIS_URL" doc:"redis://, rediss:// (TLS), redis+cluster:// or redis+sentinel://. A password in it must come from ${VAR} or the environment. Unset: the embedded store."`
+	RedisURL RedisURL `yaml:"redis_url" env:"REDIS_URL" doc:"redis://[user:password@]host:port[/db], or rediss:// for TLS. With ?master_set=NAME it is of a Sentinel; further addresses, of a cluster or of Sentinels, follow as &addr=host:port. A password in it must come from ${VAR} or the environment. Unset: the embedded store."`
 	DataDir  string   `yaml:"data_dir" env:"BFF_DATA_DIR" default:"./data" doc:"Folder of the embedded store's file; sessions survive a restart."`
 }
 

@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"keyway/internal/app"
+	"keyway/internal/config"
+	"keyway/internal/demo"
+	"keyway/internal/telemetry"
+)
+
+func newDemoCommand(s *streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "See it work: gateway, identity provider, API and page in one process",
+		Long: `Run everything in one process on loopback: the gateway (--port), its admin side
+(the next port), a demo identity provider (the one after) and a demo API (the
+last of four). Nothing to set up, nothing kept: keys and sessions go when it ends.`,
+		Args: exactly(0, "no arguments"),
+	}
+	port := cmd.Flags().Int("port", 8000, "first of four `ports` in a row")
+	verbose := cmd.Flags().Bool("verbose", false, "log every request")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ports, err := demo.PortsFrom(*port)
+		if err != nil {
+			return usage("%v", err)
+		}
+		level := "warn"
+		if *verbose {
+			level = "info"
+		}
+		if err := runDemo(cmd.Context(), s, ports, level); err != nil {
+			return &exitError{exitNotSo, err}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func runDemo(ctx context.Context, s *streams, ports demo.Ports, level string) (err error) {
+	dir, err := os.MkdirTemp("", "keyway-demo-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	environ := ports.Environ(dir)
+	cfg, err := config.LoadFiles("demo", demo.Files(), environ)
+	if err != nil {
+		return err
+	}
+	log, err := telemetry.NewLogger(s.stderr, "text", level)
+	if err != nil {
+		return err
+	}
+	started := time.Now()
+	peers, err := demo.Start(ports)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, peers.Close()) }()
+	return app.Run(ctx, app.Options{
+		Config: cfg, Env: lookup(environ), Log: log,
+		Ready: func(app.Addresses) { welcome(s.stdout, ports, time.Since(started)) },
+	})
+}
+
+func welcome(w io.Writer, p demo.Ports, took time.Duration) {
+	fmt.Fprintf(w, `Keyway demo, ready in %.1f s. Ctrl-C ends it, and keeps nothing.
+
+  Open       http://localhost:%d
+  Sign in    ada or grace, password demo
+  Try        call the API, watch the stream, look for your tokens in the browser
+
+  Gateway            http://localhost:%d
+  Admin, metrics     http://127.0.0.1:%d/metrics
+  Identity provider  http://127.0.0.1:%d
+  API                http://127.0.0.1:%d
+  Our public keys    http://localhost:%d/.well-known/jwks.json
+`, took.Seconds(), p.Gateway, p.Gateway, p.Admin, p.IdP, p.API, p.Gateway)
+}
