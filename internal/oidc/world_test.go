@@ -292,3 +292,7 @@ func publicSet(keys ...jwks.Key) *jose.JSONWebKeySet {
 	}
 	return set
 }
+
+func asUnavailable(err error) (*oidc.UnavailableError, bool) {
+	return errors.AsType[*oidc.UnavailableError](err)
+}
