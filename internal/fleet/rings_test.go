@@ -2,17 +2,15 @@ package fleet
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
 
-	"github.com/redis/rueidis"
-
 	"keyway/internal/keyring"
 	"keyway/internal/seal"
 	"keyway/internal/secret"
+	"keyway/internal/session/redis"
 	"keyway/internal/testkit/parts"
 	"keyway/internal/testkit/redisserver"
 )
@@ -38,26 +36,22 @@ func sealerFor(t *testing.T, salt string) *seal.Sealer {
 func TestReplicasThatComeAtOnceEndWithOneRing(t *testing.T) {
 	parts.Need(t, parts.Redis)
 	server := redisserver.Start(t)
-	option, err := rueidis.ParseURL(server.URL())
+	store, err := redis.Open(t.Context(), redis.Options{URL: secret.NewValue([]byte(server.URL()))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := rueidis.NewClient(option)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
+	defer store.Close()
 	const salt = "the salt that every replica has, 32+"
-	ctx := context.Background()
+	ctx := t.Context()
 
-	if ring, err := NewRings(NewRedisBoard(client), sealerFor(t, salt)).Find(ctx, "session-key"); err != nil || !ring.IsZero() {
+	if ring, err := NewRings(store.Board(), sealerFor(t, salt)).Find(ctx, "session-key"); err != nil || !ring.IsZero() {
 		t.Fatalf("an empty board: %v, %v", ring, err)
 	}
 	got := make([]string, 16)
 	var group sync.WaitGroup
 	for i := range got {
 		group.Go(func() {
-			rings := NewRings(NewRedisBoard(client), sealerFor(t, salt))
+			rings := NewRings(store.Board(), sealerFor(t, salt))
 			ring, err := rings.Agree(ctx, ringOf(t, "session-key", fmt.Sprintf("v%d", i), fmt.Sprintf("value %d", i)))
 			if err != nil {
 				t.Error(err)
@@ -73,11 +67,11 @@ func TestReplicasThatComeAtOnceEndWithOneRing(t *testing.T) {
 		}
 	}
 
-	stored, err := NewRedisBoard(client).Get(ctx, "session-key")
+	stored, err := store.Board().Get(ctx, "session-key")
 	if err != nil || bytes.Contains(stored, []byte("value")) {
 		t.Errorf("the store can read the ring: %q, %v", stored, err)
 	}
-	_, err = NewRings(NewRedisBoard(client), sealerFor(t, "another salt, of 32 bytes and more..")).
+	_, err = NewRings(store.Board(), sealerFor(t, "another salt, of 32 bytes and more..")).
 		Find(ctx, "session-key")
 	if err == nil || !strings.Contains(err.Error(), "TOKEN_HASH_SALT") {
 		t.Errorf("another salt: %v", err)

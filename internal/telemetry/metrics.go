@@ -85,7 +85,9 @@ func (m *Metrics) ActiveSessions(count func() float64) {
 
 // SecretAges has the age of each secret's active version computed when metrics
 // are fetched.
-func (m *Metrics) SecretAges(rings func() []keyring.Ring) { m.registry.MustRegister(&ages{rings: rings}) }
+func (m *Metrics) SecretAges(rings func() []keyring.Ring) {
+	m.registry.MustRegister(&ages{rings: rings})
+}
 
 // Secrets publishes which versions this replica holds.
 func (m *Metrics) Secrets(rings []keyring.Ring) {

@@ -1,0 +1,200 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"keyway/internal/config"
+	"keyway/internal/fleet"
+	"keyway/internal/gateway"
+	"keyway/internal/jwks"
+	"keyway/internal/keyring"
+	"keyway/internal/oidc"
+	"keyway/internal/seal"
+	"keyway/internal/secret"
+	"keyway/internal/session"
+	"keyway/internal/telemetry"
+)
+
+// purposeCSRF separates CSRF tokens from whatever else is made with their key.
+const purposeCSRF = "csrf token"
+
+// generation builds what requests are served with from a configuration and the
+// rings. It derives keys and parses; it asks nobody.
+func (r *resources) generation(c *config.Config, keys *rings) (*gateway.Generation, error) {
+	sessions, err := r.sessionManager(c, keys)
+	if err != nil {
+		return nil, err
+	}
+	csrf, err := seal.NewTokens(keys.csrfKey, purposeCSRF, c.Session.Lifetime)
+	if err != nil {
+		return nil, err
+	}
+	published, err := jwks.NewPublisher(keys.signingKey, jwks.PublisherOptions{})
+	if err != nil {
+		return nil, err
+	}
+	relyingParty, err := r.relyingParty(c, keys)
+	if err != nil {
+		return nil, err
+	}
+	return gateway.NewGeneration(gateway.Parts{
+		Settings: settings(c),
+		Sessions: sessions,
+		CSRF:     csrf,
+		SignIn:   relyingParty,
+		Routes:   c.Routes,
+		Proxy:    r.proxy,
+		JWKS:     counted{published, r.metrics},
+	}), nil
+}
+
+func (r *resources) sessionManager(c *config.Config, keys *rings) (*session.Manager, error) {
+	salt, err := seal.NewHasher(keys.tokenHashSalt, session.PurposeSalt)
+	if err != nil {
+		return nil, err
+	}
+	records, err := seal.NewSealer(keys.sessionKey, session.PurposeRecord)
+	if err != nil {
+		return nil, err
+	}
+	ua, err := seal.NewHasher(keys.uaHashSalt, session.PurposeUA)
+	if err != nil {
+		return nil, err
+	}
+	return session.New(session.Options{
+		Shared: r.sessions, Salt: salt, Sealer: records, UA: ua,
+		Cookie: session.CookieOptions{Domain: c.Cookie.Domain, Secure: c.Cookie.Secure, SameSite: sameSite(c.Cookie.SameSite)},
+		Binding: session.BindingOptions{
+			PrefixV4: c.Session.BindAddressPrefix.IPv4, PrefixV6: c.Session.BindAddressPrefix.IPv6, UserAgent: c.Session.BindUserAgent,
+		},
+		Idle: c.Session.IdleTimeout, Absolute: c.Session.Lifetime, RefreshAhead: c.Session.RefreshAhead,
+	})
+}
+
+func sameSite(s config.SameSite) http.SameSite {
+	switch s {
+	case config.SameSiteStrict:
+		return http.SameSiteStrictMode
+	case config.SameSiteNone:
+		return http.SameSiteNoneMode
+	}
+	return http.SameSiteLaxMode
+}
+
+func (r *resources) relyingParty(c *config.Config, keys *rings) (*oidc.RelyingParty, error) {
+	if r.provider == nil {
+		return nil, nil
+	}
+	client, err := oidc.NewClient(oidc.ClientOptions{
+		Name: c.OIDC.Provider, ClientID: c.OIDC.ClientID, Method: string(c.OIDC.TokenAuthMethod),
+		Secret: keys.clientSecret, Signing: keys.signingKey, Observer: observer{r.metrics},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("our client at %s: %w", c.OIDC.Issuer, err)
+	}
+	return oidc.New(oidc.Options{
+		Provider: r.provider,
+		Client:   client,
+		StateKey: keys.stateKey,
+		OneTime:  oneTime{r.store},
+		Scopes:   c.OIDC.Scopes,
+		Callback: callback(c.Callback),
+		Return:   oidc.ReturnPolicy{AllowedHosts: c.Callback.AllowedRedirectHosts},
+		Cookies:  oidc.CookiePolicy{Secure: c.Cookie.Secure, Domain: c.Cookie.Domain},
+		PAR:      parMode(c.OIDC.PAR),
+	})
+}
+
+func callback(c config.Callback) oidc.Callback {
+	dynamic := oidc.Callback{
+		Dynamic: c.Dynamic, AllowedHosts: c.AllowedRedirectHosts,
+		DefaultScheme: c.DefaultScheme, DefaultHost: c.DefaultHost, Path: config.CallbackPath,
+	}
+	if c.URL != nil {
+		dynamic.Static = c.URL.String()
+	}
+	return dynamic
+}
+
+func parMode(s config.Switch) string {
+	switch s {
+	case config.SwitchOn:
+		return oidc.PARRequired
+	case config.SwitchOff:
+		return oidc.PAROff
+	}
+	return oidc.PARAuto
+}
+
+func settings(c *config.Config) gateway.Settings {
+	s := gateway.Settings{
+		TrustedProxies: gateway.TrustedProxies(c.Server.TrustedProxies),
+		CORS:           gateway.Origins(c.CORS.AllowOrigins),
+		PostLogoutPath: "/",
+		Provider:       c.OIDC.Provider,
+		CSRFCookie: gateway.CSRFCookie{
+			Domain: c.Cookie.Domain, Secure: c.Cookie.Secure, SameSite: sameSite(c.Cookie.SameSite), Lifetime: c.Session.Lifetime,
+		},
+		BodyBytes:          int64(c.Limits.BodyBytes),
+		ConcurrentRequests: int64(c.Limits.ConcurrentRequests),
+	}
+	// A callback at https says that browsers see us at https, whatever the last
+	// hop speaks.
+	if static := c.Callback.Static(); static != nil {
+		s.DefaultScheme = static.Scheme
+	} else if c.Callback.Dynamic {
+		s.DefaultScheme = c.Callback.DefaultScheme
+	}
+	return s
+}
+
+// idpHealth says whether sign-ins are possible, from what is known already.
+func (r *resources) idpHealth() func() error {
+	if r.provider == nil {
+		return nil
+	}
+	return r.provider.Health
+}
+
+// counted counts who fetches our keys, because an IdP that has fetched them knows
+// a new one.
+type counted struct {
+	http.Handler
+	metrics *telemetry.Metrics
+}
+
+func (c counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	client := "program"
+	if strings.HasPrefix(r.UserAgent(), "Mozilla/") {
+		client = "browser"
+	}
+	c.metrics.JWKSFetch(client)
+	c.Handler.ServeHTTP(w, r)
+}
+
+// adopted is the key of BFF_JWT_SIGNING_KEY, if there is one.
+func (o opener) adopted(ref config.SecretRef) (secret.Value, error) {
+	found, err := o.find(ref)
+	if ref.Default && isNotFound(err) || ref.IsZero() {
+		return secret.Value{}, nil
+	}
+	return found.Value, err
+}
+
+// agreeOnSigningKey makes the fleet's key ours: the one that was first, which is
+// this replica's own if there was none.
+func (a *app) agreeOnSigningKey(ctx context.Context, shared *fleet.Rings) (keyring.Ring, error) {
+	own := a.resources.keys.SigningRing()
+	agreed, err := shared.Agree(ctx, own)
+	if err != nil {
+		return keyring.Ring{}, err
+	}
+	if agreed.Active().ID != own.Active().ID {
+		a.log.Warn("the folder holds another signing key than the fleet uses; the fleet's is used",
+			"folder", a.resources.keys.Dir(), "folder_kid", own.Active().ID, "fleet_kid", agreed.Active().ID)
+	}
+	return agreed, nil
+}

@@ -1,0 +1,248 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"keyway/internal/config"
+	"keyway/internal/fleet"
+	"keyway/internal/gateway"
+	"keyway/internal/keystore"
+	"keyway/internal/oidc"
+	"keyway/internal/seal"
+	"keyway/internal/secret"
+	"keyway/internal/session"
+	"keyway/internal/session/embedded"
+	"keyway/internal/session/redis"
+	"keyway/internal/telemetry"
+	"keyway/internal/upstream"
+)
+
+// resources are what lives as long as the process, whatever keys come and go.
+type resources struct {
+	log      *slog.Logger
+	metrics  *telemetry.Metrics
+	store    session.Store
+	sessions *session.Shared
+	keys     *keystore.Store
+	provider *oidc.Provider // nil: no IdP is configured
+	tokens   *upstream.ServiceTokens
+	proxy    *upstream.Proxy
+	close    []func() error // in the order of opening
+}
+
+// Close gives everything back, last opened first.
+func (r *resources) Close() error {
+	var all []error
+	for _, c := range slices.Backward(r.close) {
+		all = append(all, c())
+	}
+	r.close = nil
+	return errors.Join(all...)
+}
+
+// storeWait is how long a start waits for a store that is away. Replicas and
+// their Redis are often started together.
+const storeWait = 30 * time.Second
+
+// openStore opens where sessions are kept; fleet is nil unless others share it.
+func (r *resources) openStore(ctx context.Context, c *config.Config) (board fleet.Board, err error) {
+	if c.Store.RedisURL.IsZero() {
+		store, err := embedded.Open(c.Store.DataDir)
+		if err != nil {
+			return nil, fmt.Errorf("the embedded session store: %w", err)
+		}
+		r.use(store)
+		return nil, nil
+	}
+	store, err := redis.Open(ctx, redis.Options{URL: secret.NewValue([]byte(c.Store.RedisURL.Reveal())), Log: r.log})
+	if err != nil {
+		return nil, fmt.Errorf("the session store at %s: %w", c.Store.RedisURL, err)
+	}
+	r.use(store)
+	if err := r.awaitStore(ctx, c); err != nil {
+		return nil, err
+	}
+	return store.Board(), nil
+}
+
+func (r *resources) use(store session.Store) {
+	r.store = store
+	r.close = append(r.close, store.Close)
+	r.sessions = session.NewShared(store, session.SharedOptions{})
+	r.close = append(r.close, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		return r.sessions.Close(ctx)
+	})
+}
+
+func (r *resources) awaitStore(ctx context.Context, c *config.Config) error {
+	deadline := time.Now().Add(storeWait)
+	for {
+		ping, cancel := context.WithTimeout(ctx, 2*time.Second)
+		err := r.store.Ping(ping)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the session store at %s did not answer within %v: %w", c.Store.RedisURL, storeWait, err)
+		}
+		r.log.Warn("waiting for the session store", "store", c.Store.RedisURL.String(), "error", err.Error())
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// openProvider asks the IdP who it is. An IdP that names another issuer is a
+// reason to stop; one that can't be reached is not: everybody who is signed in
+// can be served, and it is asked again.
+func (r *resources) openProvider(ctx context.Context, c *config.Config) error {
+	if c.OIDC.Issuer == "" {
+		return nil
+	}
+	provider, err := oidc.NewProvider(oidc.ProviderOptions{
+		Name:      c.OIDC.Provider,
+		Issuer:    c.OIDC.Issuer,
+		Overrides: oidc.Overrides{AuthorizationURL: c.OIDC.AuthorizationURL, TokenURL: c.OIDC.TokenURL},
+		AllowHTTP: c.OIDC.AllowInsecureHTTP,
+		Observer:  observer{r.metrics},
+	})
+	if err != nil {
+		return err
+	}
+	r.provider = provider
+	err = provider.Load(ctx)
+	switch {
+	case err == nil:
+	case errors.Is(err, oidc.ErrUnavailable):
+		r.log.Warn("the identity provider can't be reached; nobody can sign in until it can", "issuer", c.OIDC.Issuer, "error", err.Error())
+	default:
+		return fmt.Errorf("the identity provider at %s: %w", c.OIDC.Issuer, err)
+	}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		provider.Run(run)
+	}()
+	r.close = append(r.close, func() error { stop(); <-done; return nil })
+	return nil
+}
+
+// openKeys opens the folder of keys. The algorithm of a key that is made now is
+// the best that the IdP takes, if it could be asked.
+func (r *resources) openKeys(ctx context.Context, c *config.Config, o opener, shared *fleet.Rings) error {
+	algorithm := c.SigningKey.Algorithm
+	if algorithm == "" && r.provider != nil {
+		if metadata, err := r.provider.Metadata(ctx); err == nil {
+			algorithm = metadata.BestSigningAlgorithm()
+		}
+	}
+	options := keystore.Options{Algorithm: algorithm}
+	adopt, err := o.adopted(c.SigningKey.Adopt)
+	if err != nil {
+		return err
+	}
+	options.Adopt = adopt
+	if shared != nil {
+		// The fleet's key, if it has one, is the first key of a new folder.
+		ring, err := shared.Find(ctx, nameSigningKey)
+		if err != nil {
+			return err
+		}
+		if !ring.IsZero() {
+			options = keystore.Options{Adopt: ring.Active().Value}
+		}
+	}
+	r.keys, err = keystore.Open(c.SigningKey.Dir, options)
+	if err != nil {
+		return err
+	}
+	for _, notice := range r.keys.Notices() {
+		r.log.Warn(notice)
+	}
+	return nil
+}
+
+// openProxy makes the upstreams ready. It connects to none.
+func (r *resources) openProxy(c *config.Config, o opener, current func() *gateway.Generation) error {
+	r.tokens = upstream.NewServiceTokens(upstream.ServiceTokensOptions{})
+	r.close = append(r.close, func() error { r.tokens.Close(); return nil })
+	options := upstream.Options{}
+	if r.provider != nil {
+		options.Tokens = r.tokens.For(c.OIDC.Issuer+" "+c.OIDC.ClientID, currentClient{current})
+	}
+	for name, s := range c.Services {
+		service, err := o.service(name, s)
+		if err != nil {
+			return err
+		}
+		options.Services = append(options.Services, service)
+	}
+	proxy, err := upstream.New(options)
+	if err != nil {
+		return err
+	}
+	r.proxy = proxy
+	r.close = append(r.close, func() error { proxy.Close(); return nil })
+	return nil
+}
+
+func (o opener) service(name string, s config.Service) (upstream.Service, error) {
+	service := upstream.Service{
+		Name: name, BaseURL: s.BaseURL.String(), Timeout: s.Timeout,
+		TLS: upstream.TLS{ServerName: s.TLS.ServerName},
+	}
+	var err error
+	if s.TLS.CAFile != "" {
+		if service.TLS.CA, err = os.ReadFile(s.TLS.CAFile); err != nil {
+			return service, fmt.Errorf("service %s: ca_file: %w", name, err)
+		}
+	}
+	if s.TLS.CertFile != "" {
+		certificate, err := os.ReadFile(s.TLS.CertFile)
+		if err != nil {
+			return service, fmt.Errorf("service %s: cert_file: %w", name, err)
+		}
+		key, err := o.find(s.TLS.Key)
+		if err != nil {
+			return service, fmt.Errorf("service %s: tls key: %w", name, err)
+		}
+		pair, err := tls.X509KeyPair(certificate, key.Value.Reveal())
+		if err != nil {
+			return service, fmt.Errorf("service %s: cert_file and key don't make a pair: %w", name, err)
+		}
+		service.TLS.Certificate = &pair
+	}
+	return service, nil
+}
+
+// fleetRings is how rings are agreed on through board. What is on it is sealed
+// under the token-hash salt, which every replica must have been given.
+func fleetRings(board fleet.Board, r *rings) (*fleet.Rings, error) {
+	if board == nil {
+		return nil, nil
+	}
+	if r.tokenHashSalt.IsZero() {
+		return nil, errors.New("TOKEN_HASH_SALT is required where replicas share a store: they find each other's sessions by it, and what Keyway makes itself is sealed under it there; make one with `openssl rand -base64 48`, and give it to every replica")
+	}
+	sealer, err := seal.NewSealer(r.tokenHashSalt, fleet.SealPurpose)
+	if err != nil {
+		return nil, err
+	}
+	return fleet.NewRings(board, sealer), nil
+}

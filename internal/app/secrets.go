@@ -1,0 +1,186 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"keyway/internal/config"
+	"keyway/internal/fleet"
+	"keyway/internal/keyring"
+	"keyway/internal/keystore"
+	"keyway/internal/secret"
+)
+
+// Names of the secrets, as rotations, metrics and commands call them.
+const (
+	nameClientSecret  = "client-secret"
+	nameSigningKey    = "signing-key"
+	nameSessionKey    = "session-key"
+	nameTokenHashSalt = "token-hash-salt"
+	nameUAHashSalt    = "ua-hash-salt"
+	nameCSRFKey       = "csrf-key"
+	nameStateKey      = "state-key"
+)
+
+// rings are the secrets that a generation is built from. Each is a ring from the
+// start, though it holds one version only as long as nothing rotates.
+type rings struct {
+	tokenHashSalt keyring.Ring
+	uaHashSalt    keyring.Ring
+	csrfKey       keyring.Ring
+	stateKey      keyring.Ring
+	sessionKey    keyring.Ring
+	signingKey    keyring.Ring
+	clientSecret  keyring.Ring // zero: no client secret is configured
+}
+
+func (r *rings) all() []keyring.Ring {
+	var all []keyring.Ring
+	for _, ring := range []keyring.Ring{r.tokenHashSalt, r.uaHashSalt, r.csrfKey, r.stateKey, r.sessionKey, r.signingKey, r.clientSecret} {
+		if !ring.IsZero() {
+			all = append(all, ring)
+		}
+	}
+	return all
+}
+
+// opener opens the secrets that a configuration names.
+type opener struct {
+	finder  secret.Finder
+	managed bool // Keyway makes what is not handed in
+	now     time.Time
+}
+
+func newOpener(c *config.Config, env func(string) (string, bool), now time.Time) opener {
+	return opener{
+		finder: secret.Finder{
+			Env: env,
+			Dir: c.SecretSources.Dir,
+			// Its name in the older Compose stack.
+			Aliases: map[string][]string{"AUTH_CLIENT_SECRET": {"oidc-client-secret"}},
+		},
+		managed: c.Secrets == config.SecretsManaged,
+		now:     now,
+	}
+}
+
+// find reads a secret. It returns errNotHandedIn when there is none and nobody
+// said that there would be.
+func (o opener) find(ref config.SecretRef) (secret.Found, error) {
+	var found secret.Found
+	var err error
+	switch ref.Kind {
+	case config.SecretFile:
+		found, err = o.finder.Read(ref.Name)
+		if err != nil {
+			return secret.Found{}, fmt.Errorf("%s: %w", ref, err)
+		}
+		return found, nil
+	case config.SecretEnv:
+		found, err = o.finder.Find(ref.Name)
+	default:
+		return secret.Found{}, secret.ErrNotFound
+	}
+	if errors.Is(err, secret.ErrNotFound) && !ref.Default {
+		// The configuration names it, so it must be there.
+		return secret.Found{}, fmt.Errorf("the configuration names %s: %v", ref, err)
+	}
+	return found, err
+}
+
+// inward opens a secret that we issue with. The zero Ring means that it is not
+// handed in and Keyway is to make it.
+func (o opener) inward(name string, ref config.SecretRef, required bool) (keyring.Ring, error) {
+	found, err := o.find(ref)
+	if errors.Is(err, secret.ErrNotFound) {
+		if !required || o.managed {
+			return keyring.Ring{}, nil
+		}
+		return keyring.Ring{}, fmt.Errorf("%w. It is required: make one with `openssl rand -base64 48`, or let Keyway make and keep it with `secrets: managed` in settings.yaml", err)
+	}
+	if err != nil {
+		return keyring.Ring{}, err
+	}
+	if err := secret.CheckStrength(ref.Name, found.Value); err != nil {
+		return keyring.Ring{}, fmt.Errorf("%w (from %s)", err, found.Origin)
+	}
+	return o.single(name, secret.Fingerprint(name, found.Value), found.Value)
+}
+
+// peer opens a secret that somebody else accepts, and chose.
+func (o opener) peer(name string, ref config.SecretRef) (keyring.Ring, error) {
+	found, err := o.find(ref)
+	if errors.Is(err, secret.ErrNotFound) {
+		return keyring.Ring{}, nil
+	}
+	if err != nil {
+		return keyring.Ring{}, err
+	}
+	return o.single(name, secret.FingerprintOfPeerSecret(name, found.Value), found.Value)
+}
+
+func (o opener) single(name, id string, value secret.Value) (keyring.Ring, error) {
+	return keyring.New(name, keyring.Version{
+		ID: id, State: keyring.Active, CreatedAt: o.now, ActivatedAt: o.now, Value: value,
+	})
+}
+
+// handedIn opens everything that comes from outside, and reports all that is
+// wrong with it at once.
+func (o opener) handedIn(c *config.Config) (*rings, error) {
+	r := &rings{}
+	var problems []error
+	take := func(into *keyring.Ring, ring keyring.Ring, err error) {
+		*into = ring
+		if err != nil {
+			problems = append(problems, err)
+		}
+	}
+	sources := c.SecretSources
+	open := func(into *keyring.Ring, name string, ref config.SecretRef, required bool) {
+		ring, err := o.inward(name, ref, required)
+		take(into, ring, err)
+	}
+	open(&r.tokenHashSalt, nameTokenHashSalt, sources.TokenHashSalt, true)
+	open(&r.uaHashSalt, nameUAHashSalt, sources.UAHashSalt, true)
+	open(&r.csrfKey, nameCSRFKey, sources.CSRFSecretKey, true)
+	open(&r.stateKey, nameStateKey, sources.StateTokenKey, true)
+	open(&r.sessionKey, nameSessionKey, sources.SessionKey, false)
+	clientSecret, err := o.peer(nameClientSecret, c.OIDC.ClientSecret)
+	take(&r.clientSecret, clientSecret, err)
+	return r, errors.Join(problems...)
+}
+
+// complete makes what was not handed in: in the folder of this replica, and,
+// where replicas share a store, as the fleet agrees.
+func (r *rings) complete(ctx context.Context, store *keystore.Store, shared *fleet.Rings) error {
+	for _, managed := range []struct {
+		name string
+		into *keyring.Ring
+	}{
+		{nameTokenHashSalt, &r.tokenHashSalt},
+		{nameUAHashSalt, &r.uaHashSalt},
+		{nameCSRFKey, &r.csrfKey},
+		{nameStateKey, &r.stateKey},
+		{nameSessionKey, &r.sessionKey},
+	} {
+		if !managed.into.IsZero() {
+			continue
+		}
+		ring, err := store.ManagedRing(managed.name)
+		if err != nil {
+			return err
+		}
+		if shared != nil {
+			if ring, err = shared.Agree(ctx, ring); err != nil {
+				return err
+			}
+		}
+		*managed.into = ring
+	}
+	return nil
+}
+
+func isNotFound(err error) bool { return errors.Is(err, secret.ErrNotFound) }

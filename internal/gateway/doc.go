@@ -1,0 +1,10 @@
+// Package gateway is the public side: the ordered chain that every request
+// passes through, and what the other rooms serve, mounted.
+//
+// A request comes in at [Gateway.ServeHTTP]. It takes one [Generation], once,
+// and from then on goes one way: who sent it ([TrustedProxies.Client]), what it
+// asks for (our own endpoints, or a route), who is asking (session), is it
+// theirs to ask (origin and CSRF token), and on to the upstream. What fails on
+// the way comes back as an error, and leaves through package problem at one
+// edge, where its one log line is written too.
+package gateway

@@ -1,0 +1,105 @@
+package gateway
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+
+	"keyway/internal/problem"
+)
+
+// endpoint is something that the gateway answers itself.
+type endpoint struct {
+	name    string // route id in logs and metrics
+	methods map[string]func(*call) error
+}
+
+func (e endpoint) allow() []string {
+	var methods []string
+	for m := range e.methods {
+		methods = append(methods, m)
+	}
+	slices.Sort(methods)
+	return methods
+}
+
+// endpoints is everything that the gateway answers itself, by path. Routes
+// can't take these paths: the configuration refuses them.
+func (g *Gateway) endpoints() map[string]endpoint {
+	get := func(name string, serve func(*call) error) endpoint {
+		return endpoint{name, map[string]func(*call) error{http.MethodGet: serve, http.MethodHead: serve}}
+	}
+	getAndPost := func(name string, serveGet, servePost func(*call) error) endpoint {
+		return endpoint{name, map[string]func(*call) error{http.MethodGet: serveGet, http.MethodPost: servePost}}
+	}
+	live := get("health_live", func(c *call) error { g.health.Live(c.w, c.r); return nil })
+	ready := get("health_ready", func(c *call) error { g.health.Ready(c.w, c.r); return nil })
+	own := map[string]endpoint{
+		"/auth/login":            {"login", map[string]func(*call) error{http.MethodGet: (*call).login}},
+		"/auth/callback":         getAndPost("callback", (*call).callback, (*call).callbackForm),
+		"/auth/logout":           getAndPost("logout", (*call).logout, (*call).logout),
+		"/auth/session":          get("session", (*call).sessionInfo),
+		"/api/auth/session":      get("session", (*call).sessionInfo),
+		"/auth/csrf":             get("csrf", (*call).csrfToken),
+		"/auth/verify":           get("verify", (*call).verify),
+		"/.well-known/jwks.json": get("jwks", (*call).jwks),
+	}
+	for _, prefix := range []string{"", "/auth", "/api/v1"} {
+		own[prefix+"/health"] = ready
+		own[prefix+"/health/live"] = live
+		own[prefix+"/health/ready"] = ready
+	}
+	return own
+}
+
+// serveOwn answers a request for one of our own endpoints. What they say is
+// about one user at one moment, so none of it may be stored.
+func (c *call) serveOwn(e endpoint) error {
+	c.event.Route = e.name
+	h := c.w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	c.gen.Settings.CORS.corsHeaders(h, c.r)
+	if isPreflight(c.r) {
+		c.gen.Settings.CORS.preflight(c.w, c.r, e.allow())
+		return nil
+	}
+	serve, ok := e.methods[c.r.Method]
+	if !ok {
+		h.Set("Allow", strings.Join(e.allow(), ", "))
+		return problem.New(problem.MethodNotAllowed, nil)
+	}
+	return serve(c)
+}
+
+func (c *call) jwks() error {
+	if c.gen.JWKS == nil {
+		return problem.New(problem.NotFound, nil)
+	}
+	c.w.Header().Del("Cache-Control") // the publisher knows how long
+	c.gen.JWKS.ServeHTTP(c.w, c.r)
+	return nil
+}
+
+// writeJSON sends a value of our own types.
+func (c *call) writeJSON(status int, value any) error {
+	body, err := json.Marshal(value)
+	if err != nil {
+		return problem.New(problem.Internal, err)
+	}
+	c.w.Header().Set("Content-Type", "application/json")
+	c.w.WriteHeader(status)
+	_, _ = c.w.Write(append(body, '\n'))
+	return nil
+}
+
+// redirect sends the browser on. 303, so that it comes with a GET whatever it
+// came here with (RFC 9700 section 4.12).
+func (c *call) redirect(to string) error {
+	c.w.Header().Set("Location", to)
+	c.w.WriteHeader(http.StatusSeeOther)
+	return nil
+}

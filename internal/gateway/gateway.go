@@ -1,0 +1,182 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"keyway/internal/problem"
+	"keyway/internal/route"
+	"keyway/internal/telemetry"
+	"keyway/internal/upstream"
+)
+
+// Options configure a Gateway.
+type Options struct {
+	// Current returns the generation to serve with. It is called once for each
+	// request, and must not block.
+	Current func() *Generation
+	Log     *slog.Logger
+	Metrics *telemetry.Metrics
+	Health  *Health
+	// StreamsPerSession bounds how many streams one session holds open; 0: no
+	// bound.
+	StreamsPerSession int
+}
+
+// Gateway is the public http.Handler. It is safe for concurrent use.
+type Gateway struct {
+	current func() *Generation
+	log     *slog.Logger
+	metrics *telemetry.Metrics
+	health  *Health
+	streams *streams
+	own     map[string]endpoint
+	busy    atomic.Int64
+	// background is what goes on after a response; see Wait.
+	background sync.WaitGroup
+}
+
+// New builds a Gateway.
+func New(o Options) *Gateway {
+	g := &Gateway{
+		current: o.Current,
+		log:     o.Log,
+		metrics: o.Metrics,
+		health:  o.Health,
+		streams: newStreams(o.StreamsPerSession),
+	}
+	g.own = g.endpoints()
+	return g
+}
+
+// Drain makes the replica unready, so that load balancers send users elsewhere.
+// Everything is still served.
+func (g *Gateway) Drain() { g.health.Stop() }
+
+// EndStreams ends every stream, and lets none begin, so that their clients
+// connect to another replica. Other requests finish; seeing to it that they do in
+// time is the server's business.
+func (g *Gateway) EndStreams() { g.streams.stop() }
+
+// Wait waits for what goes on after the last response.
+func (g *Gateway) Wait() { g.background.Wait() }
+
+// call is one request on its way through.
+type call struct {
+	gateway *Gateway
+	gen     *Generation
+	w       http.ResponseWriter
+	r       *http.Request
+	client  Client
+	event   *telemetry.RequestEvent
+	id      string // correlation id
+	path    string // escaped, as sent
+	query   string // raw, as sent
+}
+
+// ServeHTTP takes the request through the chain, and is the one edge at which
+// failures become responses, events and metrics.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	gen := g.current()
+	client := gen.Settings.client(r)
+	recorder, release := telemetry.Record(w)
+	defer release()
+	event := telemetry.RequestEvent{Start: time.Now(), Method: r.Method}
+	event.CorrelationID = telemetry.CorrelationID(r.Header, client.Trusted)
+	c := &call{gateway: g, gen: gen, w: recorder, r: r, client: client, event: &event, id: event.CorrelationID}
+	recorder.Header()["X-Correlation-Id"] = []string{event.CorrelationID}
+
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			event.Err = g.panicked(panicked, c.id)
+			if recorder.Started() {
+				g.finish(r.Context(), &event, recorder)
+				panic(http.ErrAbortHandler) // cut the connection: the response is half sent
+			}
+			problem.Write(recorder, c.id, event.Err)
+		}
+		g.finish(r.Context(), &event, recorder)
+	}()
+
+	if limit := gen.Settings.ConcurrentRequests; limit > 0 {
+		defer g.busy.Add(-1)
+		if g.busy.Add(1) > limit {
+			event.Err = problem.New(problem.Overloaded, nil)
+			problem.Write(recorder, c.id, event.Err)
+			return
+		}
+	}
+	if err := c.serve(); err != nil {
+		event.Err = err
+		if !errors.Is(err, upstream.ErrClientGone) {
+			problem.Write(recorder, c.id, err)
+		}
+	}
+}
+
+// client adds what a configuration says of the scheme to what the request does.
+func (s *Settings) client(r *http.Request) Client {
+	c := s.TrustedProxies.Client(r)
+	if s.DefaultScheme != "" && !c.Trusted {
+		c.Scheme = s.DefaultScheme
+	}
+	return c
+}
+
+// serve reads what is asked for, and hands over to whoever answers it.
+func (c *call) serve() error {
+	path, query, err := route.SplitTarget(c.r.RequestURI)
+	if err != nil {
+		c.w.Header().Set("Connection", "close")
+		return ambiguous(err)
+	}
+	c.path, c.query = path, query
+	if own, ok := c.gateway.own[path]; ok {
+		return c.serveOwn(own)
+	}
+	return c.serveRoute()
+}
+
+func ambiguous(err error) error {
+	code := problem.BadRequest
+	if a, ok := errors.AsType[*route.AmbiguousError](err); ok {
+		switch a.Part {
+		case "path":
+			code = problem.AmbiguousPath
+		case "query":
+			code = problem.AmbiguousQuery
+		}
+	}
+	return problem.New(code, err)
+}
+
+// panicked logs a defect. The stack has function names and addresses, no
+// values; the panic's own text may have anything, so only its type is kept
+// unless it is a runtime error.
+func (g *Gateway) panicked(value any, id string) error {
+	if err, ok := value.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		return problem.Newf(problem.UpstreamFailed, "response aborted: %w", err)
+	}
+	text := "of a kind that is not printed"
+	if err, ok := value.(interface{ RuntimeError() }); ok {
+		text = err.(error).Error()
+	}
+	g.log.Error("a request met a defect and was ended; please report it", "correlation_id", id, "panic", text, "stack", string(debug.Stack()))
+	return problem.Newf(problem.Internal, "panic: %s", text)
+}
+
+func (g *Gateway) finish(ctx context.Context, event *telemetry.RequestEvent, w *telemetry.Recorder) {
+	event.Status, event.Bytes = w.Status(), w.Bytes()
+	event.Duration = time.Since(event.Start)
+	if event.Err != nil {
+		event.Code = string(problem.CodeOf(event.Err))
+	}
+	g.metrics.Request(event)
+	event.Log(ctx, g.log)
+}

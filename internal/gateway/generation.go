@@ -1,0 +1,68 @@
+package gateway
+
+import (
+	"net/http"
+	"time"
+
+	"keyway/internal/oidc"
+	"keyway/internal/route"
+	"keyway/internal/seal"
+	"keyway/internal/session"
+	"keyway/internal/upstream"
+)
+
+// Generation is all that a request depends on and that can change while the
+// process runs. It is built aside, whole, and never changed afterwards.
+type Generation struct {
+	Parts
+	// policies are the routes' token policies, made ready.
+	policies map[*route.Route]*upstream.TokenPolicy
+}
+
+// NewGeneration makes parts ready to serve.
+func NewGeneration(p Parts) *Generation {
+	g := &Generation{Parts: p, policies: map[*route.Route]*upstream.TokenPolicy{}}
+	for _, r := range p.Routes.Routes() {
+		g.policies[r] = tokenPolicy(r)
+	}
+	return g
+}
+
+// Parts are what a generation is made of: what the other rooms built from one
+// configuration and one set of rings.
+type Parts struct {
+	Settings Settings
+	Sessions *session.Manager
+	CSRF     *seal.Tokens
+	SignIn   *oidc.RelyingParty // nil: no IdP is configured, so nobody can sign in
+	Routes   *route.Table
+	Proxy    *upstream.Proxy
+	JWKS     http.Handler // nil: no signing key
+}
+
+// Settings are the plain values of a generation.
+type Settings struct {
+	TrustedProxies TrustedProxies
+	CORS           Origins
+	// DefaultScheme, when set, is the scheme that browsers use although requests
+	// arrive as plain HTTP: TLS ends at something that does not tell.
+	DefaultScheme string
+	// PostLogoutPath is where the IdP sends the browser after sign-out.
+	PostLogoutPath string
+	// Provider is the alias of the IdP in identities.
+	Provider   string
+	CSRFCookie CSRFCookie
+	// BodyBytes bounds a proxied request's body; 0: no bound.
+	BodyBytes int64
+	// ConcurrentRequests bounds what is under way at once; 0: no bound.
+	ConcurrentRequests int64
+}
+
+// CSRFCookie is how the cookie with the CSRF token is set: readable by script,
+// otherwise like the session cookie.
+type CSRFCookie struct {
+	Domain   string
+	Secure   bool
+	SameSite http.SameSite
+	Lifetime time.Duration
+}

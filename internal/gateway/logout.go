@@ -1,0 +1,116 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"keyway/internal/problem"
+	"keyway/internal/session"
+)
+
+// logout serves GET and POST /auth/logout: the session ends here, at once and on
+// every replica, and then the browser is sent to end it at the IdP (OpenID
+// Connect RP-Initiated Logout). A page that fetched it is told where to go
+// instead.
+//
+// It needs the CSRF token, or any site could sign the user out with an image; a
+// GET, which can carry no header, has it in the query.
+func (c *call) logout() error {
+	defer c.flow("logout", time.Now())
+	query, err := url.ParseQuery(c.query)
+	if err != nil {
+		return problem.New(problem.AmbiguousQuery, err)
+	}
+	s, err := c.findSession()
+	if err != nil {
+		if problem.CodeOf(err).Status() != http.StatusUnauthorized {
+			return err // can't know: the session may be there, and would stay
+		}
+		// Nobody is signed in, which is what was asked for.
+		c.clearCookies()
+		return c.loggedOut(c.afterLogout())
+	}
+	if err := c.guardLogout(s, query); err != nil {
+		return err
+	}
+	record := s.Record()
+	if err := c.gen.Sessions.End(c.r.Context(), s); err != nil {
+		return err
+	}
+	c.gateway.metrics.SessionDestroyed("logout")
+	c.clearCookies()
+	if c.gen.SignIn == nil {
+		return c.loggedOut(c.afterLogout())
+	}
+	c.revoke(record)
+	where, err := c.gen.SignIn.EndSessionURL(c.r.Context(), record.IDToken, c.afterLogout(), "")
+	if err != nil {
+		// The IdP has no such endpoint, or can't be asked. The session is over here.
+		where = c.afterLogout()
+	}
+	return c.loggedOut(where)
+}
+
+func (c *call) guardLogout(s *session.Session, query url.Values) error {
+	tokens := c.r.Header["X-Csrf-Token"]
+	if c.r.Method == http.MethodGet && len(tokens) == 0 {
+		return c.checkCSRF(s, query["csrf"])
+	}
+	if err := c.gen.Settings.CORS.sameSite(c.r, c.client); err != nil {
+		c.gateway.metrics.CSRFViolation("origin")
+		return problem.New(problem.CrossOrigin, err)
+	}
+	return c.checkCSRF(s, tokens)
+}
+
+// afterLogout is where the browser ends up: a page of ours, as the IdP knows it.
+func (c *call) afterLogout() string {
+	if c.gen.SignIn != nil {
+		if callback, err := c.gen.SignIn.Callback().URI(c.client.Scheme, c.client.Host); err == nil {
+			if u, err := url.Parse(callback); err == nil {
+				return u.Scheme + "://" + u.Host + c.gen.Settings.PostLogoutPath
+			}
+		}
+	}
+	return c.gen.Settings.PostLogoutPath
+}
+
+func (c *call) clearCookies() {
+	http.SetCookie(c.w, c.gen.Sessions.ClearCookie())
+	csrf := c.gen.Settings.CSRFCookie.cookie()
+	csrf.MaxAge = -1
+	http.SetCookie(c.w, csrf)
+}
+
+// loggedOut sends the browser on. A script's fetch can't follow a redirect to
+// another origin, so it gets the address.
+func (c *call) loggedOut(where string) error {
+	if strings.Contains(c.r.Header.Get("Accept"), "application/json") {
+		return c.writeJSON(http.StatusOK, map[string]string{"logout_url": where})
+	}
+	return c.redirect(where)
+}
+
+// revokeWithin bounds telling the IdP that a token is of no use any more.
+const revokeWithin = 5 * time.Second
+
+// revoke tells the IdP, beside the request, that the refresh token is finished
+// (RFC 7009). The user does not wait for it, and an IdP that is away has no say
+// in whether somebody is signed out.
+func (c *call) revoke(record session.Record) {
+	if record.RefreshToken.IsZero() {
+		return
+	}
+	rp, log, id := c.gen.SignIn, c.gateway.log, c.id
+	ctx := context.WithoutCancel(c.r.Context())
+	c.gateway.background.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, revokeWithin)
+		defer cancel()
+		if err := rp.Revoke(ctx, record.RefreshToken, "refresh_token"); err != nil {
+			log.Info("the refresh token of an ended session could not be revoked", "correlation_id", id, "error", err.Error())
+		}
+	})
+}

@@ -1,0 +1,164 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"keyway/internal/problem"
+	"keyway/internal/route"
+	"keyway/internal/session"
+	"keyway/internal/upstream"
+)
+
+// serveRoute answers a request for something that routes.yaml describes.
+func (c *call) serveRoute() error {
+	settings := &c.gen.Settings
+	settings.CORS.corsHeaders(c.w.Header(), c.r)
+	if isPreflight(c.r) {
+		return c.routePreflight()
+	}
+	match, outcome := c.gen.Routes.Match(c.r.Method, c.path)
+	switch outcome {
+	case route.Found:
+	case route.MethodNotAllowed:
+		c.w.Header().Set("Allow", match.Allow())
+		return problem.New(problem.MethodNotAllowed, nil)
+	case route.Refused:
+		return ambiguous(match.Err)
+	default:
+		return problem.New(problem.NotFound, nil)
+	}
+	r := match.Route
+	c.event.Route = r.ID
+	if settings.BodyBytes > 0 {
+		c.r.Body = http.MaxBytesReader(c.w, c.r.Body, settings.BodyBytes)
+	}
+	request := upstream.Request{
+		Service:       r.Service,
+		Path:          match.UpstreamPath(),
+		RawQuery:      c.query,
+		CorrelationID: c.id,
+		Streaming:     r.Streaming,
+		ClientIP:      c.client.Addr,
+		Scheme:        c.client.Scheme,
+		Host:          c.client.Host,
+		Outcome:       &upstream.Outcome{},
+	}
+	defer func() { c.event.Upstream(request.Outcome.UpstreamStatus, request.Outcome.Err) }()
+	switch r.Auth {
+	case route.AuthNone:
+		return c.forward(r, request, nil)
+	case route.AuthSession:
+		return c.forwardForSession(r, request)
+	}
+	// Whatever else a table may say one day: closed until somebody opens it.
+	c.w.Header().Set("WWW-Authenticate", `Bearer realm="bff"`)
+	return problem.Newf(problem.InvalidToken, "route %s: auth %q is not available", r.ID, r.Auth)
+}
+
+// routePreflight answers for any route that has the path, whatever its method.
+func (c *call) routePreflight() error {
+	match, outcome := c.gen.Routes.Match(c.r.Header.Get("Access-Control-Request-Method"), c.path)
+	var methods []string
+	switch outcome {
+	case route.Found:
+		methods = match.Route.EffectiveMethods()
+	case route.MethodNotAllowed:
+		methods = strings.Split(match.Allow(), ", ")
+	default:
+		return problem.New(problem.NotFound, nil)
+	}
+	c.gen.Settings.CORS.preflight(c.w, c.r, methods)
+	return nil
+}
+
+// forwardForSession lets a request through that comes from a signed-in user, of
+// his own will.
+func (c *call) forwardForSession(r *route.Route, request upstream.Request) error {
+	// Before anything else: whatever is said to this user is for him alone.
+	c.w.Header()["Cache-Control"] = noStore
+	s, err := c.findSession()
+	if err != nil {
+		return err
+	}
+	if err := c.guard(s); err != nil {
+		return err
+	}
+	if c.gen.policies[r].Mode() == upstream.Passthrough {
+		if s, err = c.fresh(s); err != nil {
+			return err
+		}
+		request.AccessToken = s.Record().AccessToken
+		if request.AccessToken.IsZero() {
+			return problem.Newf(problem.UpstreamAuthFailed, "route %s: the session has no access token", r.ID)
+		}
+	}
+	who := s.Principal()
+	request.Principal = &who
+	return c.forward(r, request, s)
+}
+
+var noStore = []string{"no-store"}
+
+// guard refuses what another site's page, or somebody without this session's
+// CSRF token, wants done. A WebSocket is opened by GET but does what it likes
+// afterwards, and no script of another origin needs permission to open one, so
+// it is held to the origin too.
+func (c *call) guard(s *session.Session) error {
+	safe := isSafe(c.r.Method)
+	if safe && c.r.Header["Upgrade"] == nil {
+		return nil
+	}
+	if err := c.gen.Settings.CORS.sameSite(c.r, c.client); err != nil {
+		c.gateway.metrics.CSRFViolation("origin")
+		return problem.New(problem.CrossOrigin, err)
+	}
+	if safe {
+		return nil
+	}
+	return c.checkCSRF(s, c.r.Header["X-Csrf-Token"])
+}
+
+// forward hands the request over to the proxy, as a stream if the route is one.
+func (c *call) forward(r *route.Route, request upstream.Request, s *session.Session) error {
+	request.Token = c.gen.policies[r]
+	if !r.Streaming {
+		return c.gen.Proxy.Forward(c.w, c.r, request)
+	}
+	ctx, id := c.r.Context(), ""
+	if s != nil {
+		id = s.Record().PublicID
+	}
+	ctx, end, err := c.gateway.streams.begin(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if s != nil {
+		// A stream outlives the check at its beginning: it ends with the session.
+		watched, stop := c.gen.Sessions.Watch(ctx, s)
+		defer stop()
+		ctx = watched
+	}
+	err = c.gen.Proxy.Forward(c.w, c.r.WithContext(ctx), request)
+	if errors.Is(context.Cause(ctx), errStopping) && err != nil {
+		return problem.New(problem.ShuttingDown, err)
+	}
+	return err
+}
+
+// tokenPolicy is what the upstream gets as Authorization. Nobody is signed in on
+// a route with auth none, so there it is no user's token.
+func tokenPolicy(r *route.Route) *upstream.TokenPolicy {
+	switch r.TokenPolicy.Mode {
+	case route.TokenSession, "":
+		if r.Auth == route.AuthSession {
+			return upstream.NewTokenPolicy(upstream.Passthrough, "", nil)
+		}
+	case route.TokenService:
+		return upstream.NewTokenPolicy(upstream.ServiceToken, r.TokenPolicy.Audience, r.TokenPolicy.Scopes)
+	}
+	return nil
+}

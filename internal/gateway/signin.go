@@ -1,0 +1,247 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"keyway/internal/oidc"
+	"keyway/internal/problem"
+	"keyway/internal/session"
+)
+
+// login serves GET /auth/login: it sends the browser to the IdP.
+func (c *call) login() error {
+	rp := c.gen.SignIn
+	if rp == nil {
+		return problem.Newf(problem.NotFound, "no identity provider is configured (OIDC_ISSUER)")
+	}
+	defer c.flow("login", time.Now())
+	query, err := url.ParseQuery(c.query)
+	if err != nil {
+		return problem.New(problem.AmbiguousQuery, err)
+	}
+	if len(query["return_to"]) > 1 {
+		return problem.Newf(problem.BadRequest, "return_to occurs twice")
+	}
+	redirectURI, err := rp.Callback().URI(c.client.Scheme, c.client.Host)
+	if err != nil {
+		return err
+	}
+	signIn, err := rp.Begin(c.r.Context(), oidc.SignInRequest{
+		ReturnTo: query.Get("return_to"), RedirectURI: redirectURI, Params: query,
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range rp.Cookies().Surplus(c.cookieNames(), time.Now()) {
+		http.SetCookie(c.w, rp.Cookies().Clear(name))
+	}
+	http.SetCookie(c.w, signIn.Cookie)
+	return c.redirect(signIn.URL)
+}
+
+// callback serves GET /auth/callback, to which the IdP sends the browser back.
+func (c *call) callback() error {
+	rp := c.gen.SignIn
+	if rp == nil {
+		return problem.New(problem.NotFound, nil)
+	}
+	defer c.flow("callback", time.Now())
+	grant, err := rp.Finish(c.r.Context(), oidc.CallbackRequest{Params: c.query, Cookie: c.cookie})
+	if grant.Cookie != "" {
+		http.SetCookie(c.w, rp.Cookies().Clear(grant.Cookie))
+	}
+	if errors.Is(err, oidc.ErrAlreadyUsed) {
+		// The browser came twice, as they do. The first time counts: if it led to a
+		// session, that is where the user wanted to be.
+		if _, found := c.findSession(); found == nil {
+			return c.redirect(grant.ReturnTo)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	cookie, s, err := c.gen.Sessions.Renew(c.r.Context(), c.r.Header["Cookie"], newRecord(c.gen.Settings.Provider, grant), c.sender())
+	if err != nil {
+		return err
+	}
+	c.gateway.metrics.SessionCreated()
+	c.event.Session = s.PublicID()
+	http.SetCookie(c.w, cookie)
+	c.giveCSRFToken(s.PublicID())
+	return c.redirect(grant.ReturnTo)
+}
+
+// maxForm bounds a form that is posted to one of our own endpoints.
+const maxForm = 64 << 10
+
+// callbackForm serves POST /auth/callback (OAuth 2.0 form post response mode). A
+// form that another site posts comes without our SameSite cookies, so the
+// browser is sent to fetch the same callback itself, and then has them.
+func (c *call) callbackForm() error {
+	form, err := c.readForm()
+	if err != nil {
+		return err
+	}
+	return c.redirect("/auth/callback?" + form)
+}
+
+// readForm is the body of a form post, as it was sent. What parses it knows what
+// to refuse; here it must only be fit for a header.
+func (c *call) readForm() (string, error) {
+	if kind, _, _ := strings.Cut(c.r.Header.Get("Content-Type"), ";"); !strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded") {
+		return "", problem.Newf(problem.BadRequest, "expected a form")
+	}
+	body := make([]byte, 0, 4096)
+	reader := http.MaxBytesReader(c.w, c.r.Body, maxForm)
+	for {
+		if len(body) == cap(body) {
+			body = append(body, 0)[:len(body)]
+		}
+		n, err := reader.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+			return "", problem.New(problem.TooLarge, err)
+		}
+		if err != nil {
+			break
+		}
+	}
+	for _, b := range body {
+		if b <= ' ' || b >= 0x7f || b == '#' {
+			return "", problem.Newf(problem.BadRequest, "the form is not URL-encoded")
+		}
+	}
+	return string(body), nil
+}
+
+// newRecord is what is kept of a sign-in.
+func newRecord(provider string, grant oidc.Grant) session.Record {
+	claims := shownClaims(grant)
+	return session.Record{
+		Provider:     provider,
+		Issuer:       grant.Claims.Issuer,
+		Subject:      grant.Claims.Subject,
+		SID:          grant.Claims.SessionID,
+		Email:        text(grant, "email"),
+		Name:         text(grant, "name"),
+		Claims:       claims,
+		AccessToken:  grant.Tokens.AccessToken,
+		AccessExpiry: grant.Tokens.Expiry,
+		RefreshToken: grant.Tokens.RefreshToken,
+		IDToken:      grant.Tokens.IDToken,
+		TokenType:    "Bearer",
+		Scope:        strings.Join(grant.Tokens.Scopes, " "),
+		GrantedAt:    time.Now(),
+		AuthTime:     orNow(grant.Claims.AuthTime),
+	}
+}
+
+// orNow: an IdP that does not say when the user signed in did it just now, as far
+// as anybody can tell.
+func orNow(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Now()
+	}
+	return t
+}
+
+// shownToPages are the claims of OpenID Connect Core 5.1 that a page may show.
+// Everything else that an IdP puts into a token stays on the server.
+var shownToPages = []string{
+	"name", "given_name", "family_name", "middle_name", "nickname", "preferred_username",
+	"picture", "website", "email", "email_verified", "gender", "zoneinfo", "locale", "updated_at", "roles", "groups",
+}
+
+// maxShownClaim bounds one claim, in bytes of JSON: a picture that is a data URL
+// does not belong in a session.
+const maxShownClaim = 2048
+
+func shownClaims(grant oidc.Grant) map[string]json.RawMessage {
+	shown := map[string]json.RawMessage{}
+	for _, name := range shownToPages {
+		value, ok := claim(grant, name)
+		if !ok {
+			continue
+		}
+		if raw, err := json.Marshal(value); err == nil && len(raw) <= maxShownClaim {
+			shown[name] = raw
+		}
+	}
+	return shown
+}
+
+// claim looks in the ID token first, which is signed, and then in UserInfo.
+func claim(grant oidc.Grant, name string) (any, bool) {
+	if value, ok := grant.Claims.All[name]; ok {
+		return value, true
+	}
+	value, ok := grant.UserInfo[name]
+	return value, ok
+}
+
+func text(grant oidc.Grant, name string) string {
+	value, _ := claim(grant, name)
+	s, _ := value.(string)
+	return s
+}
+
+// refresh is how the session room asks the IdP for new tokens.
+func (c *call) refresh(ctx context.Context, record session.Record) (session.Record, error) {
+	started := time.Now()
+	answer, err := c.gen.SignIn.Refresh(ctx, oidc.RefreshRequest{RefreshToken: record.RefreshToken, Subject: record.Subject})
+	c.flow("refresh", started)
+	switch {
+	case errors.Is(err, oidc.ErrGrantGone):
+		c.gateway.metrics.TokenRefresh("session", "grant_gone")
+		c.gateway.metrics.SessionDestroyed("grant_gone")
+		return record, errors.Join(session.ErrGrantGone, err)
+	case errors.Is(err, oidc.ErrUnavailable):
+		c.gateway.metrics.TokenRefresh("session", "unavailable")
+		return record, err
+	case err != nil:
+		c.gateway.metrics.TokenRefresh("session", "failed")
+		return record, err
+	}
+	c.gateway.metrics.TokenRefresh("session", "ok")
+	tokens := answer.Tokens
+	record.AccessToken = tokens.AccessToken
+	record.AccessExpiry = tokens.Expiry
+	record.GrantedAt = time.Now()
+	if !tokens.RefreshToken.IsZero() {
+		record.RefreshToken = tokens.RefreshToken
+	}
+	if !tokens.IDToken.IsZero() {
+		record.IDToken = tokens.IDToken
+	}
+	if tokens.Scopes != nil {
+		record.Scope = strings.Join(tokens.Scopes, " ")
+	}
+	return record, nil
+}
+
+func (c *call) flow(kind string, started time.Time) {
+	c.gateway.metrics.Flow(kind, time.Since(started))
+}
+
+// cookie finds a cookie by name, if there is exactly one.
+func (c *call) cookie(name string) (string, bool) {
+	found := c.r.CookiesNamed(name)
+	if len(found) != 1 {
+		return "", false
+	}
+	return found[0].Value, true
+}
+
+func (c *call) cookieNames() []string {
+	var names []string
+	for _, cookie := range c.r.Cookies() {
+		names = append(names, cookie.Name)
+	}
+	return names
+}
