@@ -32,6 +32,10 @@ func (c *call) serveRoute() error {
 	}
 	r := match.Route
 	c.event.Route = r.ID
+	if r.Authz != route.AuthzNone && r.Authz != "" {
+		// Closed until there is somebody to ask.
+		return problem.Newf(problem.Forbidden, "route %s: authz %q, and no decision point to ask", r.ID, r.Authz)
+	}
 	if settings.BodyBytes > 0 {
 		c.r.Body = http.MaxBytesReader(c.w, c.r.Body, settings.BodyBytes)
 	}

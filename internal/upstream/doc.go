@@ -43,8 +43,9 @@
 // Informational responses (RFC 9110 section 15.2) are not relayed, 103 among
 // them: they would get past the rules for response headers. Of an upstream's
 // response headers, Alt-Svc (would lead the browser around the gateway),
-// Clear-Site-Data (would sign the user out here), X-Correlation-ID and Set-Cookie
-// of our cookies are dropped; a header that the gateway already set wins over the
+// Clear-Site-Data (would sign the user out here), Access-Control-* (the gateway
+// answers CORS), X-Correlation-ID and Set-Cookie of our cookies are dropped, and
+// a response that sets another cookie is not to be stored; a header that the gateway already set wins over the
 // upstream's, but for Set-Cookie and Vary, which add up. Server,
 // Strict-Transport-Security and WWW-Authenticate pass. A missing Content-Type is
 // not made up by sniffing.

@@ -3,6 +3,7 @@ package upstream
 import (
 	"net/http"
 	"strconv"
+	"strings"
 
 	"keyway/internal/principal"
 )
@@ -117,6 +118,8 @@ func inject(h http.Header, req *Request, authorization string) {
 
 // cleanResponse removes from an upstream's response headers what is not the
 // upstream's to say; already holds what the gateway has put into the response.
+// Which origins may read is the gateway's list to say: an upstream that reflects
+// whatever Origin it is sent would open every session to every site.
 func cleanResponse(h, already http.Header) {
 	delete(h, hCorrelationID)
 	delete(h, "Alt-Svc")
@@ -132,6 +135,18 @@ func cleanResponse(h, already http.Header) {
 			delete(h, "Set-Cookie")
 		} else {
 			h["Set-Cookie"] = kept
+			// A stored response would set somebody's cookie for everybody.
+			h["Cache-Control"] = []string{"no-store"}
+		}
+	}
+	for name := range h {
+		if strings.HasPrefix(name, "Access-Control-") {
+			delete(h, name)
+		}
+	}
+	for name := range h {
+		if strings.HasPrefix(name, "Access-Control-") {
+			delete(h, name)
 		}
 	}
 	for name := range already {
