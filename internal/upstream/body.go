@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -91,7 +90,7 @@ func (b *responseBody) Read(p []byte) (int, error) {
 		// An event stream may end anywhere: a reader drops an event that is not
 		// complete, and connects again (WHATWG HTML section 9.2). So when we end it, it
 		// ends in order, and the browser learns at once why.
-		if cause := context.Cause(b.ctx()); errors.Is(cause, ErrSessionEnded) || errors.Is(cause, ErrShutdown) {
+		if ownersCause(b.ctx()) != nil {
 			return n, io.EOF
 		}
 	}

@@ -164,6 +164,18 @@ func TestWhatTheGatewaySetWins(t *testing.T) {
 	}
 }
 
+func TestCORSIsTheGatewaysToDecide(t *testing.T) {
+	threat.Covers(t, 31)
+	h := http.Header{
+		"Access-Control-Allow-Origin": {"https://evil.example"}, "Access-Control-Allow-Credentials": {"true"},
+		"Access-Control-Expose-Headers": {"*"}, "Content-Type": {"text/plain"},
+	}
+	cleanResponse(h, http.Header{"Access-Control-Allow-Origin": {"https://app.example"}})
+	if len(h) != 1 {
+		t.Errorf("passed: %q", h)
+	}
+}
+
 func TestTargetGoesOutByteForByte(t *testing.T) {
 	for _, base := range []string{"", "/", "/v1", "/v1%2Fx/"} {
 		for _, target := range []string{

@@ -10,14 +10,27 @@ import (
 	"keyway/internal/problem"
 )
 
-// Causes with which the owner of a request's context may cancel it. Streams are
-// told why they end: event streams end cleanly, WebSockets get a close frame.
+// Causes with which the owner of a request's context may cancel it
+// (context.WithCancelCause). Streams are told why they end: event streams end
+// cleanly, WebSockets get a close frame. Every cause that is not of package
+// context's own making, and not ErrShutdown, is taken for ErrSessionEnded; one
+// that is a *problem.Error keeps its code.
 var (
 	// ErrSessionEnded says that the session behind the request is no more.
 	ErrSessionEnded = errors.New("the session ended")
 	// ErrShutdown says that this replica goes away.
 	ErrShutdown = errors.New("the gateway is shutting down")
 )
+
+// ownersCause is why the owner of ctx ended it, or nil when it lives, its deadline
+// has passed, or the client went away.
+func ownersCause(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) {
+		return nil
+	}
+	return cause
+}
 
 // ErrClientGone is what [Proxy.Forward] returns when the client went away before
 // the response began. There is nobody to answer; it is worth one log line
@@ -42,15 +55,17 @@ func kindOf(ctx context.Context, bodyErr, err error) error {
 	if errors.Is(err, errOverallTimeout) {
 		return problem.New(problem.UpstreamTimeout, err)
 	}
-	if ctx.Err() != nil {
-		switch cause := context.Cause(ctx); {
-		case errors.Is(cause, ErrSessionEnded):
-			return problem.New(problem.SessionEnded, cause)
-		case errors.Is(cause, ErrShutdown):
-			return problem.New(problem.ShuttingDown, cause)
-		case errors.Is(cause, context.DeadlineExceeded):
-			return problem.New(problem.UpstreamTimeout, err)
+	if cause := ownersCause(ctx); cause != nil {
+		if p, ok := errors.AsType[*problem.Error](cause); ok {
+			return p
 		}
+		if errors.Is(cause, ErrShutdown) {
+			return problem.New(problem.ShuttingDown, cause)
+		}
+		return problem.New(problem.SessionEnded, cause)
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return problem.New(problem.UpstreamTimeout, err)
 	}
 	if bodyErr != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](bodyErr); ok {

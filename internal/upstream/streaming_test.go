@@ -72,7 +72,7 @@ func TestEventsArriveOneByOne(t *testing.T) {
 }
 
 func TestStreamEndsWithItsContext(t *testing.T) {
-	for name, cause := range map[string]error{"session end": ErrSessionEnded, "shutdown": ErrShutdown} {
+	for name, cause := range map[string]error{"session end": ErrSessionEnded, "shutdown": ErrShutdown, "another room's word for it": errors.New("over")} {
 		t.Run(name, func(t *testing.T) {
 			threat.Covers(t, 33)
 			base, ticks, freed := ticker(t)
@@ -104,7 +104,7 @@ func TestStreamEndsWithItsContext(t *testing.T) {
 
 func TestContextThatEndsBeforeTheResponse(t *testing.T) {
 	for code, cause := range map[problem.Code]error{
-		problem.SessionEnded: ErrSessionEnded, problem.ShuttingDown: ErrShutdown, problem.UpstreamTimeout: context.DeadlineExceeded,
+		problem.SessionEnded: ErrSessionEnded, problem.ShuttingDown: ErrShutdown, problem.StoreUnavailable: problem.New(problem.StoreUnavailable, nil),
 	} {
 		for _, streaming := range []bool{true, false} {
 			arrived := make(chan bool, 1)

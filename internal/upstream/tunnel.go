@@ -126,9 +126,9 @@ func (t *tunnel) run(ctx context.Context, early []byte) error {
 	if cause == nil {
 		return first
 	}
-	code, reason := uint16(closeGoingAway), "going away"
-	if errors.Is(cause, ErrSessionEnded) {
-		code, reason = closePolicy, "session ended"
+	code, reason := uint16(closePolicy), "session ended"
+	if ownersCause(ctx) == nil || errors.Is(cause, ErrShutdown) {
+		code, reason = closeGoingAway, "going away"
 	}
 	t.up.sayClose(code, reason)
 	t.down.sayClose(code, reason)
