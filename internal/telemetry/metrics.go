@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +18,7 @@ type Metrics struct {
 
 	requests        *prometheus.CounterVec
 	requestDuration *prometheus.HistogramVec
+	known           requestSeries
 
 	sessionsCreated   prometheus.Counter
 	sessionsDestroyed *prometheus.CounterVec
@@ -30,7 +30,7 @@ type Metrics struct {
 	clientAuth        *prometheus.CounterVec
 	csrfViolations    *prometheus.CounterVec
 	jwksFetches       *prometheus.CounterVec
-	secretVersion     *prometheus.GaugeVec
+	held              held
 }
 
 // fast are buckets for what takes microseconds to seconds.
@@ -64,10 +64,21 @@ func NewMetrics() *Metrics {
 	m.clientAuth = counter("bff_client_auth_total", "Client authentications, by credential version and outcome.", "idp", "version", "outcome")
 	m.csrfViolations = counter("bff_csrf_violations_total", "State-changing requests that were refused.", "reason")
 	m.jwksFetches = counter("bff_jwks_fetches_total", "Fetches of our public keys, by kind of client.", "client")
-	m.secretVersion = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "bff_secret_version_info", Help: "1 for each version of a secret that this replica holds.",
-	}, []string{"secret", "version", "state"})
-	m.registry.MustRegister(m.secretVersion, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	// Known from the start at zero, so that the first one is a change that an alert
+	// can see.
+	for _, reason := range []string{"logout", "replaced", "grant_gone"} {
+		m.sessionsDestroyed.WithLabelValues(reason)
+	}
+	for _, reason := range []string{"missing", "invalid", "unknown_key", "origin"} {
+		m.csrfViolations.WithLabelValues(reason)
+	}
+	for _, reason := range []string{"address", "user_agent"} {
+		m.bindingFailures.WithLabelValues(reason)
+	}
+	for _, status := range []string{"ok", "grant_gone", "unavailable", "failed"} {
+		m.tokenRefresh.WithLabelValues("session", status)
+	}
+	m.registry.MustRegister(&m.held, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -90,27 +101,7 @@ func (m *Metrics) SecretAges(rings func() []keyring.Ring) {
 }
 
 // Secrets publishes which versions this replica holds.
-func (m *Metrics) Secrets(rings []keyring.Ring) {
-	m.secretVersion.Reset()
-	for _, ring := range rings {
-		for v := range ring.All() {
-			m.secretVersion.WithLabelValues(ring.Name(), v.ID, string(v.State)).Set(1)
-		}
-	}
-}
-
-// Request counts a finished request.
-func (m *Metrics) Request(e *RequestEvent) {
-	method, route := methodLabel(e.Method), e.Route
-	if route == "" {
-		route = "none"
-	}
-	m.requests.WithLabelValues(method, route, statusLabel(e.Status)).Inc()
-	m.requestDuration.WithLabelValues(method, route).Observe(e.Duration.Seconds())
-	if e.Route == "verify" {
-		m.verifyDuration.WithLabelValues(statusLabel(e.Status)).Observe(e.Duration.Seconds())
-	}
-}
+func (m *Metrics) Secrets(rings []keyring.Ring) { m.held.rings.Store(&rings) }
 
 // SessionCreated counts a sign-in that led to a session.
 func (m *Metrics) SessionCreated() { m.sessionsCreated.Inc() }
@@ -141,7 +132,7 @@ func (m *Metrics) TokenRefresh(service, status string) {
 // IdPRequest counts a request to the IdP by endpoint ("token", "par", …); status
 // 0 means that there was no answer.
 func (m *Metrics) IdPRequest(endpoint string, status int) {
-	m.idpRequests.WithLabelValues(endpoint, statusLabel(status)).Inc()
+	m.idpRequests.WithLabelValues(endpoint, statusLabel(boundStatus(status))).Inc()
 }
 
 // ClientAuth counts how the IdP took a credential: "accepted", "refused".
@@ -149,37 +140,6 @@ func (m *Metrics) ClientAuth(idp, version, outcome string) {
 	m.clientAuth.WithLabelValues(idp, version, outcome).Inc()
 }
 
-// JWKSFetch counts a fetch of our keys: "idp" for a program, "browser" for a page.
+// JWKSFetch counts a fetch of our keys: "program", as an IdP is, or "browser". The
+// caller classifies; what a client says of itself is no label.
 func (m *Metrics) JWKSFetch(client string) { m.jwksFetches.WithLabelValues(client).Inc() }
-
-// statusLabel is small numbers without allocation.
-func statusLabel(status int) string {
-	if status == 0 {
-		return "none"
-	}
-	return strconv.Itoa(status)
-}
-
-// methodLabel bounds what anybody can write into a label or a log.
-func methodLabel(method string) string {
-	switch method {
-	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
-		return method
-	}
-	return "other"
-}
-
-// ages is a collector, because an age changes without anybody setting it.
-type ages struct{ rings func() []keyring.Ring }
-
-var ageDesc = prometheus.NewDesc("bff_secret_age_seconds", "Time since the active version of a secret was made, or first seen.", []string{"secret"}, nil)
-
-func (*ages) Describe(ch chan<- *prometheus.Desc) { ch <- ageDesc }
-
-func (a *ages) Collect(ch chan<- prometheus.Metric) {
-	for _, ring := range a.rings() {
-		if active := ring.Active(); !active.CreatedAt.IsZero() {
-			ch <- prometheus.MustNewConstMetric(ageDesc, prometheus.GaugeValue, time.Since(active.CreatedAt).Seconds(), ring.Name())
-		}
-	}
-}

@@ -1,14 +1,16 @@
 package telemetry
 
 import (
+	"bufio"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 )
 
 // Recorder is a ResponseWriter that remembers status and size. It hands
-// everything else through: Flush, Hijack and deadlines by way of Unwrap
-// (http.ResponseController), ReadFrom directly, so that sendfile still works.
+// everything else through: Flush, Hijack and ReadFrom (so that sendfile still
+// works) itself, deadlines by way of Unwrap (http.ResponseController).
 type Recorder struct {
 	http.ResponseWriter
 	status int
@@ -66,6 +68,26 @@ func (r *Recorder) ReadFrom(src io.Reader) (int64, error) {
 	n, err := io.Copy(r.ResponseWriter, src)
 	r.bytes += n
 	return n, err
+}
+
+// FlushError sends what is there, and with it the header.
+func (r *Recorder) FlushError() error {
+	err := http.NewResponseController(r.ResponseWriter).Flush()
+	if err == nil && r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return err
+}
+
+// Hijack implements http.Hijacker where the writer beneath does. What the new
+// owner of the connection writes is not seen here; that it is no response of
+// net/http's any more is, as 101.
+func (r *Recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(r.ResponseWriter).Hijack()
+	if err == nil {
+		r.status = http.StatusSwitchingProtocols
+	}
+	return conn, buffered, err
 }
 
 // Unwrap lets http.ResponseController find what the wrapped writer can do.
