@@ -13,38 +13,38 @@ import (
 )
 
 // fetch gets and parses the set, and says how long it is fresh.
-func (r *Remote) fetch(ctx context.Context) (keySet, time.Duration, error) {
+func (r *Remote) fetch(ctx context.Context) (_ keySet, fresh time.Duration, status int, _ error) {
 	where, err := r.o.Locate(ctx)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
 	if err != nil {
-		return nil, 0, errors.New("the key set's address is not a URL")
+		return nil, 0, 0, errors.New("the key set's address is not a URL")
 	}
 	request.Header.Set("Accept", "application/jwk-set+json, application/json")
 	client := *r.o.Client
 	client.CheckRedirect = SameOrigin
 	answer, err := client.Do(request)
 	if err != nil {
-		return nil, 0, fmt.Errorf("fetching the key set from %s: %w", request.URL.Host, withoutURL(err))
+		return nil, 0, 0, fmt.Errorf("fetching the key set from %s: %w", request.URL.Host, withoutURL(err))
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return nil, 0, fmt.Errorf("fetching the key set from %s: expected status 200, found %d", request.URL.Host, answer.StatusCode)
+		return nil, 0, answer.StatusCode, fmt.Errorf("fetching the key set from %s: expected status 200, found %d", request.URL.Host, answer.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(answer.Body, r.o.MaxBytes+1))
 	if err != nil {
-		return nil, 0, fmt.Errorf("reading the key set from %s: %w", request.URL.Host, withoutURL(err))
+		return nil, 0, answer.StatusCode, fmt.Errorf("reading the key set from %s: %w", request.URL.Host, withoutURL(err))
 	}
 	if int64(len(body)) > r.o.MaxBytes {
-		return nil, 0, fmt.Errorf("the key set from %s: expected at most %d bytes, found more", request.URL.Host, r.o.MaxBytes)
+		return nil, 0, answer.StatusCode, fmt.Errorf("the key set from %s: expected at most %d bytes, found more", request.URL.Host, r.o.MaxBytes)
 	}
 	keys, err := parseKeySet(body)
 	if err != nil {
-		return nil, 0, fmt.Errorf("the key set from %s: %w", request.URL.Host, err)
+		return nil, 0, answer.StatusCode, fmt.Errorf("the key set from %s: %w", request.URL.Host, err)
 	}
-	return keys, r.freshness(answer.Header), nil
+	return keys, r.freshness(answer.Header), answer.StatusCode, nil
 }
 
 // freshness is max-age less Age (RFC 9111 section 4.2), within our own bounds.

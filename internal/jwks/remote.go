@@ -42,8 +42,9 @@ type RemoteOptions struct {
 	// Timeout bounds one fetch, MaxBytes its body. Defaults: 10 s, 512 kB.
 	Timeout  time.Duration
 	MaxBytes int64
-	// Observe, if set, is told the outcome of every fetch: its error or nil.
-	Observe func(error)
+	// Observe, if set, is told of every fetch: the HTTP status (0: none came),
+	// how long it took, and what was wrong.
+	Observe func(status int, took time.Duration, err error)
 }
 
 func (o *RemoteOptions) defaults() {
@@ -66,7 +67,7 @@ func (o *RemoteOptions) defaults() {
 		o.Client = http.DefaultClient
 	}
 	if o.Observe == nil {
-		o.Observe = func(error) {}
+		o.Observe = func(int, time.Duration, error) {}
 	}
 }
 
@@ -195,8 +196,9 @@ func (r *Remote) start() *fetch {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), r.o.Timeout)
 		defer cancel()
-		keys, age, err := r.fetch(ctx)
-		r.o.Observe(err)
+		start := time.Now()
+		keys, age, status, err := r.fetch(ctx)
+		r.o.Observe(status, time.Since(start), err)
 
 		r.mu.Lock()
 		defer r.mu.Unlock()

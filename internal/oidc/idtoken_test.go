@@ -283,3 +283,16 @@ func TestIdPRotatesItsKey(t *testing.T) {
 	w.idp.SetHooks(nil)
 	w.mustSignIn(t)
 }
+
+// Keys that can't be had are nobody's fault: the answer is "try again", and no
+// token gets through meanwhile.
+func TestKeysOfTheIdPUnavailable(t *testing.T) {
+	threat.Covers(t, 8)
+	w := newWorld(t)
+	w.idp.SetHooks(&idp.Hooks{JWKS: func(set *jose.JSONWebKeySet) { set.Keys = nil }})
+	grant, err := w.signIn(t, oidc.SignInRequest{})
+	wantError(t, err, oidc.ErrUnavailable)
+	if problem.CodeOf(err) != problem.IdPUnavailable || !grant.Tokens.AccessToken.IsZero() {
+		t.Errorf("code %s", problem.CodeOf(err))
+	}
+}

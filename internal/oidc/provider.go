@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +32,8 @@ type ProviderOptions struct {
 	RefreshEvery time.Duration
 	// Timeout bounds one request. Default 10 s.
 	Timeout time.Duration
-	// Keys bound the key set; Locate, Client and Observe are filled in.
+	// Keys bound the key set; Locate and Client are filled in, and so is Observe
+	// if it is nil.
 	Keys jwks.RemoteOptions
 	// OnMetadata, if set, is told the outcome of every fetch of the metadata.
 	OnMetadata func(error)
@@ -80,6 +82,11 @@ func NewProvider(o ProviderOptions) (*Provider, error) {
 	p.client = &client
 	keys := o.Keys
 	keys.Client = o.HTTP
+	if keys.Observe == nil {
+		keys.Observe = func(status int, took time.Duration, _ error) {
+			p.call.observer.IdPRequest(o.Name, "jwks", status, took)
+		}
+	}
 	keys.Locate = func(ctx context.Context) (string, error) {
 		m, err := p.Metadata(ctx)
 		if err != nil {
@@ -213,8 +220,7 @@ func (p *Provider) get(ctx context.Context) (*Metadata, error) {
 	case len(body) > maxMetadata:
 		return nil, fmt.Errorf("%w: expected at most %d bytes, found more", ErrMetadata, maxMetadata)
 	}
-	var anything struct{}
-	if jwks.DecodeObject(body, &anything) != nil {
+	if !json.Valid(body) {
 		// A maintenance page, or a document cut short: it will pass.
 		return nil, &UnavailableError{Endpoint: "discovery", Status: response.StatusCode,
 			Cause: fmt.Errorf("expected a JSON document at %s, found something else", where)}

@@ -296,3 +296,26 @@ func publicSet(keys ...jwks.Key) *jose.JSONWebKeySet {
 func asUnavailable(err error) (*oidc.UnavailableError, bool) {
 	return errors.AsType[*oidc.UnavailableError](err)
 }
+
+// stateRing makes versions from "id state"; the value of "a" is newWorld's.
+func stateRing(t testing.TB, states ...string) keyring.Ring {
+	t.Helper()
+	var versions []keyring.Version
+	for _, s := range states {
+		id, state, _ := strings.Cut(s, " ")
+		v := keyring.Version{ID: id, State: keyring.State(state)}
+		if v.State.Live() {
+			value := stateKey
+			if id != "a" {
+				value = strings.Repeat("another key for tests ", 2)
+			}
+			v.Value = secret.NewValue([]byte(value))
+		}
+		versions = append(versions, v)
+	}
+	r, err := keyring.New("state-key", versions...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
