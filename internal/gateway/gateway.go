@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"keyway/internal/problem"
 	"keyway/internal/route"
 	"keyway/internal/telemetry"
@@ -38,6 +40,8 @@ type Gateway struct {
 	streams *streams
 	own     map[string]endpoint
 	busy    atomic.Int64
+	// callbacks are the sign-ins that are being finished.
+	callbacks singleflight.Group
 	// background is what goes on after a response; see Wait.
 	background sync.WaitGroup
 }

@@ -52,29 +52,60 @@ func (c *call) callback() error {
 		return problem.New(problem.NotFound, nil)
 	}
 	defer c.flow("callback", time.Now())
-	grant, err := rp.Finish(c.r.Context(), oidc.CallbackRequest{Params: c.query, Cookie: c.cookie})
-	if grant.Cookie != "" {
-		http.SetCookie(c.w, rp.Cookies().Clear(grant.Cookie))
+	// A browser whose user clicks twice drops the first request, whose answer would
+	// have had the cookie, and can't use the code again. So equal requests of one
+	// browser share one answer, and it is worked out whoever hangs up.
+	key := c.query + "\x00" + strings.Join(c.r.Header["Cookie"], "\x00")
+	shared, _, _ := c.gateway.callbacks.Do(key, func() (any, error) { return c.finishSignIn(), nil })
+	done := shared.(finished)
+	if done.clear != nil {
+		http.SetCookie(c.w, done.clear)
 	}
-	if errors.Is(err, oidc.ErrAlreadyUsed) {
-		// The browser came twice, as they do. The first time counts: if it led to a
-		// session, that is where the user wanted to be.
-		if _, found := c.findSession(); found == nil {
-			return c.redirect(grant.ReturnTo)
+	if errors.Is(done.err, oidc.ErrAlreadyUsed) {
+		// The first time counts: if it led to a session, that is where the user
+		// wanted to be.
+		if _, err := c.findSession(); err == nil {
+			return c.redirect(done.returnTo)
 		}
 	}
-	if err != nil {
-		return err
+	if done.err != nil {
+		return done.err
 	}
-	cookie, s, err := c.gen.Sessions.Renew(c.r.Context(), c.r.Header["Cookie"], newRecord(c.gen.Settings.Provider, grant), c.sender())
-	if err != nil {
-		return err
+	c.event.Session = done.session.PublicID()
+	http.SetCookie(c.w, done.cookie)
+	c.giveCSRFToken(done.session.PublicID())
+	return c.redirect(done.returnTo)
+}
+
+// finished is how a callback ended.
+type finished struct {
+	returnTo string
+	clear    *http.Cookie // of the sign-in, if that is over
+	cookie   *http.Cookie // of the session
+	session  *session.Session
+	err      error
+}
+
+// callbackWithin bounds what a callback asks of the IdP and the store.
+const callbackWithin = 45 * time.Second
+
+func (c *call) finishSignIn() finished {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), callbackWithin)
+	defer cancel()
+	rp := c.gen.SignIn
+	grant, err := rp.Finish(ctx, oidc.CallbackRequest{Params: c.query, Cookie: c.cookie})
+	done := finished{returnTo: grant.ReturnTo, err: err}
+	if grant.Cookie != "" {
+		done.clear = rp.Cookies().Clear(grant.Cookie)
 	}
-	c.gateway.metrics.SessionCreated()
-	c.event.Session = s.PublicID()
-	http.SetCookie(c.w, cookie)
-	c.giveCSRFToken(s.PublicID())
-	return c.redirect(grant.ReturnTo)
+	if err != nil {
+		return done
+	}
+	record := newRecord(c.gen.Settings.Provider, grant)
+	if done.cookie, done.session, done.err = c.gen.Sessions.Renew(ctx, c.r.Header["Cookie"], record, c.sender()); done.err == nil {
+		c.gateway.metrics.SessionCreated()
+	}
+	return done
 }
 
 // maxForm bounds a form that is posted to one of our own endpoints.

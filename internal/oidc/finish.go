@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"keyway/internal/jwks"
+	"keyway/internal/keyring"
 	"keyway/internal/problem"
 )
 
@@ -130,8 +131,8 @@ func (rp *RelyingParty) open(state string, cookie func(string) (string, bool), n
 	}
 	t, err = rp.transactions.openCookie(id, value)
 	switch {
-	case problem.CodeOf(err) == problem.KeysUnavailable && err != nil:
-		return id, t, "", err
+	case errors.Is(err, keyring.ErrUnknownVersion):
+		return id, t, "", err // the cookie stays: another replica may know it
 	case err != nil:
 		return id, t, name, err
 	case t.Created != created || t.Issuer != rp.provider.Issuer():

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -121,12 +120,10 @@ func checkAge(created int64, now time.Time) error {
 	return nil
 }
 
-// sealError tells apart a version that this replica may only not have loaded
-// yet (try again) from everything that is final.
+// sealError is final unless it wraps keyring.ErrUnknownVersion: then reading the
+// sources again may help. But anybody can make a version up, so where nobody has
+// it the answer is that of any other forgery.
 func sealError(err error) error {
-	if errors.Is(err, keyring.ErrUnknownVersion) {
-		return problem.New(problem.KeysUnavailable, fmt.Errorf("%w: %w", ErrState, err))
-	}
 	return problem.New(problem.LoginFailed, fmt.Errorf("%w: %w", ErrState, err))
 }
 

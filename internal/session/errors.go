@@ -12,7 +12,9 @@ import (
 // should answer with; compare with errors.Is, since they come wrapped.
 //
 // An error that wraps keyring.ErrUnknownVersion is one more: the cookie or the
-// record names a version of a secret that this replica has not loaded yet.
+// record names a version of a secret that this replica has not loaded yet. For a
+// record, which somebody must have sealed, that is a reason to try again; a
+// cookie may also be made up.
 var (
 	// ErrNone: the request has no session cookie, or nothing that is one. Anonymous.
 	ErrNone error = problem.New(problem.Unauthenticated, errors.New("session: no valid cookie"))
@@ -64,4 +66,14 @@ func fromKeys(what string, err error) error {
 	default: // retired, or not ours at all
 		return fmt.Errorf("%w: %s: %w", ErrEnded, what, err)
 	}
+}
+
+// fromCookieKey is fromKeys for the version that a cookie names, which anybody can
+// make up. Where nobody has such a version (IsUnknownVersion is how to find that
+// out first), the cookie is as good as none.
+func fromCookieKey(err error) error {
+	if errors.Is(err, keyring.ErrUnknownVersion) {
+		return problem.New(problem.Unauthenticated, fmt.Errorf("session: cookie: %w", err))
+	}
+	return fromKeys("cookie", err)
 }

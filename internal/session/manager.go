@@ -219,7 +219,7 @@ func (m *Manager) key(cookieHeaders []string) (Key, error) {
 	}
 	sum, err := m.o.Salt.Sum(version, id[:])
 	if err != nil {
-		return Key{}, fromKeys("cookie", err)
+		return Key{}, fromCookieKey(err)
 	}
 	return Key(sum), nil
 }

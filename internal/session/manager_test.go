@@ -89,7 +89,7 @@ func TestWhatAForgerGets(t *testing.T) {
 		}
 	}
 	_, err := find(t, m, []string{name + "=s2" + value[2:]})
-	if !session.IsUnknownVersion(err) || problem.CodeOf(err) != problem.KeysUnavailable {
+	if !session.IsUnknownVersion(err) || problem.CodeOf(err) != problem.Unauthenticated {
 		t.Errorf("a version that this replica does not know: %v", err)
 	}
 }
@@ -364,7 +364,7 @@ func TestKeysTurnUnderLiveSessions(t *testing.T) {
 
 	// A replica that has not loaded the new versions can't know.
 	_, err := find(t, before, newer)
-	if !session.IsUnknownVersion(err) || problem.CodeOf(err) != problem.KeysUnavailable {
+	if !session.IsUnknownVersion(err) || problem.CodeOf(err) != problem.Unauthenticated {
 		t.Errorf("an unknown salt: %v", err)
 	}
 
