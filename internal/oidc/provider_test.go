@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"keyway/internal/keyring"
 	"keyway/internal/oidc"
 	"keyway/internal/problem"
 	"keyway/internal/threat"
