@@ -17,14 +17,16 @@ import (
 type Browser struct {
 	Jar    *Jar
 	Base   string // the gateway's public URL
+	Trace  *Trace // what has come and gone
 	client *http.Client
 }
 
 // NewBrowser is a browser without cookies, for the gateway at base.
 func NewBrowser(base string) *Browser {
-	jar := NewJar()
-	return &Browser{Jar: jar, Base: base, client: &http.Client{
+	jar, trace := NewJar(), &Trace{}
+	return &Browser{Jar: jar, Base: base, Trace: trace, client: &http.Client{
 		Jar:           jar,
+		Transport:     trace,
 		Timeout:       30 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -32,7 +34,7 @@ func NewBrowser(base string) *Browser {
 
 // At is the same browser, with the same cookies, sent to another replica.
 func (b *Browser) At(base string) *Browser {
-	return &Browser{Jar: b.Jar, Base: base, client: b.client}
+	return &Browser{Jar: b.Jar, Base: base, Trace: b.Trace, client: b.client}
 }
 
 // Answer is a response with its body read.
@@ -94,7 +96,9 @@ func (b *Browser) Open(t testing.TB, path string, headers ...string) *http.Respo
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	resp, err := b.client.Do(req)
+	endless := *b.client
+	endless.Timeout = 0
+	resp, err := endless.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

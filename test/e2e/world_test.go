@@ -1,0 +1,180 @@
+package e2e
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"keyway/internal/testkit/realidp"
+)
+
+// world is `keyway serve` between oidc-provider and an API, configured by the
+// environment alone but for routes.yaml. Whatever a test does in it, at the end
+// its secrets are looked for in all that was sent and printed.
+type world struct {
+	IdP       *realidp.Server
+	API       *upstream
+	Env       Env
+	ledger    ledger
+	processes []*Process
+	browsers  []*Browser
+	idpGone   bool
+}
+
+// setup is what a test may change of its world.
+type setup struct {
+	IdP    realidp.Options // but for the clients
+	Method string          // client_secret_basic unless set
+	Env    Env
+}
+
+const clientID = "gateway"
+
+// newWorld starts the provider and the API, and makes an environment ready for
+// one or more gateways. They all take the first one's callback.
+func newWorld(t testing.TB, s setup) *world {
+	t.Helper()
+	if s.Method == "" {
+		s.Method = "client_secret_basic"
+	}
+	port := FreePorts(t, 2)
+	public := fmt.Sprintf("http://127.0.0.1:%d", port)
+	w := &world{API: startUpstream(t)}
+	client := realidp.Client{
+		ID: clientID, AuthMethod: s.Method,
+		RedirectURIs:           []string{public + "/auth/callback"},
+		PostLogoutRedirectURIs: []string{public + "/"},
+	}
+	w.Env = Env{
+		"PORT": fmt.Sprint(port), "BFF_ADMIN_ADDR": fmt.Sprintf("127.0.0.1:%d", port+1),
+		"AUTH_CLIENT_ID": clientID, "MS_BFF_TOKEN_AUTH_METHOD": s.Method,
+		"BFF_CALLBACK_URL": public + "/auth/callback",
+		"BFF_CONFIG_DIR":   folderWith(t, "routes.yaml", routes(w.API.URL)),
+		"LOG_LEVEL":        "debug",
+	}
+	for _, name := range []string{"TOKEN_HASH_SALT", "UA_HASH_SALT", "CSRF_SECRET_KEY", "STATE_TOKEN_KEY"} {
+		w.Env[name] = rand.Text() + rand.Text()
+		w.ledger.add(name, w.Env[name])
+	}
+	if s.Method == "private_key_jwt" {
+		client.JWKSURI = public + "/.well-known/jwks.json"
+	} else {
+		client.Secret = rand.Text() + "+/=%"
+		w.Env["AUTH_CLIENT_SECRET"] = client.Secret
+		w.ledger.add("the client secret", client.Secret)
+	}
+	s.IdP.Clients = []realidp.Client{client}
+	w.IdP = realidp.Start(t, s.IdP)
+	w.Env["OIDC_ISSUER"] = w.IdP.Issuer
+	w.Env = w.Env.With(s.Env)
+	// Runs after the gateways have ended, and before the provider does.
+	t.Cleanup(func() { w.check(t) })
+	return w
+}
+
+// folderWith makes a folder with one file.
+func folderWith(t testing.TB, name, content string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// serve starts a gateway with the world's environment and more.
+func (w *world) serve(t testing.TB, more Env) *Process {
+	t.Helper()
+	return w.keep(Start(t, w.Env.With(more), "serve"))
+}
+
+func (w *world) keep(p *Process) *Process {
+	w.processes = append(w.processes, p)
+	return p
+}
+
+// browser is a new browser for a gateway.
+func (w *world) browser(p *Process) *Browser {
+	b := NewBrowser(p.URL)
+	w.browsers = append(w.browsers, b)
+	return b
+}
+
+// signedIn is a new browser in which ada is signed in.
+func (w *world) signedIn(t testing.TB, p *Process) *Browser {
+	t.Helper()
+	b := w.browser(p)
+	if a := b.SignIn(t, "ada", "/api/notes"); a.StatusCode != 303 {
+		t.Fatalf("callback: %s %s; the gateway said:\n%s\nthe provider said:\n%s", a.Status, a.Text, p.Output(), w.IdP.Output())
+	}
+	return b
+}
+
+// check looks for every secret that was used in all that was sent and printed.
+func (w *world) check(t testing.TB) {
+	t.Helper()
+	for _, b := range w.browsers {
+		w.ledger.learn(b.Trace)
+	}
+	for _, token := range w.API.distinctTokens() {
+		w.ledger.add("an access token", token)
+	}
+	if !w.idpGone {
+		for _, r := range w.IdP.Requests(t, "") {
+			for _, name := range []string{"code", "code_verifier", "refresh_token", "client_assertion", "client_secret", "token"} {
+				w.ledger.add("a "+name, r.Body[name])
+			}
+		}
+	}
+	for _, p := range w.processes {
+		if what := w.ledger.find(p.Output()); what != "" {
+			t.Errorf("the gateway has printed %s:\n%s", what, p.Output())
+		}
+		at, _ := url.Parse(p.URL)
+		for _, b := range w.browsers {
+			w.ledger.inTrace(t, b.Trace, at.Host)
+		}
+		if strings.Contains(p.Output(), "DATA RACE") || strings.Contains(p.Output(), "goroutine ") {
+			t.Errorf("the gateway met a defect:\n%s", p.Output())
+		}
+	}
+}
+
+// wantProblem fails the test unless a is this failure, and nothing that a cache
+// may keep.
+func wantProblem(t testing.TB, a Answer, status int, code string) {
+	t.Helper()
+	if a.StatusCode != status {
+		t.Fatalf("%s %s: %s, want %d %s: %s", a.Request.Method, a.Request.URL.Path, a.Status, status, code, a.Text)
+	}
+	if got := a.JSON(t)["code"]; got != code {
+		t.Errorf("%s %s: code %v, want %s", a.Request.Method, a.Request.URL.Path, got, code)
+	}
+	if cc := a.Header.Get("Cache-Control"); cc != "no-store" {
+		t.Errorf("%s %s: Cache-Control %q", a.Request.Method, a.Request.URL.Path, cc)
+	}
+	if ct := a.Header.Get("Content-Type"); ct != "application/problem+json" {
+		t.Errorf("%s %s: Content-Type %q", a.Request.Method, a.Request.URL.Path, ct)
+	}
+}
+
+// wantStatus fails the test unless a has the status.
+func wantStatus(t testing.TB, a Answer, status int) {
+	t.Helper()
+	if a.StatusCode != status {
+		t.Fatalf("%s %s: %s, want %d: %s", a.Request.Method, a.Request.URL.Path, a.Status, status, a.Text)
+	}
+}
+
+func mustURL(t testing.TB, s string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
