@@ -29,9 +29,10 @@
 // # Fail-over
 //
 // Replication is asynchronous: a new master may lack the last writes. Lost
-// sign-ins and refreshes cost a sign-in. A lost logout would bring a session
-// back, but only one whose cookie the browser was told to forget; where that is
-// not enough, set min-replicas-to-write. Revisions are random, so that a lost
-// Replace and another one after it are never taken for each other. A lease can
-// be lost too, see session.Manager.Fresh for what that costs.
+// sign-ins and refreshes cost a sign-in. Lost logouts are made again by the
+// replica that made them, whenever it has lost a connection (see graves); if that
+// replica is gone too, a session is back that its browser was told to forget, and
+// min-replicas-to-write is what helps. Revisions are random, so that a lost
+// Replace and another one after it are never taken for each other. A lease can be
+// lost too, see session.Manager.Fresh for what that costs.
 package redis

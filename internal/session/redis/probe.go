@@ -59,6 +59,7 @@ func (s *Store) look() error {
 		// Nobody has told us of what changed meanwhile.
 		s.listeners.Fire(nil, true)
 		s.away.Store(nil)
+		s.connectionLost()
 		s.log.Info("redis answers")
 	}
 	return err

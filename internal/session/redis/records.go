@@ -118,12 +118,18 @@ func (s *Store) Extend(ctx context.Context, k session.Key, ttl time.Duration) er
 
 // Delete implements session.Records.
 func (s *Store) Delete(ctx context.Context, k session.Key) error {
+	err := s.deleteRecord(ctx, k)
+	if err == nil {
+		s.graves.add(k, time.Now())
+		s.listeners.Fire([]session.Key{k}, false)
+	}
+	return err
+}
+
+func (s *Store) deleteRecord(ctx context.Context, k session.Key) error {
 	_, err := call(ctx, s, func(ctx context.Context, c rueidis.Client) (struct{}, error) {
 		return struct{}{}, s.scripts.delete.Exec(ctx, c, s.names(k), []string{string(k[:])}).Error()
 	})
-	if err == nil {
-		s.listeners.Fire([]session.Key{k}, false)
-	}
 	return err
 }
 

@@ -28,6 +28,8 @@ type Store struct {
 	slots  chan struct{}                  // holds one for each call under way
 	away   atomic.Pointer[error]          // why calls are refused at once; nil: they are not
 	check  chan struct{}                  // asks the probe to look
+	lost   chan struct{}                  // a connection was lost
+	graves graves
 	closed atomic.Bool
 	stop   chan struct{}
 	probe  sync.WaitGroup
@@ -60,6 +62,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		scripts: newScripts(),
 		slots:   make(chan struct{}, inFlight),
 		check:   make(chan struct{}, 1),
+		lost:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 	}
 	s.option.OnInvalidations = s.invalidated
@@ -69,6 +72,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		first <- s.look()
 		s.watch()
 	})
+	s.probe.Go(s.bury)
 	select {
 	case err = <-first:
 	case <-ctx.Done():
@@ -162,6 +166,7 @@ func (s *Store) Changes(fn func([]session.Key, bool)) (stop func()) { return s.l
 // is lost, or Redis was emptied.
 func (s *Store) invalidated(messages []rueidis.RedisMessage) {
 	if messages == nil {
+		s.connectionLost()
 		s.listeners.Fire(nil, true)
 		return
 	}
