@@ -19,13 +19,21 @@ const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 // hang reads until the other side gives up.
 func hang(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 
+// timeoutFor is short where the timeout is what is tested, and otherwise more than
+// a loaded machine needs.
+func timeoutFor(code problem.Code) time.Duration {
+	if code == problem.UpstreamTimeout {
+		return 100 * time.Millisecond
+	}
+	return patience
+}
+
 func reset(c net.Conn) {
 	_ = c.(*net.TCPConn).SetLinger(0)
 	c.Close()
 }
 
 func TestFaultsBeforeTheResponse(t *testing.T) {
-	short := Service{Timeout: 100 * time.Millisecond, DialTimeout: 100 * time.Millisecond}
 	for name, c := range map[string]struct {
 		serve func(net.Conn)
 		code  problem.Code
@@ -79,7 +87,7 @@ func TestFaultsBeforeTheResponse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			threat.Covers(t, 67)
-			s := short
+			s := Service{Timeout: timeoutFor(c.code)}
 			if c.serve == nil {
 				l, err := net.Listen("tcp", "127.0.0.1:0")
 				if err != nil {
@@ -121,7 +129,7 @@ func TestFaultsInTheResponseCutTheConnection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			threat.Covers(t, 67)
-			f := newFront(t, Service{BaseURL: listen(t, c.serve), Timeout: 200 * time.Millisecond}, func(_ *http.Request, req *Request) { req.Streaming = c.streaming })
+			f := newFront(t, Service{BaseURL: listen(t, c.serve), Timeout: 10 * timeoutFor(c.code)}, func(_ *http.Request, req *Request) { req.Streaming = c.streaming })
 			conn := f.dial(t)
 			_, _ = io.WriteString(conn, get)
 			res, err := http.ReadResponse(bufio.NewReader(conn), nil)

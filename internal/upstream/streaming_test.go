@@ -46,7 +46,8 @@ func ticker(t *testing.T) (baseURL string, ticks chan string, freed chan bool) {
 
 func TestEventsArriveOneByOne(t *testing.T) {
 	base, ticks, freed := ticker(t)
-	f := newFront(t, Service{BaseURL: base, Timeout: 100 * time.Millisecond}, func(_ *http.Request, req *Request) { req.Streaming = true })
+	// A timeout that would end it at once is for exchanges that don't stream.
+	f := newFront(t, Service{BaseURL: base}, func(_ *http.Request, req *Request) { req.Streaming, req.Timeout = true, time.Nanosecond })
 	c := f.dial(t)
 	_, _ = io.WriteString(c, get)
 	res, err := http.ReadResponse(bufio.NewReader(c), nil) // the head comes before any event
