@@ -17,7 +17,7 @@ func startDemo(t testing.TB) *Process {
 	t.Helper()
 	port := FreePorts(t, 4)
 	p := &Process{
-		Process:  child.Start(t, command(t, BuildKeyway(t), Env{"TMPDIR": t.TempDir()}, []string{"demo", "--verbose", "--port", fmt.Sprint(port)})),
+		Process: child.Start(t, command(t, BuildKeyway(t), Env{"TMPDIR": t.TempDir()}, []string{"demo", "--verbose", "--port", fmt.Sprint(port)})),
 		// As the demo says it: the provider is another host then, with cookies of its own.
 		URL:      fmt.Sprintf("http://localhost:%d", port),
 		AdminURL: fmt.Sprintf("http://127.0.0.1:%d", port+1),
