@@ -18,9 +18,6 @@ import (
 	"keyway/internal/telemetry"
 )
 
-// purposeCSRF separates CSRF tokens from whatever else is made with their key.
-const purposeCSRF = "csrf token"
-
 // generation builds what requests are served with from a configuration and the
 // rings. It derives keys and parses; it asks nobody.
 func (r *resources) generation(c *config.Config, keys *rings) (*gateway.Generation, error) {
@@ -28,7 +25,7 @@ func (r *resources) generation(c *config.Config, keys *rings) (*gateway.Generati
 	if err != nil {
 		return nil, err
 	}
-	csrf, err := seal.NewTokens(keys.csrfKey, purposeCSRF, c.Session.Lifetime)
+	csrf, err := seal.NewTokens(keys.csrfKey, session.PurposeCSRF, c.Session.Lifetime)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +40,7 @@ func (r *resources) generation(c *config.Config, keys *rings) (*gateway.Generati
 	return gateway.NewGeneration(gateway.Parts{
 		Settings: settings(c),
 		Sessions: sessions,
-		CSRF:     csrf,
+		CSRF:     session.NewCSRF(csrf),
 		SignIn:   relyingParty,
 		Routes:   c.Routes,
 		Proxy:    r.proxy,

@@ -2,12 +2,15 @@ package gateway_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"keyway/internal/gateway"
 	"keyway/internal/threat"
 )
 
@@ -407,5 +410,51 @@ func TestLogsNameNobodyAndHoldNoSecret(t *testing.T) {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log lacks %s", want)
 		}
+	}
+}
+
+// A defect of ours ends one request with a clean answer, and is told.
+func TestDefectIsContained(t *testing.T) {
+	w := start(t)
+	whole := w.current.Load()
+	broken := whole.Parts
+	broken.Sessions = nil
+	w.current.Store(gateway.NewGeneration(broken))
+	got := w.user().do("GET", "/auth/session", "Cookie", "bff_session=v1.whatever")
+	if got.status != 500 || got.code() != "internal_error" || strings.Contains(got.body, "nil") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if log := w.log.String(); !strings.Contains(log, "met a defect") || strings.Contains(log, "v1.whatever") {
+		t.Errorf("the log: %s", log)
+	}
+	w.current.Store(whole)
+	if w.user().signIn(); !strings.Contains(w.user().do("GET", "/auth/session").body, "false") {
+		t.Error("the gateway did not survive")
+	}
+}
+
+// A user who walks away is no failure of anybody.
+func TestClientGone(t *testing.T) {
+	w := start(t)
+	arrived := make(chan struct{})
+	w.upstreamAnswers(func(_ http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-r.Context().Done()
+	})
+	u := w.user().signIn()
+	ctx, cancel := context.WithCancel(t.Context())
+	r, _ := http.NewRequestWithContext(ctx, "GET", w.server.URL+"/api/notes", nil)
+	go func() { <-arrived; cancel() }()
+	if _, err := u.client.Do(r); err == nil {
+		t.Fatal("answered")
+	}
+	for deadline := time.Now().Add(5 * time.Second); !strings.Contains(w.log.String(), `"status":499`); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not logged as 499: %s", w.log)
+		}
+		runtime.Gosched()
+	}
+	if strings.Contains(w.log.String(), "upstream_failed") || strings.Contains(w.log.String(), "internal_error") {
+		t.Errorf("taken for a failure: %s", w.log)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -82,6 +83,7 @@ type call struct {
 	id      string // correlation id
 	path    string // escaped, as sent
 	query   string // raw, as sent
+	outcome upstream.Outcome
 }
 
 // ServeHTTP takes the request through the chain, and is the one edge at which
@@ -96,32 +98,43 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{gateway: g, gen: gen, w: recorder, r: r, client: client, event: &event, id: event.CorrelationID}
 	recorder.Header()["X-Correlation-Id"] = []string{event.CorrelationID}
 
-	defer func() {
-		if panicked := recover(); panicked != nil {
-			event.Err = g.panicked(panicked, c.id)
-			if recorder.Started() {
-				g.finish(r.Context(), &event, recorder)
-				panic(http.ErrAbortHandler) // cut the connection: the response is half sent
-			}
-			problem.Write(recorder, c.id, event.Err)
-		}
-		g.finish(r.Context(), &event, recorder)
-	}()
+	err, abort := c.run(recorder)
+	event.Err = err
+	if err != nil && !abort {
+		problem.Write(recorder, c.id, err)
+	}
+	g.finish(r.Context(), &event, recorder)
+	if abort {
+		// There is no honest end of this response, or nobody to hear it: net/http
+		// cuts the connection.
+		panic(http.ErrAbortHandler)
+	}
+}
 
-	if limit := gen.Settings.ConcurrentRequests; limit > 0 {
-		defer g.busy.Add(-1)
-		if g.busy.Add(1) > limit {
-			event.Err = problem.New(problem.Overloaded, nil)
-			problem.Write(recorder, c.id, event.Err)
-			return
+// run serves the request and says how that went; abort means that nothing more
+// can be sent.
+func (c *call) run(w *telemetry.Recorder) (err error, abort bool) {
+	defer func() {
+		switch panicked := recover(); {
+		case panicked == nil:
+		case panicked == http.ErrAbortHandler:
+			// The proxy's way to say that it failed half-way, and why.
+			err, abort = c.outcome.Err, true
+			if err == nil {
+				err = problem.Newf(problem.UpstreamFailed, "response aborted")
+			}
+		default:
+			err, abort = c.gateway.defect(panicked, c.id), w.Started()
+		}
+	}()
+	if limit := c.gen.Settings.ConcurrentRequests; limit > 0 {
+		defer c.gateway.busy.Add(-1)
+		if c.gateway.busy.Add(1) > limit {
+			return problem.New(problem.Overloaded, nil), false
 		}
 	}
-	if err := c.serve(); err != nil {
-		event.Err = err
-		if !errors.Is(err, upstream.ErrClientGone) {
-			problem.Write(recorder, c.id, err)
-		}
-	}
+	err = c.serve()
+	return err, errors.Is(err, upstream.ErrClientGone)
 }
 
 // client adds what a configuration says of the scheme to what the request does.
@@ -160,16 +173,12 @@ func ambiguous(err error) error {
 	return problem.New(code, err)
 }
 
-// panicked logs a defect. The stack has function names and addresses, no
-// values; the panic's own text may have anything, so only its type is kept
-// unless it is a runtime error.
-func (g *Gateway) panicked(value any, id string) error {
-	if err, ok := value.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-		return problem.Newf(problem.UpstreamFailed, "response aborted: %w", err)
-	}
+// defect logs a panic. The stack has function names and addresses, no values; the
+// panic's own text may have anything, so it is kept for runtime errors only.
+func (g *Gateway) defect(value any, id string) error {
 	text := "of a kind that is not printed"
-	if err, ok := value.(interface{ RuntimeError() }); ok {
-		text = err.(error).Error()
+	if err, ok := value.(runtime.Error); ok {
+		text = err.Error()
 	}
 	g.log.Error("a request met a defect and was ended; please report it", "correlation_id", id, "panic", text, "stack", string(debug.Stack()))
 	return problem.Newf(problem.Internal, "panic: %s", text)
@@ -178,7 +187,11 @@ func (g *Gateway) panicked(value any, id string) error {
 func (g *Gateway) finish(ctx context.Context, event *telemetry.RequestEvent, w *telemetry.Recorder) {
 	event.Status, event.Bytes = w.Status(), w.Bytes()
 	event.Duration = time.Since(event.Start)
-	if event.Err != nil {
+	switch {
+	case event.Err == nil:
+	case errors.Is(event.Err, upstream.ErrClientGone):
+		event.Status = telemetry.StatusClientGone
+	default:
 		event.Code = string(problem.CodeOf(event.Err))
 	}
 	g.metrics.Request(event)

@@ -6,7 +6,6 @@ import (
 
 	"keyway/internal/oidc"
 	"keyway/internal/route"
-	"keyway/internal/seal"
 	"keyway/internal/session"
 	"keyway/internal/upstream"
 )
@@ -33,7 +32,7 @@ func NewGeneration(p Parts) *Generation {
 type Parts struct {
 	Settings Settings
 	Sessions *session.Manager
-	CSRF     *seal.Tokens
+	CSRF     session.CSRF
 	SignIn   *oidc.RelyingParty // nil: no IdP is configured, so nobody can sign in
 	Routes   *route.Table
 	Proxy    *upstream.Proxy

@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"strings"
 
@@ -48,9 +46,9 @@ func (c *call) serveRoute() error {
 		ClientIP:      c.client.Addr,
 		Scheme:        c.client.Scheme,
 		Host:          c.client.Host,
-		Outcome:       &upstream.Outcome{},
+		Outcome:       &c.outcome,
 	}
-	defer func() { c.event.Upstream(request.Outcome.UpstreamStatus, request.Outcome.Err) }()
+	defer func() { c.event.Upstream(c.outcome.UpstreamStatus, c.outcome.Err) }()
 	switch r.Auth {
 	case route.AuthNone:
 		return c.forward(r, request, nil)
@@ -146,11 +144,7 @@ func (c *call) forward(r *route.Route, request upstream.Request, s *session.Sess
 		defer stop()
 		ctx = watched
 	}
-	err = c.gen.Proxy.Forward(c.w, c.r.WithContext(ctx), request)
-	if errors.Is(context.Cause(ctx), errStopping) && err != nil {
-		return problem.New(problem.ShuttingDown, err)
-	}
-	return err
+	return c.gen.Proxy.Forward(c.w, c.r.WithContext(ctx), request)
 }
 
 // tokenPolicy is what the upstream gets as Authorization. Nobody is signed in on

@@ -107,12 +107,12 @@ func (c *call) csrfToken() error {
 	if err != nil {
 		return err
 	}
-	return c.writeJSON(http.StatusOK, map[string]string{"csrf_token": c.giveCSRFToken(s.PublicID())})
+	return c.writeJSON(http.StatusOK, map[string]string{"csrf_token": c.giveCSRFToken(s)})
 }
 
 // giveCSRFToken mints a token for the session and sets it as a cookie too.
-func (c *call) giveCSRFToken(publicID string) string {
-	token := c.gen.CSRF.Mint(publicID, time.Now())
+func (c *call) giveCSRFToken(s *session.Session) string {
+	token := c.gen.CSRF.Mint(s, time.Now())
 	cookie := c.gen.Settings.CSRFCookie.cookie()
 	cookie.Value = token
 	cookie.MaxAge = int(c.gen.Settings.CSRFCookie.Lifetime / time.Second)
@@ -131,7 +131,7 @@ func (c *call) checkCSRF(s *session.Session, tokens []string) error {
 		c.gateway.metrics.CSRFViolation("missing")
 		return problem.Newf(problem.CSRFFailed, "expected one CSRF token, found %d", len(tokens))
 	}
-	err := c.gen.CSRF.Check(tokens[0], s.PublicID(), time.Now())
+	err := c.gen.CSRF.Check(s, tokens[0], time.Now())
 	if err == nil {
 		return nil
 	}

@@ -73,7 +73,7 @@ func (c *call) callback() error {
 	}
 	c.event.Session = done.session.PublicID()
 	http.SetCookie(c.w, done.cookie)
-	c.giveCSRFToken(done.session.PublicID())
+	c.giveCSRFToken(done.session)
 	return c.redirect(done.returnTo)
 }
 

@@ -2,13 +2,15 @@ package gateway
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"sync"
 
 	"keyway/internal/problem"
+	"keyway/internal/upstream"
 )
 
-var errStopping = errors.New("gateway: stopping")
+// errStopping ends streams so that a WebSocket's close frame tells why.
+var errStopping = fmt.Errorf("gateway: %w", upstream.ErrShutdown)
 
 // streams are the responses that go on until somebody ends them. It counts them
 // per session, and ends them all when the process stops, so that their clients

@@ -129,7 +129,7 @@ func (w *world) publish(versions []keyring.Version) {
 	must(w.t, err)
 	sealer, err := seal.NewSealer(ring("session-key"), session.PurposeRecord)
 	must(w.t, err)
-	csrf, err := seal.NewTokens(ring("csrf-key"), "csrf token", time.Hour)
+	csrf, err := seal.NewTokens(ring("csrf-key"), session.PurposeCSRF, time.Hour)
 	must(w.t, err)
 	sessions, err := session.New(session.Options{
 		Shared: w.shared, Salt: salt, Sealer: sealer, Cookie: session.CookieOptions{Secure: w.secure},
@@ -150,7 +150,7 @@ func (w *world) publish(versions []keyring.Version) {
 	table, err := route.NewTable(w.routes)
 	must(w.t, err)
 	w.current.Store(gateway.NewGeneration(gateway.Parts{
-		Settings: w.settings, Sessions: sessions, CSRF: csrf, SignIn: rp, Routes: table, Proxy: w.proxy,
+		Settings: w.settings, Sessions: sessions, CSRF: session.NewCSRF(csrf), SignIn: rp, Routes: table, Proxy: w.proxy,
 	}))
 }
 

@@ -50,7 +50,8 @@
 // Strict-Transport-Security and WWW-Authenticate pass. A missing Content-Type is
 // not made up by sniffing.
 //
-// A 401 from an upstream passes through as it is. When the request carried a
-// service token, that token is dropped from the cache as well, so that a token
-// revoked early costs one failed request.
+// A 401 from an upstream passes through as it is, if the token was the user's.
+// One that refuses a service token is answered with 502 upstream_auth_failed,
+// because signing in would not help, and the token is dropped from the cache, so
+// that a token revoked early costs one failed request.
 package upstream

@@ -42,6 +42,7 @@ var (
 	errOverallTimeout  = errors.New("the upstream's time is up")
 	errTunnelDone      = errors.New("the WebSocket is over")
 	errUnasked         = errors.New("the upstream switched protocols without having been asked to")
+	errTokenRefused    = errors.New("the upstream refused our service token")
 	errStatus          = errors.New("the upstream's status code is out of range")
 	errNoHijack        = errors.New("the client's connection can't be switched to WebSocket")
 	errNoUpgradeSocket = errors.New("the upstream's connection can't be switched to WebSocket")

@@ -158,6 +158,8 @@ func (x *exchange) onResponse(res *http.Response) error {
 	}
 	if res.StatusCode == http.StatusUnauthorized && x.authorization != "" && x.req.Token.mode == ServiceToken {
 		x.tokens.Reject(x.req.Token, bearerOf(x.authorization))
+		// Passed on, it would send the user to sign in, for a token that is ours.
+		return errTokenRefused
 	}
 	cleanResponse(res.Header, x.w.Header())
 	cleanResponse(res.Trailer, nil)
@@ -178,6 +180,8 @@ func (x *exchange) onError(_ http.ResponseWriter, _ *http.Request, err error) {
 		// ReverseProxy refuses an Upgrade that is not printable.
 		x.err = refuse(x.w, problem.New(problem.UnsupportedUpgrade, err))
 		return
+	case errors.Is(err, errTokenRefused):
+		x.err = problem.New(problem.UpstreamAuthFailed, err)
 	case errors.Is(err, errNoHijack):
 		x.err = problem.New(problem.Internal, err)
 	default:
