@@ -96,6 +96,12 @@ func (a *app) open(ctx context.Context, env func(string) (string, bool)) error {
 	}
 	a.current.Store(generation)
 	a.observe()
+	for _, ring := range a.rings.all() {
+		a.log.Info("secret", "name", ring.Name(), "version", ring.Active().ID)
+	}
+	if a.resources.provider == nil {
+		a.log.Warn("no identity provider is configured, so nobody can sign in; set OIDC_ISSUER, AUTH_CLIENT_ID and a callback")
+	}
 	return nil
 }
 

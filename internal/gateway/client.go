@@ -14,6 +14,8 @@ type Client struct {
 	Scheme  string     // "http" or "https", as the browser sees it
 	Host    string     // host[:port], as the browser sees it
 	Trusted bool       // the direct peer is one of our own proxies
+	// schemeTold: the scheme is known, from TLS or a trusted proxy, not assumed.
+	schemeTold bool
 }
 
 // Origin is the origin (RFC 6454) that the browser sees us under.
@@ -36,14 +38,14 @@ func (t TrustedProxies) contain(a netip.Addr) bool {
 func (t TrustedProxies) Client(r *http.Request) Client {
 	c := Client{Addr: peer(r), Scheme: "http", Host: r.Host}
 	if r.TLS != nil {
-		c.Scheme = "https"
+		c.Scheme, c.schemeTold = "https", true
 	}
 	if !t.contain(c.Addr) {
 		return c
 	}
 	c.Trusted = true
 	if proto := lastValue(r.Header["X-Forwarded-Proto"]); proto == "http" || proto == "https" {
-		c.Scheme = proto
+		c.Scheme, c.schemeTold = proto, true
 	}
 	if host := lastValue(r.Header["X-Forwarded-Host"]); validHost(host) {
 		c.Host = host

@@ -71,6 +71,23 @@ func TestForwardingHeadersFromOurProxies(t *testing.T) {
 	}
 }
 
+// Where TLS ends at something that does not tell, the configuration does.
+func TestDefaultScheme(t *testing.T) {
+	s := Settings{TrustedProxies: proxies, DefaultScheme: "https"}
+	for name, c := range map[string]struct {
+		r    *http.Request
+		want string
+	}{
+		"a stranger's word":      {request("203.0.113.9:1", "X-Forwarded-Proto", "http"), "https"},
+		"our proxy says nothing": {request("10.0.0.1:1"), "https"},
+		"our proxy says http":    {request("10.0.0.1:1", "X-Forwarded-Proto", "http"), "http"},
+	} {
+		if got := s.client(c.r).Scheme; got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
 func FuzzForwardingHeaders(f *testing.F) {
 	f.Add("1.2.3.4, 5.6.7.8", "https", "a.example")
 	f.Add("[::1]:1,,", "http,https", "[::1]:80")

@@ -140,7 +140,7 @@ func (c *call) run(w *telemetry.Recorder) (err error, abort bool) {
 // client adds what a configuration says of the scheme to what the request does.
 func (s *Settings) client(r *http.Request) Client {
 	c := s.TrustedProxies.Client(r)
-	if s.DefaultScheme != "" && !c.Trusted {
+	if s.DefaultScheme != "" && !c.schemeTold {
 		c.Scheme = s.DefaultScheme
 	}
 	return c

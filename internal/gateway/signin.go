@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -108,8 +109,11 @@ func (c *call) finishSignIn() finished {
 	return done
 }
 
-// maxForm bounds a form that is posted to one of our own endpoints.
-const maxForm = 64 << 10
+// Bounds of a form that is posted to one of our own endpoints.
+const (
+	maxForm    = 64 << 10
+	formWithin = 10 * time.Second
+)
 
 // callbackForm serves POST /auth/callback (OAuth 2.0 form post response mode). A
 // form that another site posts comes without our SameSite cookies, so the
@@ -128,20 +132,14 @@ func (c *call) readForm() (string, error) {
 	if kind, _, _ := strings.Cut(c.r.Header.Get("Content-Type"), ";"); !strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded") {
 		return "", problem.Newf(problem.BadRequest, "expected a form")
 	}
-	body := make([]byte, 0, 4096)
-	reader := http.MaxBytesReader(c.w, c.r.Body, maxForm)
-	for {
-		if len(body) == cap(body) {
-			body = append(body, 0)[:len(body)]
-		}
-		n, err := reader.Read(body[len(body):cap(body)])
-		body = body[:len(body)+n]
-		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			return "", problem.New(problem.TooLarge, err)
-		}
-		if err != nil {
-			break
-		}
+	// A client that sends it a byte at a time must not hold on to us for ever.
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(formWithin))
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxForm))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return "", problem.New(problem.TooLarge, err)
+	}
+	if err != nil {
+		return "", problem.Newf(problem.BadRequest, "the form could not be read: %w", err)
 	}
 	for _, b := range body {
 		if b <= ' ' || b >= 0x7f || b == '#' {
