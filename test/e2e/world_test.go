@@ -23,6 +23,7 @@ type world struct {
 	ledger    ledger
 	processes []*Process
 	browsers  []*Browser
+	startIdP  func()
 	idpGone   bool
 }
 
@@ -31,6 +32,7 @@ type setup struct {
 	IdP    realidp.Options // but for the clients
 	Method string          // client_secret_basic unless set
 	Env    Env
+	Late   bool // the provider starts when the test says so
 }
 
 const clientID = "gateway"
@@ -69,8 +71,15 @@ func newWorld(t testing.TB, s setup) *world {
 		w.ledger.add("the client secret", client.Secret)
 	}
 	s.IdP.Clients = []realidp.Client{client}
-	w.IdP = realidp.Start(t, s.IdP)
-	w.Env["OIDC_ISSUER"] = w.IdP.Issuer
+	w.startIdP = func() { w.IdP = realidp.Start(t, s.IdP) }
+	if s.Late {
+		s.IdP.Port = FreePorts(t, 1)
+		w.Env["OIDC_ISSUER"] = fmt.Sprintf("http://127.0.0.1:%d", s.IdP.Port)
+		w.idpGone = true // at the end, being the last to have come
+	} else {
+		w.startIdP()
+		w.Env["OIDC_ISSUER"] = w.IdP.Issuer
+	}
 	w.Env = w.Env.With(s.Env)
 	// Runs after the gateways have ended, and before the provider does.
 	t.Cleanup(func() { w.check(t) })

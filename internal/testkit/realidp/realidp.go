@@ -50,6 +50,9 @@ const (
 // Options say how the provider behaves. Zero durations leave oidc-provider's
 // own defaults.
 type Options struct {
+	// Port on loopback; any free one if 0. It is for tests in which somebody
+	// knows the issuer before the provider is there.
+	Port    int
 	Clients []Client
 	PAR     PAR // empty means PAROff
 	// RotateRefreshToken makes refresh tokens good for one use. A second use
@@ -182,6 +185,9 @@ func (o Options) document() map[string]any {
 		"clients": clients, "par": o.PAR, "ttl": ttl,
 		"rotate_refresh_token": o.RotateRefreshToken,
 		"claims_in_id_token":   o.ClaimsInIDToken,
+	}
+	if o.Port != 0 {
+		doc["port"] = o.Port
 	}
 	if o.JWTAudience != "" {
 		doc["jwt_audience"], doc["jwt_scope"] = o.JWTAudience, o.JWTScope
