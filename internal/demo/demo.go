@@ -140,4 +140,3 @@ func clients(p Ports) []idp.Client {
 		},
 	}
 }
-

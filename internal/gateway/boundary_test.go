@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"keyway/internal/demo/idp"
 	"keyway/internal/gateway"
 	"keyway/internal/threat"
 )
@@ -410,6 +411,46 @@ func TestLogsNameNobodyAndHoldNoSecret(t *testing.T) {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log lacks %s", want)
 		}
+	}
+}
+
+// A route with a service token gets ours, not the user's, fetched once; when none
+// can be had the route is closed.
+func TestServiceToken(t *testing.T) {
+	w := start(t)
+	u := w.user().signIn()
+	u.do("GET", "/api/notes")
+	users := w.lastSeen().Header.Get("Authorization")
+	before := w.idp.Stats().Of("token")
+	for range 5 {
+		if got := u.do("GET", "/api/reports"); got.status != 200 {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+	}
+	seen := w.lastSeen()
+	if got := seen.Header.Get("Authorization"); got == users || !strings.HasPrefix(got, "Bearer ") {
+		t.Error("the upstream did not get a token of ours")
+	}
+	if seen.Header.Get("X-User-Id") != "u-ada-1815" {
+		t.Error("the upstream is not told whom it is for")
+	}
+	if calls := w.idp.Stats().Of("token") - before; calls != 1 {
+		t.Errorf("%d token calls", calls)
+	}
+	w2 := start(t)
+	u2 := w2.user().signIn()
+	w2.idp.SetHooks(&idp.Hooks{Before: func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/token" {
+			rw.WriteHeader(http.StatusInternalServerError)
+			return true
+		}
+		return false
+	}})
+	if got := u2.do("GET", "/api/reports"); got.status != 502 || got.code() != "upstream_auth_failed" || w2.lastSeen() != nil {
+		t.Errorf("no token to be had: %d %s", got.status, got.body)
+	}
+	if !u2.signedIn() {
+		t.Error("the user was signed out for it")
 	}
 }
 

@@ -65,6 +65,8 @@ func start(t *testing.T, options ...option) *world {
 		{ID: "stream", Path: "/api/stream", Service: "api", Auth: route.AuthSession, Streaming: true},
 		{ID: "public", Path: "/public/*", Service: "api", Auth: route.AuthNone, TokenPolicy: route.TokenPolicy{Mode: route.TokenNone}},
 		{ID: "decided", Path: "/api/decided", Service: "api", Auth: route.AuthSession, Authz: route.AuthzPDP},
+		{ID: "reports", Path: "/api/reports", Service: "api", Auth: route.AuthSession,
+			TokenPolicy: route.TokenPolicy{Mode: route.TokenService, Audience: "reports", Scopes: []string{"read"}}},
 		{ID: "machine", Path: "/m2m/notes", Service: "api", Auth: route.AuthBearer},
 	}
 	w.settings = gateway.Settings{
@@ -83,7 +85,9 @@ func start(t *testing.T, options ...option) *world {
 	if w.provider, err = oidc.NewProvider(oidc.ProviderOptions{Name: "demo", Issuer: w.idp.URL}); err != nil {
 		t.Fatal(err)
 	}
-	if w.proxy, err = upstream.New(upstream.Options{Services: []upstream.Service{{Name: "api", BaseURL: api.URL}}}); err != nil {
+	tokens := upstream.NewServiceTokens(upstream.ServiceTokensOptions{})
+	t.Cleanup(tokens.Close)
+	if w.proxy, err = upstream.New(upstream.Options{Tokens: tokens.For("keyway", clientCredentials{w}), Services: []upstream.Service{{Name: "api", BaseURL: api.URL}}}); err != nil {
 		t.Fatal(err)
 	}
 	w.gateway = gateway.New(gateway.Options{
@@ -100,7 +104,8 @@ func start(t *testing.T, options ...option) *world {
 	})
 	w.idp.PutClient(idp.Client{
 		ID: "keyway", Secrets: []string{"the client secret of the tests"}, RedirectURIs: []string{w.server.URL + "/auth/callback"},
-		PostLogoutRedirectURIs: []string{w.server.URL + "/"}, Audiences: []string{"api"},
+		PostLogoutRedirectURIs: []string{w.server.URL + "/"}, Audiences: []string{"api", "reports"},
+		GrantTypes: []string{idp.GrantCode, idp.GrantRefresh, idp.GrantClientCredentials}, Scopes: []string{"openid", "profile", "email", "read"},
 	})
 	w.publish(one("v1"))
 	return w
@@ -159,6 +164,14 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// clientCredentials is how service tokens are fetched.
+type clientCredentials struct{ w *world }
+
+func (c clientCredentials) ClientCredentials(ctx context.Context, audience string, scopes []string) (secret.Value, time.Time, error) {
+	tokens, err := c.w.current.Load().SignIn.ClientCredentials(ctx, audience, scopes)
+	return tokens.AccessToken, tokens.Expiry, err
 }
 
 type claims struct{ store session.Leases }
