@@ -67,7 +67,7 @@ type options struct {
 type replica struct {
 	gateway  *gateway.Gateway
 	sessions *session.Manager
-	csrf     *seal.Tokens
+	csrf     session.CSRF
 	close    func()
 }
 
@@ -99,7 +99,7 @@ func (b *bench) replica(store session.Store, k keys, o options) (*replica, error
 	if err != nil {
 		return fail(err)
 	}
-	csrf, err := seal.NewTokens(k.csrf, "csrf token", lifetime)
+	tokens, err := seal.NewTokens(k.csrf, session.PurposeCSRF, lifetime)
 	if err != nil {
 		return fail(err)
 	}
@@ -120,6 +120,7 @@ func (b *bench) replica(store session.Store, k keys, o options) (*replica, error
 		return fail(err)
 	}
 	closers = append(closers, proxy.Close)
+	csrf := session.NewCSRF(tokens)
 	generation := gateway.NewGeneration(gateway.Parts{
 		Settings: gateway.Settings{
 			DefaultScheme: "https", PostLogoutPath: "/", Provider: "demo",

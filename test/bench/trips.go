@@ -113,7 +113,7 @@ func (b *bench) logouts(here, there *replica) ([]time.Duration, error) {
 			return nil, err
 		}
 		logout := browserRequest("POST", "/auth/logout", cookie)
-		logout.Header["X-Csrf-Token"] = []string{here.csrf.Mint(s.PublicID(), time.Now())}
+		logout.Header["X-Csrf-Token"] = []string{here.csrf.Mint(s, time.Now())}
 		start := time.Now()
 		if err := drive(here.gateway, logout, 1, http.StatusOK); err != nil {
 			return nil, err
