@@ -1,169 +1,153 @@
 package cli
 
 import (
-	"bytes"
-	"fmt"
+	"context"
+	"errors"
+	"flag"
+	"net"
+	"net/http"
 	"os"
-	"path/filepath"
-	"regexp"
+	"os/exec"
+	"os/signal"
 	"strconv"
-	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
+var update = flag.Bool("update", false, "write what the stories' cmp found into them")
+
+// A story calls keyway as a shell would: this test's own program, under that name.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"keyway": func() {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		code := Run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+		stop()
+		os.Exit(code)
+	}})
+}
+
 // The stories in testdata/script are written as a user would live them, in the
-// language of testscript (github.com/rogpeppe/go-internal), of which this runs
-// the part that they use:
+// language of testscript, and with
 //
-//	keyway ARGS…       run a command in the story's folder
-//	exit N             its exit code
-//	[!] stdout REGEXP  what it printed; likewise stderr
-//	cmp stdout FILE    … exactly
-//	env NAME=VALUE     set a variable for the commands that follow
-//
-// Below the first -- name -- line are the story's files.
+//	exits N COMMAND…   run a command that must end with exit code N
+//	free NAME [N]      a port of loopback that nobody listens on, nor on the N-1 after it
+//	busy NAME          a port of loopback that somebody else listens on
+//	ready PORT         wait until the gateway says that it is ready
+//	chmod MODE PATH
 func TestStories(t *testing.T) {
-	scripts, err := filepath.Glob("testdata/script/*.txtar")
-	if err != nil || len(scripts) == 0 {
-		t.Fatalf("no stories (%v)", err)
-	}
-	for i := range scripts {
-		if scripts[i], err = filepath.Abs(scripts[i]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, path := range scripts {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			text, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := &story{t: t, dir: t.TempDir()}
-			t.Chdir(s.dir)
-			script := s.unpack(string(text))
-			for i, line := range strings.Split(script, "\n") {
-				if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-					s.step(fmt.Sprintf("%s:%d: %s", filepath.Base(path), i+1, line), line)
-				}
-			}
-			if s.ran && !s.exitChecked {
-				t.Error("the last command's exit code is not checked")
-			}
-		})
+	testscript.Run(t, testscript.Params{
+		Dir:           "testdata/script",
+		UpdateScripts: *update,
+		Setup: func(env *testscript.Env) error {
+			// Wide, different secrets for who needs some; not secret at all.
+			env.Setenv("GOOD_A", "0123456789abcdefghijklmnopqrstuvwxyz-A")
+			env.Setenv("GOOD_B", "0123456789abcdefghijklmnopqrstuvwxyz-B")
+			env.Setenv("GOOD_C", "0123456789abcdefghijklmnopqrstuvwxyz-C")
+			env.Setenv("GOOD_D", "0123456789abcdefghijklmnopqrstuvwxyz-D")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits,
+			"free":  free,
+			"busy":  busy,
+			"ready": ready,
+			"chmod": chmod,
+		},
+	})
+}
+
+// arguments ends a story that calls a command wrongly.
+func arguments(ts *testscript.TestScript, neg bool, args []string, least, most int, usage string) {
+	if neg || len(args) < least || len(args) > most {
+		ts.Fatalf("usage: %s", usage)
 	}
 }
 
-type story struct {
-	t                *testing.T
-	dir              string
-	environ          []string
-	stdout, stderr   bytes.Buffer
-	code             int
-	ran, exitChecked bool
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 2, 1000, "exits N COMMAND…")
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	err = ts.Exec(args[1], args[2:]...)
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, expected %d", got, want)
+	}
 }
 
-// unpack writes the files and returns the script above them.
-func (s *story) unpack(text string) (script string) {
-	s.t.Helper()
-	var name string
-	files := make(map[string]string)
-	for line := range strings.Lines(text) {
-		if n, ok := strings.CutPrefix(strings.TrimSpace(line), "-- "); ok && strings.HasSuffix(n, " --") {
-			name = strings.TrimSuffix(n, " --")
-			files[name] = ""
-			continue
-		}
-		if name == "" {
-			script += line
-		} else {
-			files[name] += line
+func free(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 1, 2, "free NAME [N]")
+	n := 1
+	if len(args) == 2 {
+		var err error
+		n, err = strconv.Atoi(args[1])
+		ts.Check(err)
+	}
+	for range 100 {
+		if first, ok := freeRow(ts, n); ok {
+			ts.Setenv(args[0], strconv.Itoa(first))
+			return
 		}
 	}
-	for name, data := range files {
-		path := filepath.Join(s.dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			s.t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
-			s.t.Fatal(err)
-		}
-	}
-	return script
+	ts.Fatalf("no %d free ports in a row", n)
 }
 
-func (s *story) step(where, line string) {
-	s.t.Helper()
-	words := splitWords(line)
-	want := true
-	if words[0] == "!" {
-		want, words = false, words[1:]
-	}
-	switch words[0] {
-	case "keyway":
-		if s.ran && !s.exitChecked {
-			s.t.Errorf("%s: the exit code of the command before is not checked", where)
-		}
-		s.stdout.Reset()
-		s.stderr.Reset()
-		s.code = Run(s.t.Context(), words[1:], s.environ, &s.stdout, &s.stderr)
-		s.ran, s.exitChecked = true, false
-	case "exit":
-		s.exitChecked = true
-		if n, _ := strconv.Atoi(words[1]); n != s.code {
-			s.t.Fatalf("%s: exit code %d\nstdout:\n%s\nstderr:\n%s", where, s.code, &s.stdout, &s.stderr)
-		}
-	case "stdout", "stderr":
-		out := &s.stdout
-		if words[0] == "stderr" {
-			out = &s.stderr
-		}
-		re, err := regexp.Compile("(?m)" + words[1])
+func freeRow(ts *testscript.TestScript, n int) (first int, ok bool) {
+	l := loopback(ts)
+	defer l.Close()
+	first = l.Addr().(*net.TCPAddr).Port
+	for port := first + 1; port < first+n; port++ {
+		next, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
-			s.t.Fatalf("%s: %v", where, err)
+			return 0, false
 		}
-		if re.Match(out.Bytes()) != want {
-			s.t.Errorf("%s: got\n%s", where, out)
+		defer next.Close()
+	}
+	return first, true
+}
+
+func busy(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 1, 1, "busy NAME")
+	l := loopback(ts)
+	ts.Defer(func() { l.Close() })
+	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+}
+
+func loopback(ts *testscript.TestScript) net.Listener {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	return l
+}
+
+func ready(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 1, 1, "ready PORT")
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		response, err := http.Get("http://127.0.0.1:" + args[0] + "/health/ready")
+		if err == nil {
+			_ = response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return
+			}
+			err = errors.New(response.Status)
 		}
-	case "cmp":
-		data, err := os.ReadFile(filepath.Join(s.dir, words[2]))
-		if err != nil {
-			s.t.Fatalf("%s: %v", where, err)
+		if time.Now().After(deadline) {
+			ts.Fatalf("not ready within 20 s: %v", err)
 		}
-		if string(data) != s.stdout.String() {
-			s.t.Errorf("%s: got\n%s\nwant\n%s", where, &s.stdout, data)
-		}
-	case "env":
-		s.environ = append(s.environ, words[1])
-	default:
-		s.t.Fatalf("%s: no such step", where)
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
-// splitWords splits at spaces; single quotes keep them, and doubled inside are one.
-func splitWords(line string) []string {
-	var words []string
-	var cur strings.Builder
-	in, quoted := false, false
-	for i := 0; i < len(line); i++ {
-		switch c := line[i]; {
-		case c == '\'' && quoted && i+1 < len(line) && line[i+1] == '\'':
-			cur.WriteByte('\'')
-			i++
-		case c == '\'':
-			quoted, in = !quoted, true
-		case c == ' ' && !quoted:
-			if in {
-				words = append(words, cur.String())
-				cur.Reset()
-			}
-			in = false
-		default:
-			cur.WriteByte(c)
-			in = true
-		}
-	}
-	if in {
-		words = append(words, cur.String())
-	}
-	return words
+func chmod(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 2, 2, "chmod MODE PATH")
+	mode, err := strconv.ParseUint(args[0], 8, 12)
+	ts.Check(err)
+	ts.Check(os.Chmod(ts.MkAbs(args[1]), os.FileMode(mode)))
 }
