@@ -24,6 +24,9 @@ const (
 	Retiring State = "retiring"
 	// Retired: neither; the value is erased, id and dates stay for the record.
 	Retired State = "retired"
+	// Rejected: it was pending, and the peer or the operator said no. Like
+	// retired, but it never was issued with.
+	Rejected State = "rejected"
 )
 
 // Live reports whether what was issued with a version in this state is accepted.
@@ -43,7 +46,11 @@ type Version struct {
 	State       State
 	CreatedAt   time.Time
 	ActivatedAt time.Time // zero: never was active
-	RetiresAt   time.Time // zero: not retiring
+	RetiresAt   time.Time // since when it is retiring; zero: it never was
+	// Withdrawn: it was active and rolled back, and can't be active again.
+	Withdrawn bool
+	// Compromised: it was ended because somebody else may have its value.
+	Compromised bool
 	Value       secret.Value
 }
 
@@ -65,22 +72,29 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 func New(name string, versions ...Version) (Ring, error) {
 	ring := Ring{name: name, versions: slices.Clone(versions), active: -1}
 	seen := make(map[string]bool, len(versions))
+	pending := -1
 	for i, v := range versions {
 		switch {
 		case !idPattern.MatchString(v.ID):
 			return Ring{}, fmt.Errorf("keyring %s: version id %q is not of the form %s", name, v.ID, idPattern)
 		case seen[v.ID]:
 			return Ring{}, fmt.Errorf("keyring %s: two versions have the id %s", name, v.ID)
-		case !v.State.Live() && v.State != Retired:
+		case !v.State.Live() && v.State != Retired && v.State != Rejected:
 			return Ring{}, fmt.Errorf("keyring %s: version %s has the unknown state %q", name, v.ID, v.State)
 		case v.State.Live() && v.Value.IsZero():
 			return Ring{}, fmt.Errorf("keyring %s: version %s is %s but has no value", name, v.ID, v.State)
-		case v.State == Retired && !v.Value.IsZero():
-			return Ring{}, fmt.Errorf("keyring %s: version %s is retired but still has a value", name, v.ID)
+		case !v.State.Live() && !v.Value.IsZero():
+			return Ring{}, fmt.Errorf("keyring %s: version %s is %s but still has a value", name, v.ID, v.State)
+		case v.State == Pending && pending >= 0:
+			return Ring{}, fmt.Errorf("keyring %s: versions %s and %s are both pending", name, versions[pending].ID, v.ID)
+		case v.State == Active && (v.Withdrawn || v.Compromised):
+			return Ring{}, fmt.Errorf("keyring %s: version %s was withdrawn or compromised, and is active", name, v.ID)
 		case v.State == Active && ring.active >= 0:
 			return Ring{}, fmt.Errorf("keyring %s: versions %s and %s are both active", name, versions[ring.active].ID, v.ID)
 		case v.State == Active:
 			ring.active = i
+		case v.State == Pending:
+			pending = i
 		}
 		seen[v.ID] = true
 	}
