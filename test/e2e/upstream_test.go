@@ -43,7 +43,10 @@ func startUpstream(t testing.TB) *upstream {
 		case <-r.Context().Done():
 		}
 	})
-	mux.Handle("/", demo)
+	mux.HandleFunc("/page", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = w.Write([]byte("<!doctype html><title>A page</title>"))
+	})
 	u.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u.mu.Lock()
 		u.header = r.Header.Clone()
@@ -52,8 +55,8 @@ func startUpstream(t testing.TB) *upstream {
 		case u.seen <- r.URL.EscapedPath():
 		default:
 		}
-		// Not through the mux's cleaning of paths.
-		if r.URL.Path == "/slow" {
+		// The rest not through the mux, which cleans paths.
+		if r.URL.Path == "/slow" || r.URL.Path == "/page" {
 			mux.ServeHTTP(w, r)
 			return
 		}
@@ -119,6 +122,7 @@ routes:
   - {id: ticks, path: /api/ticks, target_service: api, upstream_path: /ticks, methods: [GET], auth: session, streaming: true}
   - {id: socket, path: /api/ws, target_service: api, upstream_path: /ws, methods: [GET], auth: session, streaming: true}
   - {id: slow, path: /api/slow, target_service: api, upstream_path: /slow, methods: [GET], auth: session}
+  - {id: page, path: /page, target_service: api, upstream_path: /page, methods: [GET], auth: none, token_policy: {mode: none}}
   - {id: nobody, path: /api/nobody, target_service: nobody, upstream_path: /, methods: [GET], auth: session}
 `, "URL", url)
 }
