@@ -223,3 +223,14 @@ func BenchmarkTokensCheck(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkHasherSum(b *testing.B) {
+	h, _ := NewHasher(ring(b, "v1=active"), "session id")
+	id := make([]byte, 32)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := h.Sum("v1", id); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

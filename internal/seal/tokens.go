@@ -19,7 +19,7 @@ import (
 // The random part makes every token differ, so that compression of a page that
 // holds it leaks nothing (BREACH).
 type Tokens struct {
-	keys     derived[[]byte]
+	keys     derived[*macKey]
 	lifetime time.Duration
 }
 
@@ -33,7 +33,7 @@ const (
 // NewTokens derives Tokens for one purpose; what they mint is accepted for
 // lifetime.
 func NewTokens(ring keyring.Ring, purpose string, lifetime time.Duration) (*Tokens, error) {
-	keys, err := deriveAll(ring, purpose, func(key []byte) ([]byte, error) { return key, nil })
+	keys, err := deriveAll(ring, purpose, newMACKey)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (t *Tokens) Mint(binding string, now time.Time) string {
 	body := make([]byte, tokenBody, tokenBody+32)
 	rand.Read(body[:tokenRandom])
 	binary.BigEndian.PutUint64(body[tokenRandom:], uint64(now.Unix()))
-	sum := mac(t.keys.activeK, body, []byte(binding))
+	sum := t.keys.activeK.sum(body, []byte(binding))
 	return t.keys.active + "." + base64.RawURLEncoding.EncodeToString(append(body, sum[:]...))
 }
 
@@ -75,7 +75,7 @@ func (t *Tokens) Check(token, binding string, now time.Time) error {
 		return ErrForged
 	}
 	body, sum := raw[:tokenBody], raw[tokenBody:]
-	want := mac(key, body, []byte(binding))
+	want := key.sum(body, []byte(binding))
 	if !hmac.Equal(want[:], sum) {
 		return ErrForged
 	}
