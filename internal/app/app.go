@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -142,12 +141,12 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 	}
 	publicListeners, err := listen(c.Server.Host, c.Server.Port)
 	if err != nil {
-		return fmt.Errorf("the public listener: %w; choose another PORT", err)
+		return err
 	}
 	adminListener, err := net.Listen("tcp", c.Admin.Addr)
 	if err != nil {
 		closeAll(publicListeners)
-		return fmt.Errorf("the admin listener: %w; choose another BFF_ADMIN_ADDR", err)
+		return &ListenError{"admin", c.Admin.Addr, err}
 	}
 	failed := make(chan error, 4)
 	serve(public, guarded(publicListeners), failed)

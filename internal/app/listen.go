@@ -12,18 +12,23 @@ import (
 )
 
 // listen opens the sockets for host and port. "localhost" means both loopback
-// addresses, because browsers try either; one of them is enough.
+// addresses, because browsers try either; one of them is enough, unless somebody
+// else has the other: half of localhost would answer as them. Port 0 is a free
+// one, the same on both. The error is a *ListenError.
 func listen(host string, port int) ([]net.Listener, error) {
 	hosts := []string{host}
 	if host == "localhost" {
 		hosts = []string{"127.0.0.1", "::1"}
 	}
 	var listeners []net.Listener
-	var problems []error
+	var refused *ListenError
 	for _, h := range hosts {
-		l, err := net.Listen("tcp", net.JoinHostPort(h, strconv.Itoa(port)))
+		addr := net.JoinHostPort(h, strconv.Itoa(port))
+		l, err := net.Listen("tcp", addr)
 		if err != nil {
-			problems = append(problems, err)
+			if refused == nil || errors.Is(err, syscall.EADDRINUSE) {
+				refused = &ListenError{"public", addr, err}
+			}
 			continue
 		}
 		listeners = append(listeners, l)
@@ -31,24 +36,11 @@ func listen(host string, port int) ([]net.Listener, error) {
 			port = l.Addr().(*net.TCPAddr).Port
 		}
 	}
-	if len(listeners) == 0 {
-		return nil, fmt.Errorf("can't listen on port %d: %w", port, errors.Join(problems...))
-	}
-	if len(problems) > 0 && len(hosts) > 1 && inUse(problems) {
-		// Half of localhost would answer as somebody else.
+	if len(listeners) == 0 || refused != nil && errors.Is(refused, syscall.EADDRINUSE) {
 		closeAll(listeners)
-		return nil, fmt.Errorf("can't listen on port %d: %w", port, errors.Join(problems...))
+		return nil, refused
 	}
 	return listeners, nil
-}
-
-func inUse(problems []error) bool {
-	for _, err := range problems {
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return true
-		}
-	}
-	return false
 }
 
 // guarded refuses requests whose framing two servers could read differently,

@@ -56,7 +56,7 @@ func (r *resources) openStore(ctx context.Context, c *config.Config) (board flee
 	if c.Store.RedisURL.IsZero() {
 		store, err := embedded.Open(c.Store.DataDir)
 		if err != nil {
-			return nil, fmt.Errorf("the embedded session store: %w", err)
+			return nil, err
 		}
 		r.use(store)
 		return nil, nil
@@ -84,6 +84,7 @@ func (r *resources) use(store session.Store) {
 }
 
 func (r *resources) awaitStore(ctx context.Context, c *config.Config) error {
+	at := c.Store.RedisURL.String() // without its password
 	deadline := time.Now().Add(storeWait)
 	for {
 		ping, cancel := context.WithTimeout(ctx, 2*time.Second)
@@ -92,17 +93,16 @@ func (r *resources) awaitStore(ctx context.Context, c *config.Config) error {
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if ctx.Err() == nil && time.Now().After(deadline) {
+			return fmt.Errorf("the session store at %s did not answer within %v; see REDIS_URL: %w", at, storeWait, err)
 		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("the session store at %s did not answer within %v: %w", c.Store.RedisURL, storeWait, err)
+		if ctx.Err() == nil {
+			r.log.Warn("waiting for the session store", "store", at, "error", err.Error())
 		}
-		r.log.Warn("waiting for the session store", "store", c.Store.RedisURL.String(), "error", err.Error())
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("told to stop while waiting for the session store at %s: %w", at, err)
 		}
 	}
 }
@@ -232,13 +232,11 @@ func (o opener) service(name string, s config.Service) (upstream.Service, error)
 }
 
 // fleetRings is how rings are agreed on through board. What is on it is sealed
-// under the token-hash salt, which every replica must have been given.
+// under the token-hash salt, which every replica has been given; handedIn sees to
+// it.
 func fleetRings(board fleet.Board, r *rings) (*fleet.Rings, error) {
 	if board == nil {
 		return nil, nil
-	}
-	if r.tokenHashSalt.IsZero() {
-		return nil, errors.New("TOKEN_HASH_SALT is required where replicas share a store: they find each other's sessions by it, and what Keyway makes itself is sealed under it there; make one with `openssl rand -base64 48`, and give it to every replica")
 	}
 	sealer, err := seal.NewSealer(r.tokenHashSalt, fleet.SealPurpose)
 	if err != nil {

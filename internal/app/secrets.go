@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,8 +51,18 @@ func (r *rings) all() []keyring.Ring {
 type opener struct {
 	finder  secret.Finder
 	managed bool // Keyway makes what is not handed in
+	shared  bool // replicas share a store
 	now     time.Time
 }
+
+// need is whether a start is refused without a secret.
+type need int
+
+const (
+	optional      need = iota
+	unlessManaged      // Keyway makes it, if it was told to
+	always
+)
 
 func newOpener(c *config.Config, env func(string) (string, bool), now time.Time) opener {
 	return opener{
@@ -62,12 +73,13 @@ func newOpener(c *config.Config, env func(string) (string, bool), now time.Time)
 			Aliases: map[string][]string{"AUTH_CLIENT_SECRET": {"oidc-client-secret"}},
 		},
 		managed: c.Secrets == config.SecretsManaged,
+		shared:  !c.Store.RedisURL.IsZero(),
 		now:     now,
 	}
 }
 
-// find reads a secret. It returns errNotHandedIn when there is none and nobody
-// said that there would be.
+// find reads a secret. The error is secret.ErrNotFound when there is none and
+// nobody said that there would be.
 func (o opener) find(ref config.SecretRef) (secret.Found, error) {
 	var found secret.Found
 	var err error
@@ -92,19 +104,23 @@ func (o opener) find(ref config.SecretRef) (secret.Found, error) {
 
 // inward opens a secret that we issue with. The zero Ring means that it is not
 // handed in and Keyway is to make it.
-func (o opener) inward(name string, ref config.SecretRef, required bool) (keyring.Ring, error) {
+func (o opener) inward(name string, ref config.SecretRef, needed need) (keyring.Ring, error) {
 	found, err := o.find(ref)
 	if errors.Is(err, secret.ErrNotFound) {
-		if !required || o.managed {
+		if needed == optional || needed == unlessManaged && o.managed {
 			return keyring.Ring{}, nil
 		}
-		return keyring.Ring{}, fmt.Errorf("%w. It is required: make one with `openssl rand -base64 48`, or let Keyway make and keep it with `secrets: managed` in settings.yaml", err)
+		return keyring.Ring{}, err
 	}
 	if err != nil {
 		return keyring.Ring{}, err
 	}
-	if err := secret.CheckStrength(ref.Name, found.Value); err != nil {
-		return keyring.Ring{}, fmt.Errorf("%w (from %s)", err, found.Origin)
+	err = secret.CheckStrength(ref.Name, found.Value)
+	if weak, ok := errors.AsType[*secret.WeakError](err); ok {
+		weak.Found += " (" + found.Origin + ")"
+	}
+	if err != nil {
+		return keyring.Ring{}, err
 	}
 	return o.single(name, secret.Fingerprint(name, found.Value), found.Value)
 }
@@ -131,26 +147,38 @@ func (o opener) single(name, id string, value secret.Value) (keyring.Ring, error
 // wrong with it at once.
 func (o opener) handedIn(c *config.Config) (*rings, error) {
 	r := &rings{}
-	var problems []error
+	refused := &secretsError{dir: cmp.Or(c.SecretSources.Dir, secret.DefaultDir), shared: o.shared}
 	take := func(into *keyring.Ring, ring keyring.Ring, err error) {
 		*into = ring
 		if err != nil {
-			problems = append(problems, err)
+			refused.problems = append(refused.problems, err)
 		}
 	}
 	sources := c.SecretSources
-	open := func(into *keyring.Ring, name string, ref config.SecretRef, required bool) {
-		ring, err := o.inward(name, ref, required)
+	open := func(into *keyring.Ring, name string, ref config.SecretRef, needed need) {
+		ring, err := o.inward(name, ref, needed)
 		take(into, ring, err)
+		if isNotFound(err) && needed == unlessManaged {
+			refused.missing = true
+		}
 	}
-	open(&r.tokenHashSalt, nameTokenHashSalt, sources.TokenHashSalt, true)
-	open(&r.uaHashSalt, nameUAHashSalt, sources.UAHashSalt, true)
-	open(&r.csrfKey, nameCSRFKey, sources.CSRFSecretKey, true)
-	open(&r.stateKey, nameStateKey, sources.StateTokenKey, true)
-	open(&r.sessionKey, nameSessionKey, sources.SessionKey, false)
+	salt := unlessManaged
+	if o.shared {
+		// Replicas find each other's sessions by it, and what Keyway makes itself
+		// is sealed under it in the shared store.
+		salt = always
+	}
+	open(&r.tokenHashSalt, nameTokenHashSalt, sources.TokenHashSalt, salt)
+	open(&r.uaHashSalt, nameUAHashSalt, sources.UAHashSalt, unlessManaged)
+	open(&r.csrfKey, nameCSRFKey, sources.CSRFSecretKey, unlessManaged)
+	open(&r.stateKey, nameStateKey, sources.StateTokenKey, unlessManaged)
+	open(&r.sessionKey, nameSessionKey, sources.SessionKey, optional)
 	clientSecret, err := o.peer(nameClientSecret, c.OIDC.ClientSecret)
 	take(&r.clientSecret, clientSecret, err)
-	return r, errors.Join(problems...)
+	if len(refused.problems) > 0 {
+		return nil, refused
+	}
+	return r, nil
 }
 
 // complete makes what was not handed in: in the folder of this replica, and,

@@ -87,13 +87,25 @@ Exit codes: 0 it is so, 1 it is not, 2 the call was wrong.`,
 	// A command that only has others below it is not run by itself.
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	group(root,
-		newDemoCommand(s),
-		newServeCommand(s),
-		newConfigCommand(s),
-		newRoutesCommand(s),
-		newVersionCommand(s),
+		inGroup(groupRun, newDemoCommand(s)),
+		inGroup(groupRun, newServeCommand(s)),
+		inGroup(groupAsk, newConfigCommand(s)),
+		inGroup(groupAsk, newRoutesCommand(s)),
+		inGroup(groupAsk, newVersionCommand(s)),
 	)
+	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run it:"}, &cobra.Group{ID: groupAsk, Title: "Ask it, changing nothing:"})
 	return root
+}
+
+// Under these the help lists the commands.
+const (
+	groupRun = "run"
+	groupAsk = "ask"
+)
+
+func inGroup(id string, cmd *cobra.Command) *cobra.Command {
+	cmd.GroupID = id
+	return cmd
 }
 
 // group makes cmd a command that only has commands below it.
@@ -140,7 +152,7 @@ func configFlag(cmd *cobra.Command) *string {
 func exactly(n int, names string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
-			return usage("%s takes %s, and was given %d argument(s)", cmd.CommandPath(), names, len(args))
+			return usage("%s takes %s, and was given %s", cmd.CommandPath(), names, count(len(args), "argument"))
 		}
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,10 +26,11 @@ func newDemoCommand(s *streams) *cobra.Command {
 last of four). Nothing to set up, nothing kept: keys and sessions go when it ends.`,
 		Args: exactly(0, "no arguments"),
 	}
-	port := cmd.Flags().Int("port", 8000, "first of four `ports` in a row")
+	port := portFlag(8000)
+	cmd.Flags().Var(&port, "port", "first of four ports in a row")
 	verbose := cmd.Flags().Bool("verbose", false, "log every request")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		ports, err := demo.PortsFrom(*port)
+		ports, err := demo.PortsFrom(int(port))
 		if err != nil {
 			return usage("%v", err)
 		}
@@ -36,13 +38,32 @@ last of four). Nothing to set up, nothing kept: keys and sessions go when it end
 		if *verbose {
 			level = "info"
 		}
-		if err := runDemo(cmd.Context(), s, ports, level); err != nil {
+		err = runDemo(cmd.Context(), s, ports, level)
+		if e, ok := errors.AsType[*app.ListenError](err); ok {
+			err = fmt.Errorf("the demo needs the ports %d to %d: %s; choose others with --port", ports.Gateway, ports.API, e.Reason())
+		}
+		if err != nil {
 			return &exitError{exitNotSo, err}
 		}
 		return nil
 	}
 	return cmd
 }
+
+// portFlag is a port on the command line.
+type portFlag int
+
+func (p *portFlag) Set(text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return errors.New("expected a number")
+	}
+	*p = portFlag(n)
+	return nil
+}
+
+func (p *portFlag) String() string { return strconv.Itoa(int(*p)) }
+func (p *portFlag) Type() string   { return "number" }
 
 func runDemo(ctx context.Context, s *streams, ports demo.Ports, level string) (err error) {
 	dir, err := os.MkdirTemp("", "keyway-demo-")

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"syscall"
 	"time"
 
 	"keyway/internal/demo/api"
@@ -31,7 +32,7 @@ type Ports struct{ Gateway, Admin, IdP, API int }
 // PortsFrom counts up from the gateway's port, as the documentation says.
 func PortsFrom(first int) (Ports, error) {
 	if first < 1 || first+3 > 65535 {
-		return Ports{}, fmt.Errorf("port: expected 1 to 65532 (the demo takes four in a row), found %d", first)
+		return Ports{}, fmt.Errorf("--port: expected a number from 1 to 65532, the first of four ports in a row, found %d", first)
 	}
 	return Ports{first, first + 1, first + 2, first + 3}, nil
 }
@@ -64,6 +65,7 @@ func (p Ports) IssuerURL() string { return "http://127.0.0.1:" + strconv.Itoa(p.
 // Peers are the running IdP and API.
 type Peers struct {
 	Provider *idp.Provider
+	ports    Ports
 	servers  []*http.Server
 }
 
@@ -84,7 +86,7 @@ func Start(p Ports) (*Peers, error) {
 	mux.Handle("/", api.New(api.Options{Verify: newVerifier(p.IssuerURL()).verify}))
 	mux.Handle("/page/", http.StripPrefix("/page", spa.Handler()))
 
-	peers := &Peers{Provider: provider}
+	peers := &Peers{Provider: provider, ports: p}
 	for port, handler := range map[int]http.Handler{p.IdP: provider, p.API: mux} {
 		if err := peers.serve(port, handler); err != nil {
 			return nil, errors.Join(err, peers.Close())
@@ -96,7 +98,10 @@ func Start(p Ports) (*Peers, error) {
 func (p *Peers) serve(port int, handler http.Handler) error {
 	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
-		return fmt.Errorf("the demo needs port %d: %w; choose others with --port", port, err)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("127.0.0.1:%d is in use by another process", port)
+		}
+		return fmt.Errorf("the demo needs the ports %d to %d: %w; choose others with --port", p.ports.Gateway, p.ports.API, err)
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	p.servers = append(p.servers, server)

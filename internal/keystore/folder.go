@@ -65,11 +65,11 @@ func openFolder(path string, step func(string) error) (folder, error) {
 		step = func(string) error { return nil }
 	}
 	if err := os.MkdirAll(path, 0o700); err != nil {
-		return folder{}, fmt.Errorf("keys folder: %w", err)
+		return folder{}, fmt.Errorf("keys folder (BFF_KEYS_DIR): %w", err)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return folder{}, fmt.Errorf("keys folder: %w", err)
+		return folder{}, fmt.Errorf("keys folder (BFF_KEYS_DIR): %w", err)
 	}
 	if !info.IsDir() {
 		return folder{}, fmt.Errorf("keys folder %s: expected a folder, found a file", path)

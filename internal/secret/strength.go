@@ -37,7 +37,7 @@ func CheckStrength(name string, v Value) error {
 		}
 	}
 	if distinct < minimumDistinct {
-		return &WeakError{Name: name, Found: fmt.Sprintf("only %d different characters", distinct)}
+		return &WeakError{Name: name, Found: fmt.Sprintf("%d bytes with only %d different among them", v.Len(), distinct)}
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ var _ session.Store = (*Store)(nil)
 // goroutine until Close.
 func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("session store: data folder: %w", err)
+		return nil, fmt.Errorf("session store: data folder (BFF_DATA_DIR): %w", err)
 	}
 	if err := private(dir, 0o700); err != nil {
 		return nil, err
