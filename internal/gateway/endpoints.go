@@ -58,10 +58,10 @@ func (g *Gateway) endpoints() map[string]endpoint {
 func (c *call) serveOwn(e endpoint) error {
 	c.event.Route = e.name
 	h := c.w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h["Cache-Control"] = noStore
+	h["X-Content-Type-Options"] = noSniff
+	h["Referrer-Policy"] = noReferrer
+	h["Content-Security-Policy"] = noContent
 	c.gen.Settings.CORS.corsHeaders(h, c.r)
 	if isPreflight(c.r) {
 		c.gen.Settings.CORS.preflight(c.w, c.r, e.allow())

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -13,6 +12,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"keyway/internal/principal"
 	"keyway/internal/problem"
 	"keyway/internal/route"
 	"keyway/internal/telemetry"
@@ -72,38 +72,41 @@ func (g *Gateway) EndStreams() { g.streams.stop() }
 // Wait waits for what goes on after the last response.
 func (g *Gateway) Wait() { g.background.Wait() }
 
-// call is one request on its way through.
+// call is one request on its way through. What lives as long as the request is
+// part of it, so that it is one allocation.
 type call struct {
-	gateway *Gateway
-	gen     *Generation
-	w       http.ResponseWriter
-	r       *http.Request
-	client  Client
-	event   *telemetry.RequestEvent
-	id      string // correlation id
-	path    string // escaped, as sent
-	query   string // raw, as sent
-	outcome upstream.Outcome
+	gateway  *Gateway
+	gen      *Generation
+	w        http.ResponseWriter // recorder
+	r        *http.Request
+	client   Client
+	id       string // correlation id
+	path     string // escaped, as sent
+	query    string // raw, as sent
+	event    telemetry.RequestEvent
+	recorder telemetry.Recorder
+	outcome  upstream.Outcome
+	who      principal.Principal
+	idHeader [1]string // X-Correlation-Id's value
 }
 
 // ServeHTTP takes the request through the chain, and is the one edge at which
 // failures become responses, events and metrics.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	gen := g.current()
-	client := gen.Settings.client(r)
-	recorder, release := telemetry.Record(w)
-	defer release()
-	event := telemetry.RequestEvent{Start: time.Now(), Method: r.Method}
-	event.CorrelationID = telemetry.CorrelationID(r.Header, client.Trusted)
-	c := &call{gateway: g, gen: gen, w: recorder, r: r, client: client, event: &event, id: event.CorrelationID}
-	recorder.Header()["X-Correlation-Id"] = []string{event.CorrelationID}
+	c := &call{gateway: g, gen: gen, r: r, client: gen.Settings.client(r), recorder: telemetry.Record(w)}
+	c.w = &c.recorder
+	c.id = telemetry.CorrelationID(r.Header, c.client.Trusted)
+	c.event = telemetry.RequestEvent{Start: time.Now(), Method: r.Method, CorrelationID: c.id}
+	c.idHeader[0] = c.id
+	c.w.Header()["X-Correlation-Id"] = c.idHeader[:]
 
-	err, abort := c.run(recorder)
-	event.Err = err
+	err, abort := c.run()
+	c.event.Err = err
 	if err != nil && !abort {
-		problem.Write(recorder, c.id, err)
+		problem.Write(c.w, c.id, err)
 	}
-	g.finish(r.Context(), &event, recorder)
+	c.finish()
 	if abort {
 		// There is no honest end of this response, or nobody to hear it: net/http
 		// cuts the connection.
@@ -113,7 +116,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // run serves the request and says how that went; abort means that nothing more
 // can be sent.
-func (c *call) run(w *telemetry.Recorder) (err error, abort bool) {
+func (c *call) run() (err error, abort bool) {
 	defer func() {
 		switch panicked := recover(); {
 		case panicked == nil:
@@ -124,7 +127,7 @@ func (c *call) run(w *telemetry.Recorder) (err error, abort bool) {
 				err = problem.Newf(problem.UpstreamFailed, "response aborted")
 			}
 		default:
-			err, abort = c.gateway.defect(panicked, c.id), w.Started()
+			err, abort = c.gateway.defect(panicked, c.id), c.recorder.Started()
 		}
 	}()
 	if limit := c.gen.Settings.ConcurrentRequests; limit > 0 {
@@ -184,8 +187,10 @@ func (g *Gateway) defect(value any, id string) error {
 	return problem.Newf(problem.Internal, "panic: %s", text)
 }
 
-func (g *Gateway) finish(ctx context.Context, event *telemetry.RequestEvent, w *telemetry.Recorder) {
-	event.Status, event.Bytes = w.Status(), w.Bytes()
+// finish counts the request, and writes its line.
+func (c *call) finish() {
+	event := &c.event
+	event.Status, event.Bytes = c.recorder.Status(), c.recorder.Bytes()
 	event.Duration = time.Since(event.Start)
 	switch {
 	case event.Err == nil:
@@ -194,6 +199,6 @@ func (g *Gateway) finish(ctx context.Context, event *telemetry.RequestEvent, w *
 	default:
 		event.Code = string(problem.CodeOf(event.Err))
 	}
-	g.metrics.Request(event)
-	event.Log(ctx, g.log)
+	c.gateway.metrics.Request(event)
+	event.Log(c.r.Context(), c.gateway.log)
 }

@@ -34,7 +34,7 @@ func (c *call) serveRoute() error {
 		// Closed until there is somebody to ask.
 		return problem.Newf(problem.Forbidden, "route %s: authz %q, and no decision point to ask", r.ID, r.Authz)
 	}
-	if settings.BodyBytes > 0 {
+	if settings.BodyBytes > 0 && c.r.ContentLength != 0 {
 		c.r.Body = http.MaxBytesReader(c.w, c.r.Body, settings.BodyBytes)
 	}
 	request := upstream.Request{
@@ -92,17 +92,24 @@ func (c *call) forwardForSession(r *route.Route, request upstream.Request) error
 		if s, err = c.fresh(s); err != nil {
 			return err
 		}
-		request.AccessToken = s.Record().AccessToken
+		request.AccessToken = s.AccessToken()
 		if request.AccessToken.IsZero() {
 			return problem.Newf(problem.UpstreamAuthFailed, "route %s: the session has no access token", r.ID)
 		}
 	}
-	who := s.Principal()
-	request.Principal = &who
+	c.who = s.Principal()
+	request.Principal = &c.who
 	return c.forward(r, request, s)
 }
 
-var noStore = []string{"no-store"}
+// Values of headers that are always the same. Nobody may change what they hold;
+// http.Header's own methods don't.
+var (
+	noStore    = []string{"no-store"}
+	noSniff    = []string{"nosniff"}
+	noReferrer = []string{"no-referrer"}
+	noContent  = []string{"default-src 'none'; frame-ancestors 'none'"}
+)
 
 // guard refuses what another site's page, or somebody without this session's
 // CSRF token, wants done. A WebSocket is opened by GET but does what it likes
@@ -131,7 +138,7 @@ func (c *call) forward(r *route.Route, request upstream.Request, s *session.Sess
 	}
 	ctx, id := c.r.Context(), ""
 	if s != nil {
-		id = s.Record().PublicID
+		id = s.PublicID()
 	}
 	ctx, end, err := c.gateway.streams.begin(ctx, id)
 	if err != nil {

@@ -70,5 +70,10 @@ func (e *RequestEvent) Log(ctx context.Context, log *slog.Logger) {
 	if e.upstreamErr != nil && e.Err == nil {
 		add(slog.String("upstream_error", e.upstreamErr.Error()))
 	}
-	log.LogAttrs(ctx, level, "request", attrs[:n]...)
+	// Straight to the handler: log would look for its caller, which is always this
+	// line, and at the clock, which was just read. A handler's error has nowhere to
+	// go; log drops it too.
+	record := slog.NewRecord(e.Start.Add(e.Duration), level, "request", 0)
+	record.AddAttrs(attrs[:n]...)
+	_ = log.Handler().Handle(ctx, record)
 }

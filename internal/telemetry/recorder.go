@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync"
 )
 
 // Recorder is a ResponseWriter that remembers status and size. It hands
@@ -17,20 +16,10 @@ type Recorder struct {
 	bytes  int64
 }
 
-var recorders = sync.Pool{New: func() any { return new(Recorder) }}
-
-// Record wraps w. The Recorder must not be used after release, which gives it
-// back: one is needed for each request, and they are all alike.
-func Record(w http.ResponseWriter) (r *Recorder, release func()) {
-	r = recorders.Get().(*Recorder)
-	*r = Recorder{ResponseWriter: w}
-	return r, r.release
-}
-
-func (r *Recorder) release() {
-	*r = Recorder{}
-	recorders.Put(r)
-}
+// Record wraps w. It is a value, to be part of what the caller keeps of a request
+// anyway, and not taken from a pool: whoever holds on to it for too long then
+// writes into a response that is over, not into somebody else's.
+func Record(w http.ResponseWriter) Recorder { return Recorder{ResponseWriter: w} }
 
 // Status is what was sent, 200 if a body was sent without one, 0 if nothing was.
 func (r *Recorder) Status() int { return r.status }

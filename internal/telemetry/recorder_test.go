@@ -17,10 +17,9 @@ func recorded(t *testing.T, h func(r *Recorder)) (status int, bytes int64, raw s
 	t.Helper()
 	done := make(chan struct{})
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		r, release := Record(w)
+		r := Record(w)
 		defer close(done)
-		defer release()
-		h(r)
+		h(&r)
 		status, bytes = r.Status(), r.Bytes()
 	}))
 	defer s.Close()
@@ -73,9 +72,8 @@ func TestRecorder(t *testing.T) {
 }
 
 func TestRecorderOverAPlainWriter(t *testing.T) {
-	r, release := Record(plainWriter{})
-	defer release()
-	rc := http.NewResponseController(r)
+	r := Record(plainWriter{})
+	rc := http.NewResponseController(&r)
 	if err := rc.Flush(); err == nil || r.Started() {
 		t.Errorf("flushed what can't be: %v", err)
 	}
