@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,9 +20,16 @@ type upstream struct {
 	*httptest.Server
 	mu     sync.Mutex
 	tokens []string      // in the order of arrival
-	header http.Header   // of the last request
+	last   arrival       // the last request
 	seen   chan string   // paths as they arrive; nobody need listen
 	gate   chan struct{} // closed: /slow answers
+}
+
+// arrival is a request as it came.
+type arrival struct {
+	Method, Target, Host string
+	Header, Trailer      http.Header
+	Body                 string
 }
 
 func startUpstream(t testing.TB) *upstream {
@@ -48,8 +57,10 @@ func startUpstream(t testing.TB) *upstream {
 		_, _ = w.Write([]byte("<!doctype html><title>A page</title>"))
 	})
 	u.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		u.mu.Lock()
-		u.header = r.Header.Clone()
+		u.last = arrival{r.Method, r.RequestURI, r.Host, r.Header.Clone(), r.Trailer.Clone(), string(body)}
 		u.mu.Unlock()
 		select {
 		case u.seen <- r.URL.EscapedPath():
@@ -87,10 +98,19 @@ func (u *upstream) await(t testing.TB, path string) {
 }
 
 // lastHeader is the header of the last request that arrived.
-func (u *upstream) lastHeader() http.Header {
+func (u *upstream) lastHeader() http.Header { return u.lastArrival().Header }
+
+func (u *upstream) lastArrival() arrival {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.header
+	return u.last
+}
+
+// forget makes the upstream one that nothing has reached.
+func (u *upstream) forget() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.last = arrival{}
 }
 
 // distinctTokens lists the access tokens that arrived, each once.
