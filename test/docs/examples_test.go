@@ -120,7 +120,8 @@ func envIsAConfiguration(t *testing.T, b block) {
 // An example of one file is loaded with the variables and services that it names
 // made up.
 func fileLoads(t *testing.T, b block) {
-	var env []string
+	// Session routes need somebody to sign in at.
+	env := []string{"OIDC_ISSUER=https://id.example.com", "AUTH_CLIENT_ID=my-app", "BFF_CALLBACK_URL=https://app.example.com/auth/callback"}
 	for _, m := range regexp.MustCompile(`\$\{([A-Z_]+)\}`).FindAllStringSubmatch(b.text, -1) {
 		env = append(env, m[1]+"=made-up")
 	}

@@ -19,12 +19,11 @@ import (
 // ports are those that the documentation uses; each is replaced by a free one.
 var ports = regexp.MustCompile(`\b(800[0-3]|801[01]|6379)\b`)
 
-// defaults are commands that use such a port without naming it.
+// defaults are commands that use such a port without naming it; keyway serve takes
+// them from the environment.
 var defaults = strings.NewReplacer(
 	"keyway demo\n", "keyway demo --port 8000\n",
 	"./idp\n", "./idp --port 8002 --app http://localhost:8000\n",
-	"keyway serve\n", "env PORT=${PORT:-8000} BFF_ADMIN_ADDR=${BFF_ADMIN_ADDR:-127.0.0.1:8001} keyway serve\n",
-	"./keyway serve\n", "env PORT=${PORT:-8000} BFF_ADMIN_ADDR=${BFF_ADMIN_ADDR:-127.0.0.1:8001} ./keyway serve\n",
 )
 
 // scriptWithin is for a loaded machine that compiles what it runs.
@@ -104,6 +103,7 @@ func bashScript(d document, out string) string {
 	var s strings.Builder
 	s.WriteString(`set -eu
 root=$PWD
+export PORT=8000 BFF_ADMIN_ADDR=127.0.0.1:8001
 answers() {
   case $1 in
   tcp:*) (exec 3<>/dev/tcp/127.0.0.1/${1#tcp:}) 2>/dev/null ;;

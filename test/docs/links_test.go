@@ -1,0 +1,159 @@
+package docs
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+
+	"keyway/internal/testkit/parts"
+)
+
+var (
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#{1,6} +(.+?)\s*$`)
+)
+
+// Every relative link leads to a file, and to a heading if it names one.
+func TestLinks(t *testing.T) {
+	all := documents(t)
+	for _, d := range all {
+		for _, m := range link.FindAllStringSubmatch(d.prose(), -1) {
+			target, fragment, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, "://") || strings.HasPrefix(target, "mailto:") {
+				continue
+			}
+			to := d.path
+			if target != "" {
+				to = path.Join(path.Dir(d.path), target)
+			}
+			if _, err := os.Stat(filepath.Join(parts.Root(t), to)); err != nil {
+				t.Errorf("%s: the link %s leads nowhere", d.path, m[1])
+				continue
+			}
+			if fragment == "" {
+				continue
+			}
+			i := slices.IndexFunc(all, func(d document) bool { return d.path == to })
+			if i < 0 || !slices.Contains(anchors(all[i]), fragment) {
+				t.Errorf("%s: %s has no heading for #%s", d.path, to, fragment)
+			}
+		}
+	}
+}
+
+// anchors are the names that a forge gives to headings.
+func anchors(d document) []string {
+	var names []string
+	for _, m := range heading.FindAllStringSubmatch(d.prose(), -1) {
+		var b strings.Builder
+		for _, r := range strings.ToLower(m[1]) {
+			switch {
+			case unicode.IsLetter(r), unicode.IsDigit(r), r == '-', r == '_':
+				b.WriteRune(r)
+			case r == ' ':
+				b.WriteRune('-')
+			}
+		}
+		names = append(names, b.String())
+	}
+	return names
+}
+
+// Every document can be reached from the README.
+func TestEveryDocumentIsLinked(t *testing.T) {
+	all := documents(t)
+	reached := map[string]bool{}
+	queue := []string{"README.md"}
+	for len(queue) > 0 {
+		at := queue[0]
+		queue = queue[1:]
+		i := slices.IndexFunc(all, func(d document) bool { return d.path == at })
+		if i < 0 || reached[at] {
+			continue
+		}
+		reached[at] = true
+		for _, m := range link.FindAllStringSubmatch(all[i].prose(), -1) {
+			target, _, _ := strings.Cut(m[1], "#")
+			queue = append(queue, path.Join(path.Dir(at), target))
+		}
+	}
+	for _, d := range all {
+		if !reached[d.path] {
+			t.Errorf("%s: no link leads to it", d.path)
+		}
+	}
+}
+
+var (
+	variable = regexp.MustCompile(`^(?:BFF|OIDC|AUTH|MS_BFF|SESSION|LOG|CORS_|REDIS|TOKEN|UA|CSRF|STATE|KEYS|AUTO)_[A-Z0-9_]+$`)
+	ours     = regexp.MustCompile(`^(?:cmd|internal|test|docs|scripts|deploy|tools)/[A-Za-z0-9_./-]*$`)
+)
+
+// What code spans name exists: variables, and files of this repository.
+func TestNamesInCodeSpans(t *testing.T) {
+	known := variables()
+	for _, d := range documents(t) {
+		for _, span := range codeSpans(d.prose()) {
+			name, _, _ := strings.Cut(span, "=")
+			if variable.MatchString(name) && !slices.Contains(known, name) {
+				t.Errorf("%s: there is no variable %s", d.path, name)
+			}
+			if ours.MatchString(span) {
+				if _, err := os.Stat(filepath.Join(parts.Root(t), span)); err != nil {
+					t.Errorf("%s: there is no %s", d.path, span)
+				}
+			}
+		}
+	}
+}
+
+// notYet are commands that documents may name as not there.
+var notYet = []string{"status", "rotate", "rollback", "rotate-keys", "verify", "migrate-pdp"}
+
+// Every command that a document names is one that the program has.
+func TestCommands(t *testing.T) {
+	help, err := exec.Command(keyway(t), "--help").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, help)
+	}
+	has := func(name string) bool {
+		return regexp.MustCompile(`(?m)^  ` + regexp.QuoteMeta(name) + `\s`).Match(help)
+	}
+	command := regexp.MustCompile(`^keyway ([a-z-]+)`)
+	for _, d := range documents(t) {
+		for _, span := range codeSpans(d.prose()) {
+			m := command.FindStringSubmatch(span)
+			if m == nil || has(m[1]) {
+				continue
+			}
+			if !slices.Contains(notYet, m[1]) {
+				t.Errorf("%s: there is no command %q", d.path, span)
+			}
+		}
+	}
+	for _, name := range notYet {
+		if has(name) {
+			t.Errorf("keyway %s is there: say so in README.md, and take it from this list", name)
+		}
+	}
+}
+
+func TestPictureIsXML(t *testing.T) {
+	decoder := xml.NewDecoder(strings.NewReader(source(t, "docs/picture.svg")))
+	for {
+		if _, err := decoder.Token(); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
