@@ -183,7 +183,7 @@ func (r *resources) openProxy(c *config.Config, o opener, current func() *gatewa
 	r.tokens = upstream.NewServiceTokens(upstream.ServiceTokensOptions{})
 	r.close = append(r.close, func() error { r.tokens.Close(); return nil })
 	options := upstream.Options{}
-	if r.provider != nil {
+	if c.OIDC.Issuer != "" {
 		options.Tokens = r.tokens.For(c.OIDC.Issuer+" "+c.OIDC.ClientID, currentClient{current})
 	}
 	for name, s := range c.Services {
