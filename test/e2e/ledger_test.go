@@ -65,9 +65,10 @@ func (l *ledger) learn(trace *Trace) {
 }
 
 // inTrace looks through everything that a gateway at host has sent to a browser.
-// Two things are allowed: a cookie that is set, to its owner, and the hint by
-// which the browser tells the provider what it is to sign out of (OpenID Connect
-// RP-Initiated Logout section 2).
+// Three things are allowed: a cookie that is set, to its owner; the hint by which
+// the browser tells the provider what it is to sign out of (OpenID Connect
+// RP-Initiated Logout section 2); and the way on to /auth/callback of a response
+// that came as a form.
 func (l *ledger) inTrace(t testing.TB, trace *Trace, host string) {
 	t.Helper()
 	for _, e := range trace.Exchanges(host) {
@@ -77,6 +78,7 @@ func (l *ledger) inTrace(t testing.TB, trace *Trace, host string) {
 				switch {
 				case name == "Set-Cookie":
 				case name == "Location" && e.URL.Path == "/auth/logout":
+				case name == "Location" && e.URL.Path == "/auth/callback" && strings.HasPrefix(v, "/auth/callback?"):
 				default:
 					fmt.Fprintf(&sent, "%s: %s\n", name, v)
 				}
