@@ -28,7 +28,7 @@ func TestRestartWithEmbeddedStore(t *testing.T) {
 			callback := underWay.ToCallback(t, "grace", "/after")
 
 			tc.end(t, gateway)
-			gateway = w.keep(gateway.Again(t))
+			w.keep(gateway.Again(t))
 
 			if after := ada.Session(t)["session_id"]; after == nil || after != before {
 				t.Errorf("session %v before, %v after", before, after)
