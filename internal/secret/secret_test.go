@@ -106,7 +106,8 @@ func TestFingerprintIsStableAndSeparatesNames(t *testing.T) {
 	if Fingerprint("a", v) == Fingerprint("b", v) || Fingerprint("a", v) == Fingerprint("a", NewValue([]byte(hidden+"1"))) {
 		t.Error("fingerprints of different names or values agree")
 	}
-	if FingerprintOfPeerSecret("a", v) != FingerprintOfPeerSecret("a", v) || FingerprintOfPeerSecret("a", v) == FingerprintOfPeerSecret("b", v) {
+	first, second := FingerprintOfPeerSecret("a", v), FingerprintOfPeerSecret("a", v)
+	if first != second || first == FingerprintOfPeerSecret("b", v) {
 		t.Error("fingerprints of peer secrets are not stable, or do not separate names")
 	}
 }
@@ -173,7 +174,7 @@ func TestFindRefusesWhatItCantUse(t *testing.T) {
 		"missing": filepath.Join(dir, "nope"),
 		"folder":  dir,
 		"empty":   write(t, filepath.Join(dir, "empty"), "\n"),
-		"large":   write(t, filepath.Join(dir, "large"), strings.Repeat("x", maxFileBytes+1)),
+		"large":   write(t, filepath.Join(dir, "large"), strings.Repeat("x", MaxFileBytes+1)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := map[string]string{"STATE_TOKEN_KEY_FILE": path, "STATE_TOKEN_KEY": hidden}

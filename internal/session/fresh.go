@@ -128,7 +128,7 @@ func (m *Manager) join(ctx context.Context, k Key, refresh RefreshFunc) *flight 
 	f := &flight{done: make(chan struct{})}
 	limit := 2*m.o.RefreshTimeout + leaseFor + saveWithin
 	started := m.shared.background(ctx, limit, func(ctx context.Context) {
-		release := func() {}
+		var release func()
 		f.s, release, f.err = m.refresh(ctx, k, refresh)
 		fs.mu.Lock()
 		delete(fs.by, k)

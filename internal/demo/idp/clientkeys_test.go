@@ -121,8 +121,10 @@ func TestRemoteKeys(t *testing.T) {
 			found("a")
 			e.err = errors.New("connection refused")
 			time.Sleep(time.Hour)
-			if !found("a") || !found("a") {
-				t.Error("want the last good key")
+			for range 2 {
+				if !found("a") {
+					t.Error("want the last good key")
+				}
 			}
 			fetches(2)
 			e.err, e.status = nil, 500
