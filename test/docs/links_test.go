@@ -87,7 +87,7 @@ func TestEveryDocumentIsLinked(t *testing.T) {
 		}
 	}
 	for _, d := range all {
-		if !reached[d.path] {
+		if !reached[d.path] && !slices.Contains(othersExamples, d.path) {
 			t.Errorf("%s: no link leads to it", d.path)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"keyway/internal/testkit/browser"
 	"keyway/internal/testkit/child"
 	"keyway/internal/testkit/parts"
 	"keyway/test/e2e"
@@ -65,17 +66,71 @@ func runDocument(t *testing.T, d document) {
 		cmd.Env = append(cmd.Env, name+"="+strings.TrimSpace(string(value)))
 	}
 	p := child.Start(t, cmd)
-	code, err := p.ExitCode(scriptWithin)
-	if err != nil || code != 0 {
-		t.Errorf("the examples end with code %d (%v), after:\n%s", code, err, p.Output())
+	defer func() {
+		if !t.Failed() {
+			return
+		}
 		logs, _ := filepath.Glob(filepath.Join(out, "*.out"))
 		for _, log := range logs {
 			text, _ := os.ReadFile(log)
 			t.Logf("%s:%s\n%s", d.path, strings.TrimSuffix(filepath.Base(log), ".out"), text)
 		}
-		return
-	}
+	}()
+	p.WaitFor(t, regexp.MustCompile(`(?m)^`+allRan+`$`), scriptWithin)
 	compareOutputs(t, d, out, replace)
+	if more := whileItRuns[d.path]; more != nil {
+		more(t, replace)
+	}
+	if err := os.WriteFile(filepath.Join(out, "done"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, err := p.ExitCode(scriptWithin); err != nil || code != 0 {
+		t.Errorf("the examples end with code %d (%v), after:\n%s", code, err, p.Output())
+	}
+}
+
+// allRan is what a script prints when its last block has ended.
+const allRan = "all examples ran"
+
+// whileItRuns is what is tested beside a document's own examples, on what they
+// have started.
+var whileItRuns = map[string]func(t *testing.T, replace func(string) string){
+	"docs/tutorial/first-app.md": theTutorialsPage,
+}
+
+// The page that the tutorial has people write does what it says, in a browser.
+func theTutorialsPage(t *testing.T, replace func(string) string) {
+	t.Run("in a browser", func(t *testing.T) {
+		r := browser.Run(t, `
+			await page.goto(args.url)
+			await page.getByRole('link', { name: 'Sign in' }).click()
+			await page.getByLabel('Username').fill('grace')
+			await page.getByLabel('Password').fill('demo')
+			await page.getByRole('button', { name: 'Sign in' }).click()
+			await page.getByText('Hello, Grace Hopper').waitFor()
+			await page.locator('#text').fill('debug the Mark II')
+			await page.getByRole('button', { name: 'Keep' }).click()
+			await page.getByText('debug the Mark II').waitFor()
+			await page.reload()
+			await page.getByText('debug the Mark II').waitFor()
+			const notes = await page.locator('li').allTextContents()
+			await page.getByRole('button', { name: 'Sign out' }).click()
+			await page.getByText('Nobody is signed in.').waitFor()
+			return { notes, at: page.url() }`, map[string]any{"url": replace("http://localhost:8000/")})
+		var got struct {
+			Notes []string
+			At    string
+		}
+		r.Decode(t, &got)
+		if !slices.Equal(got.Notes, []string{"debug the Mark II"}) || got.At != replace("http://localhost:8000/") {
+			t.Errorf("grace has the notes %q, and ends at %s", got.Notes, got.At)
+		}
+		for _, message := range r.ConsoleErrors {
+			if !strings.Contains(message, "favicon") {
+				t.Errorf("the page's console: %s", message)
+			}
+		}
+	})
 }
 
 // needs leaves the test out where a program is missing that a reader has.
@@ -141,7 +196,7 @@ await() {
 			}
 		}
 	}
-	s.WriteString("\nkill $(jobs -p) 2>/dev/null || true\n")
+	fmt.Fprintf(&s, "\necho '%s'\nuntil [ -e %s/done ]; do sleep 0.1; done\nkill $(jobs -p) 2>/dev/null || true\n", allRan, out)
 	return s.String()
 }
 
