@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"net/http"
+	"regexp"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -41,6 +43,7 @@ func TestIdentityProviderDown(t *testing.T) {
 			gateway := w.serve(t, nil)
 			b := w.signedIn(t, gateway)
 			wantStatus(t, b.Get(t, "/api/notes"), 200)
+			before := goroutines(t, gateway)
 
 			tc.fault(w)
 			within(t, 20*time.Second, func() {
@@ -69,6 +72,7 @@ func TestIdentityProviderDown(t *testing.T) {
 			tc.mend(w)
 			eventually(t, "the session is refreshed", func() bool { return b.Get(t, "/api/notes").StatusCode == 200 })
 			eventually(t, "sign-in works", func() bool { return w.browser(gateway).Get(t, "/auth/login").StatusCode == 303 })
+			wantNoMoreGoroutines(t, gateway, before)
 		})
 	}
 }
@@ -108,6 +112,7 @@ func TestRedisDown(t *testing.T) {
 			gateway := w.serve(t, Env{"REDIS_URL": "redis://:" + redisPassword + "@" + link.Addr() + "/0"})
 			b := w.signedIn(t, gateway)
 			wantStatus(t, b.Get(t, "/api/notes"), 200)
+			before := goroutines(t, gateway)
 			cookie := b.Jar.Get("__Host-bff_session").Value
 
 			tc.fault(redis, link)
@@ -131,8 +136,35 @@ func TestRedisDown(t *testing.T) {
 			eventually(t, "the session is found again", func() bool { return b.Get(t, "/api/notes").StatusCode == 200 })
 			eventually(t, "it is ready", func() bool { return b.Get(t, "/health/ready").StatusCode == 200 })
 			callAPI(t, w.signedIn(t, gateway))
+			wantNoMoreGoroutines(t, gateway, before)
 		})
 	}
+}
+
+// goroutines is how many a gateway runs, by its own metrics.
+func goroutines(t testing.TB, p *Process) int {
+	t.Helper()
+	metrics := NewBrowser(p.AdminURL).Get(t, "/metrics").Text
+	m := regexp.MustCompile(`(?m)^go_goroutines (\d+)$`).FindStringSubmatch(metrics)
+	if m == nil {
+		t.Fatalf("no go_goroutines in:\n%s", metrics)
+	}
+	n, _ := strconv.Atoi(m[1])
+	return n
+}
+
+// wantNoMoreGoroutines waits until a gateway runs about as many as before: some
+// belong to connections, which stay open for a while.
+func wantNoMoreGoroutines(t testing.TB, p *Process, before int) {
+	t.Helper()
+	now := 0
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		if now = goroutines(t, p); now <= before+8 {
+			return
+		}
+	}
+	t.Errorf("%d goroutines before the fault, %d after it", before, now)
 }
 
 // wantAllWithin sends requests at once: none may wait in line behind the others.
