@@ -55,12 +55,14 @@ func (b *bench) profiled(what string) (s subject, closeAll func(), err error) {
 	case "bare":
 		u := &url.URL{Scheme: "http", Host: b.helper.upstream}
 		return subject{name: what, handler: bareProxy(u, &buffers{}), request: same(bareRequest())}, func() {}, nil
+	case "public":
+		target = publicTarget
 	case "verify":
 		target = "/auth/verify"
 	case "proxy":
 		target = proxiedTarget
 	default:
-		return s, nil, fmt.Errorf("-cpuprofile: expected -only verify, proxy or bare, found %q", what)
+		return s, nil, fmt.Errorf("-cpuprofile: expected -only verify, proxy, public or bare, found %q", what)
 	}
 	k, err := makeKeys(b.folder("profile-keys"))
 	if err != nil {
