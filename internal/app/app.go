@@ -95,13 +95,18 @@ func (a *app) open(ctx context.Context, env func(string) (string, bool)) error {
 	}
 	a.current.Store(generation)
 	a.observe()
+	return nil
+}
+
+// tell says at the start what is held. It comes after all that could refuse the
+// start, so that a refusal stands alone.
+func (a *app) tell() {
 	for _, ring := range a.rings.all() {
 		a.log.Info("secret", "name", ring.Name(), "version", ring.Active().ID)
 	}
 	if a.resources.provider == nil {
 		a.log.Warn("no identity provider is configured, so nobody can sign in; set OIDC_ISSUER, AUTH_CLIENT_ID and a callback")
 	}
-	return nil
 }
 
 func (a *app) observe() {
@@ -148,6 +153,7 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 		closeAll(publicListeners)
 		return &ListenError{"admin", c.Admin.Addr, err}
 	}
+	a.tell()
 	failed := make(chan error, 4)
 	serve(public, guarded(publicListeners), failed)
 	serve(admin, []net.Listener{adminListener}, failed)
