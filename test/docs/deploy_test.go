@@ -3,6 +3,7 @@ package docs
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -130,6 +131,19 @@ func TestComposeExample(t *testing.T) {
 	}
 	if len(defined) != 5 {
 		t.Errorf("expected the five secrets that have no other source, found %d", len(defined))
+	}
+}
+
+// What the image sets exists.
+func TestImageVariables(t *testing.T) {
+	found := regexp.MustCompile(`\b(BFF_[A-Z_]+)=`).FindAllStringSubmatch(source(t, "deploy/Dockerfile"), -1)
+	if len(found) == 0 {
+		t.Error("expected BFF_CONFIG_DIR and others, found none")
+	}
+	for _, m := range found {
+		if !slices.Contains(variables(), m[1]) {
+			t.Errorf("there is no variable %s", m[1])
+		}
 	}
 }
 

@@ -19,7 +19,8 @@
 //	yaml from=F             an excerpt: its lines are in the repository's file F
 //	go, html, js file=F     written to F
 //	js syntax               parsed by node, where there is one
-//	nginx syntax            tested by nginx -t, where there is one
+//	nginx syntax            tested by nginx -t, where there is one; that of
+//	                        behind-a-proxy.md is also put in front of a gateway
 //	text                    anything
 //
 // The run, background and file blocks of one document become one bash script,

@@ -150,17 +150,29 @@ func isExcerpt(t *testing.T, b block) {
 func nginxAccepts(t *testing.T, b block) {
 	nginx := parts.Need(t, parts.Nginx)[0]
 	dir := t.TempDir()
-	// Certificates are files that a reader has and we don't: the lines go.
-	text := regexp.MustCompile(`(?m)^\s*ssl_.*;$`).ReplaceAllString(b.text, "")
-	text = strings.ReplaceAll(text, "listen 443 ssl", "listen 127.0.0.1:8443")
-	conf := fmt.Sprintf("pid %s/pid;\nerror_log stderr;\nevents {}\nhttp {\naccess_log off;\nclient_body_temp_path %[1]s/a;\nproxy_temp_path %[1]s/b;\nfastcgi_temp_path %[1]s/c;\nuwsgi_temp_path %[1]s/d;\nscgi_temp_path %[1]s/e;\n%s}\n", dir, text)
-	path := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(nginx, "-t", "-q", "-c", path, "-p", dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command(nginx, "-t", "-q", "-c", nginxConf(t, dir, b.text, 8443), "-p", dir).CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
+}
+
+// nginxConf writes a configuration around the servers of an example, which
+// listens on a port of loopback instead of 443. Certificates are files that a
+// reader has and we don't: their lines go.
+func nginxConf(t *testing.T, dir, servers string, port int) string {
+	t.Helper()
+	servers = regexp.MustCompile(`(?m)^\s*ssl_.*;$`).ReplaceAllString(servers, "")
+	servers = strings.ReplaceAll(servers, "listen 443 ssl", fmt.Sprint("listen 127.0.0.1:", port))
+	var conf strings.Builder
+	fmt.Fprintf(&conf, "pid %s/pid;\nerror_log stderr;\ndaemon off;\nevents {}\nhttp {\naccess_log off;\n", dir)
+	for _, name := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		fmt.Fprintf(&conf, "%s_temp_path %s/%[1]s;\n", name, dir)
+	}
+	fmt.Fprintf(&conf, "%s}\n", servers)
+	path := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(path, []byte(conf.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // matchText holds an output against what a text block shows.
