@@ -299,9 +299,17 @@ func TestLogExample(t *testing.T) {
 // secret with its _FILE form.
 func variables() []string {
 	names := []string{"BFF_CONFIG_DIR"}
-	for _, m := range regexp.MustCompile("`([A-Z][A-Z0-9_]{3,})`").FindAllStringSubmatch(config.Reference(), -1) {
-		names = append(names, m[1], m[1]+"_FILE")
+	for line := range strings.Lines(config.Reference()) {
+		cells := strings.Split(line, " | ")
+		if len(cells) < 3 {
+			continue
+		}
+		for _, name := range codeSpans(cells[1]) {
+			names = append(names, name)
+			if cells[2] == "secret" {
+				names = append(names, name+"_FILE")
+			}
+		}
 	}
-	// Rows that have no ticks in their second column are not variables.
-	return append(names, "HOST", "PORT")
+	return names
 }
