@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// maxFileBytes bounds what is read from a secret's file: keys are small, and a
+// MaxFileBytes bounds what is read from a secret's file: keys are small, and a
 // path that names a disk by mistake must not fill the memory.
-const maxFileBytes = 64 << 10
+const MaxFileBytes = 64 << 10
 
 // ErrNotFound says that a secret is in none of its places.
 var ErrNotFound = errors.New("not found")
@@ -67,10 +67,10 @@ func (f Finder) Find(name string) (Found, error) {
 		return found, nil
 	}
 	if text, ok := f.Env(name); ok && text != "" {
-		return Found{Value: NewValue(trimNewline([]byte(text))), Origin: "environment " + name}, nil
+		return Found{Value: NewValue(TrimNewline([]byte(text))), Origin: "environment " + name}, nil
 	}
 	looked := []string{pathVariable, "environment " + name}
-	for _, path := range f.paths(name) {
+	for _, path := range f.Paths(name) {
 		found, err := readFile(path)
 		switch {
 		case err == nil:
@@ -87,7 +87,9 @@ func (f Finder) Find(name string) (Found, error) {
 // Read reads a secret from a file that a configuration names.
 func (f Finder) Read(path string) (Found, error) { return readFile(path) }
 
-func (f Finder) paths(name string) []string {
+// Paths are the files in the folder that Find looks at for the secret name, in
+// that order.
+func (f Finder) Paths(name string) []string {
 	dir := f.Dir
 	if dir == "" {
 		dir = DefaultDir
@@ -119,23 +121,23 @@ func readFile(path string) (Found, error) {
 	if info.IsDir() {
 		return Found{}, fmt.Errorf("%s: expected a file, found a folder", path)
 	}
-	content, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
+	content, err := io.ReadAll(io.LimitReader(file, MaxFileBytes+1))
 	if err != nil {
 		return Found{}, err
 	}
-	if len(content) > maxFileBytes {
-		return Found{}, fmt.Errorf("%s: expected at most %d bytes, found more", path, maxFileBytes)
+	if len(content) > MaxFileBytes {
+		return Found{}, fmt.Errorf("%s: expected at most %d bytes, found more", path, MaxFileBytes)
 	}
-	content = trimNewline(content)
+	content = TrimNewline(content)
 	if len(content) == 0 {
 		return Found{}, fmt.Errorf("%s: expected a secret, found an empty file", path)
 	}
 	return Found{Value: NewValue(content), Origin: "file " + path, Path: path}, nil
 }
 
-// trimNewline drops one trailing newline, which editors and `echo` add, and
+// TrimNewline drops one trailing newline, which editors and `echo` add, and
 // nothing more: other white space may be part of the value.
-func trimNewline(b []byte) []byte {
+func TrimNewline(b []byte) []byte {
 	if trimmed, ok := bytes.CutSuffix(b, []byte("\r\n")); ok {
 		return trimmed
 	}

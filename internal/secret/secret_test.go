@@ -174,7 +174,7 @@ func TestFindRefusesWhatItCantUse(t *testing.T) {
 		"missing": filepath.Join(dir, "nope"),
 		"folder":  dir,
 		"empty":   write(t, filepath.Join(dir, "empty"), "\n"),
-		"large":   write(t, filepath.Join(dir, "large"), strings.Repeat("x", maxFileBytes+1)),
+		"large":   write(t, filepath.Join(dir, "large"), strings.Repeat("x", MaxFileBytes+1)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := map[string]string{"STATE_TOKEN_KEY_FILE": path, "STATE_TOKEN_KEY": hidden}
