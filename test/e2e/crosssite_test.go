@@ -131,6 +131,7 @@ func TestVerifyContract(t *testing.T) {
 
 // Every way that is known to lead a user elsewhere after a sign-in.
 func TestReturnTo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	gateway := w.serve(t, nil)
 	for _, to := range []string{

@@ -27,6 +27,7 @@ func within(t testing.TB, d time.Duration, f func()) {
 
 func TestIdentityProviderDown(t *testing.T) {
 	threat.Covers(t, 67)
+	t.Parallel()
 	for _, tc := range []struct {
 		name  string
 		fault func(*world)
@@ -81,6 +82,7 @@ func TestIdentityProviderDown(t *testing.T) {
 // works as soon as the provider does.
 func TestIdentityProviderDownAtStart(t *testing.T) {
 	threat.Covers(t, 67)
+	t.Parallel()
 	w := newWorld(t, setup{Method: "private_key_jwt", Late: true})
 	gateway := w.serve(t, nil)
 	b := w.browser(gateway)
@@ -94,6 +96,7 @@ func TestIdentityProviderDownAtStart(t *testing.T) {
 
 func TestRedisDown(t *testing.T) {
 	threat.Covers(t, 67)
+	t.Parallel()
 	for _, tc := range []struct {
 		name        string
 		fault, mend func(*redisserver.Server, *faults.Link)
@@ -185,6 +188,7 @@ func wantAllWithin(t testing.TB, b *Browser, n int, bound time.Duration) {
 
 func TestUpstreamDown(t *testing.T) {
 	threat.Covers(t, 67)
+	t.Parallel()
 	w := newWorld(t, setup{})
 	link := faults.Proxy(t, mustURL(t, w.API.URL).Host)
 	dir := folderWith(t, "routes.yaml", `

@@ -17,6 +17,7 @@ import (
 // what a process leaves behind when it dies.
 func TestNothingLeaks(t *testing.T) {
 	threat.Covers(t, 23)
+	t.Parallel()
 	for _, method := range []string{"client_secret_post", "private_key_jwt"} {
 		t.Run(method, func(t *testing.T) {
 			redis := redisserver.Start(t, redisserver.Password(redisPassword))

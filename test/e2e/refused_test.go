@@ -27,6 +27,7 @@ func whole(t testing.TB) Env {
 // A gateway that can't be safe does not start, and says why, what was expected,
 // and what would be right.
 func TestStartRefused(t *testing.T) {
+	t.Parallel()
 	anIssuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		at := "http://" + r.Host
 		_ = json.NewEncoder(w).Encode(map[string]any{
@@ -121,6 +122,7 @@ func TestStartRefused(t *testing.T) {
 
 // Ten broken configurations, each found without starting anything.
 func TestConfigCheckFindsWhatIsBroken(t *testing.T) {
+	t.Parallel()
 	const service = "services: {s: {base_url: \"https://s.internal\"}}\n"
 	for _, tc := range []struct{ name, file, content, says string }{
 		{"unknown key", "settings.yaml", "sever: {port: 1}\n", "settings.yaml:1:1"},

@@ -112,6 +112,7 @@ func TestTwoReplicasOnOneRedis(t *testing.T) {
 // signed out.
 func TestRefreshStampede(t *testing.T) {
 	threat.Covers(t, 65)
+	t.Parallel()
 	redis := redisserver.Start(t, redisserver.Password(redisPassword))
 	w, one, two := fleet(t, setup{IdP: realidp.Options{RotateRefreshToken: true, AccessTokenTTL: 3 * time.Second}}, redis)
 	first := w.signedIn(t, one)

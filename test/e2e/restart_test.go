@@ -5,6 +5,7 @@ import "testing"
 // The embedded store: whoever was signed in still is, whether the gateway was
 // asked to stop or was not asked at all.
 func TestRestartWithEmbeddedStore(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name string
 		end  func(testing.TB, *Process)

@@ -12,6 +12,7 @@ import (
 // The whole way at a provider that we did not write, by each method of client
 // authentication, with and without pushed authorization requests.
 func TestSignInAtOIDCProvider(t *testing.T) {
+	t.Parallel()
 	for _, method := range []string{"client_secret_basic", "client_secret_post", "private_key_jwt"} {
 		for _, par := range []realidp.PAR{realidp.PAROff, realidp.PARRequired} {
 			t.Run(method+"/PAR "+string(par), func(t *testing.T) {
@@ -100,6 +101,7 @@ func wantSignedOutThere(t testing.TB, w *world) {
 // Access tokens of two seconds, and refresh tokens that work once: for as long
 // as the test runs, the user notices nothing.
 func TestRefreshAtOIDCProvider(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{Method: "private_key_jwt", IdP: realidp.Options{
 		PAR: realidp.PAROn, RotateRefreshToken: true, AccessTokenTTL: 2 * time.Second,
 	}})
@@ -128,6 +130,7 @@ func TestRefreshAtOIDCProvider(t *testing.T) {
 // A refresh token that the provider has taken back ends the session, and no
 // other thing does.
 func TestGrantThatIsGoneEndsTheSession(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{IdP: realidp.Options{AccessTokenTTL: 2 * time.Second, RefreshTokenTTL: 3 * time.Second}})
 	b := w.signedIn(t, w.serve(t, nil))
 	wantStatus(t, b.Get(t, "/api/notes"), 200)

@@ -19,6 +19,7 @@ import (
 // finishes, and the exit code is 0.
 func TestGracefulStop(t *testing.T) {
 	threat.Covers(t, 69)
+	t.Parallel()
 	w := newWorld(t, setup{Env: Env{"BFF_DRAIN_DELAY": "1s"}})
 	gateway := w.serve(t, nil)
 	b := w.signedIn(t, gateway)
@@ -87,6 +88,7 @@ func TestGracefulStop(t *testing.T) {
 // A request that never ends does not keep the process for ever.
 func TestStopCutsWhatDoesNotFinish(t *testing.T) {
 	threat.Covers(t, 69)
+	t.Parallel()
 	w := newWorld(t, setup{Env: Env{"BFF_SHUTDOWN_GRACE": "1s"}})
 	gateway := w.serve(t, nil)
 	b := w.signedIn(t, gateway)
