@@ -1,0 +1,200 @@
+package fleet_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"keyway/internal/fleet"
+	"keyway/internal/fleet/fleettest"
+)
+
+func holding(id string) map[string]fleet.Held {
+	now := time.Now()
+	return map[string]fleet.Held{"k": {Holds: map[string]time.Time{id: now}, Issues: id, Since: now}}
+}
+
+// run has a replica speak until the returned function is called.
+func run(t testing.TB, link *fleettest.Link, id string) (*fleet.Announcer, context.CancelFunc) {
+	t.Helper()
+	a := fleet.NewAnnouncer(fleet.NewPresence(link, time.Hour), id, nil)
+	a.Hold(holding("a"))
+	ctx, stop := context.WithCancel(t.Context())
+	go a.Run(ctx)
+	return a, stop
+}
+
+// live are the replicas that count as live, as one on its own link sees it.
+func live(t testing.TB, m *fleettest.Memory) (ids []string) {
+	t.Helper()
+	roll := must[fleet.Roll](t)(fleet.NewPresence(m.Link(), time.Hour).All(t.Context()))
+	for _, r := range roll.Reports {
+		if r.Live(roll.Now) {
+			ids = append(ids, r.ID)
+		}
+	}
+	return ids
+}
+
+func TestThreeReplicasNoticeThatOneIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := fleettest.NewMemory()
+		links := make([]*fleettest.Link, 3)
+		for i := range links {
+			links[i] = m.Link()
+			_, stop := run(t, links[i], fmt.Sprint("r", i))
+			defer stop()
+		}
+		time.Sleep(time.Hour)
+		if ids := live(t, m); len(ids) != 3 {
+			t.Fatalf("live: %v", ids)
+		}
+		links[1].Cut() // as if killed
+		cut := time.Now()
+		for len(live(t, m)) == 3 {
+			time.Sleep(100 * time.Millisecond)
+		}
+		if after := time.Since(cut); after < 8*time.Second || after > 15*time.Second {
+			t.Errorf("noticed after %v", after)
+		}
+		links[1].Mend()
+		time.Sleep(time.Second)
+		if ids := live(t, m); len(ids) != 3 {
+			t.Errorf("once it is back: %v", ids)
+		}
+	})
+}
+
+func TestAThousandReplicasCostFewWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := fleettest.NewMemory()
+		replicas := 1000
+		announcers := make([]*fleet.Announcer, replicas)
+		for i := range replicas {
+			a, stop := run(t, m.Link(), fmt.Sprintf("r%03d", i))
+			announcers[i] = a
+			defer stop()
+		}
+		time.Sleep(10 * time.Minute) // they started together, which costs 2,000 writes
+		if ids := live(t, m); len(ids) != replicas {
+			t.Fatalf("%d are live", len(ids))
+		}
+		before := m.Puts()
+		time.Sleep(time.Hour)
+		if perSecond := float64(m.Puts()-before) / time.Hour.Seconds(); perSecond >= 5 || perSecond < 3 {
+			t.Errorf("%.2f writes a second", perSecond)
+		}
+		if ids := live(t, m); len(ids) != replicas {
+			t.Errorf("%d are live after an hour", len(ids))
+		}
+
+		// A new version everywhere at once.
+		before = m.Puts()
+		for _, a := range announcers {
+			a.Hold(holding("b"))
+		}
+		for range 20 {
+			start := m.Puts()
+			time.Sleep(time.Second)
+			if burst := m.Puts() - start; burst > 100 {
+				t.Errorf("%d writes in a second", burst)
+			}
+		}
+		synctest.Wait()
+		for _, r := range must[fleet.Roll](t)(fleet.NewPresence(m.Link(), time.Hour).All(t.Context())).Reports {
+			if r.Secrets["k"].Issues != "b" {
+				t.Errorf("%s has not said yet that it issues with b", r.ID)
+			}
+		}
+		if n := m.Puts() - before; n > replicas+100 {
+			t.Errorf("%d writes for the news of %d replicas", n, replicas)
+		}
+	})
+}
+
+func TestNothingNewIsNotSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := fleettest.NewMemory()
+		a, stop := run(t, m.Link(), "r1")
+		defer stop()
+		synctest.Wait()
+		same := holding("a")
+		before := m.Puts()
+		for range 100 {
+			a.Hold(same)
+		}
+		time.Sleep(time.Second)
+		if n := m.Puts() - before; n > 0 {
+			t.Errorf("%d writes", n)
+		}
+		same["k"].Holds["b"] = time.Now() // what was handed in is not looked at again
+		a.Hold(holding("b"))
+		a.Hold(holding("c"))
+		time.Sleep(time.Second)
+		if n := m.Puts() - before; n != 1 {
+			t.Errorf("%d writes for two changes within a moment", n)
+		}
+	})
+}
+
+func TestAReplicaThatEndsHoldsNothingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := fleettest.NewMemory()
+		_, stop := run(t, m.Link(), "r1")
+		a, stop2 := run(t, m.Link(), "r2")
+		defer stop()
+		synctest.Wait()
+		stop2()
+		synctest.Wait()
+		if ids := live(t, m); len(ids) != 1 || ids[0] != "r1" {
+			t.Errorf("live: %v", ids)
+		}
+		if a.Counted() {
+			t.Error("counts itself as live")
+		}
+		roll := must[fleet.Roll](t)(fleet.NewPresence(m.Link(), time.Hour).All(t.Context()))
+		if len(roll.Reports) != 2 {
+			t.Error("what it issued is forgotten")
+		}
+		time.Sleep(2 * time.Hour)
+		roll = must[fleet.Roll](t)(fleet.NewPresence(m.Link(), time.Hour).All(t.Context()))
+		if len(roll.Reports) != 1 {
+			t.Error("it is remembered for ever")
+		}
+	})
+}
+
+// A replica knows before the others that they will not count on it any more.
+func TestAReplicaThatIsCutOffKnows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := fleettest.NewMemory()
+		link := m.Link()
+		a, stop := run(t, link, "r1")
+		defer stop()
+		synctest.Wait()
+		if !a.Counted() {
+			t.Fatal("is not counted")
+		}
+		link.Delay(time.Second) // its words arrive late
+		time.Sleep(time.Minute)
+		for _, lose := range []func(){link.Cut, link.LoseAnswers} {
+			lose()
+			for range 300 {
+				time.Sleep(100 * time.Millisecond)
+				if others := len(live(t, m)) == 1; a.Counted() && !others {
+					t.Fatal("believes to be counted, and is not")
+				}
+			}
+			if a.Counted() {
+				t.Error("still believes to be counted")
+			}
+			link.Mend()
+			time.Sleep(time.Second)
+			if !a.Counted() {
+				t.Error("is back, and does not know")
+			}
+		}
+	})
+}

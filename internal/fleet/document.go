@@ -1,0 +1,178 @@
+package fleet
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"keyway/internal/keyring"
+	"keyway/internal/secret"
+)
+
+// documentFormat is in every document. One with another number is from a newer
+// release, and refused rather than misread; what a newer release adds without
+// changing what is there keeps the number, and is carried along.
+const documentFormat = 1
+
+// maxVersions bounds a document: at one rotation a day, 27 years.
+const maxVersions = 10_000
+
+// RingDocument is a ring in the form that is kept, before it is sealed: it has
+// the values in it. Fields that this release does not know are kept, so that
+// going back a release, or a fleet of two releases, loses nothing.
+type RingDocument struct {
+	Ring     keyring.Ring
+	unknown  fields
+	versions map[string]fields // unknown fields, by version id
+}
+
+type fields map[string]json.RawMessage
+
+// ParseRingDocument reads what Encode writes. Its errors name fields, never what
+// is in them.
+func ParseRingDocument(content []byte) (RingDocument, error) {
+	var raw fields
+	if err := json.Unmarshal(content, &raw); err != nil || raw == nil {
+		return RingDocument{}, errors.New("expected a JSON object, found something else")
+	}
+	var format int
+	var name string
+	var versions []fields
+	if err := errors.Join(raw.take("format", &format), raw.take("name", &name), raw.take("versions", &versions)); err != nil {
+		return RingDocument{}, err
+	}
+	switch {
+	case format != documentFormat:
+		return RingDocument{}, fmt.Errorf("expected format %d, found %d; was it written by a newer release?", documentFormat, format)
+	case len(versions) > maxVersions:
+		return RingDocument{}, fmt.Errorf("expected at most %d versions, found %d", maxVersions, len(versions))
+	}
+	d := RingDocument{unknown: raw, versions: make(map[string]fields, len(versions))}
+	parsed := make([]keyring.Version, len(versions))
+	for i, raw := range versions {
+		v, err := parseVersion(raw)
+		if err != nil {
+			return RingDocument{}, fmt.Errorf("versions[%d]: %w", i, err)
+		}
+		parsed[i] = v
+		d.versions[v.ID] = raw
+	}
+	var err error
+	d.Ring, err = keyring.New(name, parsed...)
+	return d, err
+}
+
+func parseVersion(raw fields) (keyring.Version, error) {
+	var v keyring.Version
+	var value []byte
+	err := errors.Join(
+		raw.take("id", &v.ID),
+		raw.take("state", &v.State),
+		raw.take("created_at", &v.CreatedAt),
+		raw.take("activated_at", &v.ActivatedAt),
+		raw.take("retires_at", &v.RetiresAt),
+		raw.take("withdrawn", &v.Withdrawn),
+		raw.take("compromised", &v.Compromised),
+		raw.take("value", &value),
+	)
+	if err != nil {
+		return keyring.Version{}, err
+	}
+	if len(value) > 0 {
+		v.Value = secret.NewValue(value)
+	}
+	return v, nil
+}
+
+// take moves a member into v, if it is there.
+func (f fields) take(name string, v any) error {
+	raw, ok := f[name]
+	if !ok {
+		return nil
+	}
+	delete(f, name)
+	if err := json.Unmarshal(raw, v); err != nil {
+		return fmt.Errorf("%s: has the wrong type or form", name) // err may quote it
+	}
+	return nil
+}
+
+// With is the document with another state of the same ring in it.
+func (d RingDocument) With(ring keyring.Ring) RingDocument {
+	d.Ring = ring
+	return d
+}
+
+// Encode writes the document. The result is as secret as what is in it.
+func (d RingDocument) Encode() ([]byte, error) {
+	versions := []map[string]any{}
+	for v := range d.Ring.All() {
+		m := d.versions[v.ID].members()
+		m["id"], m["state"] = v.ID, v.State
+		put(m, "created_at", v.CreatedAt.UTC(), !v.CreatedAt.IsZero())
+		put(m, "activated_at", v.ActivatedAt.UTC(), !v.ActivatedAt.IsZero())
+		put(m, "retires_at", v.RetiresAt.UTC(), !v.RetiresAt.IsZero())
+		put(m, "withdrawn", true, v.Withdrawn)
+		put(m, "compromised", true, v.Compromised)
+		put(m, "value", v.Value.Reveal(), !v.Value.IsZero())
+		versions = append(versions, m)
+	}
+	all := d.unknown.members()
+	all["format"], all["name"], all["versions"] = documentFormat, d.Ring.Name(), versions
+	content, err := json.Marshal(all)
+	if err != nil {
+		return nil, fmt.Errorf("a date is out of range, or an unknown field is no JSON: %w", err)
+	}
+	return content, nil
+}
+
+func (f fields) members() map[string]any {
+	m := make(map[string]any, len(f)+8)
+	for name, value := range f {
+		m[name] = value
+	}
+	return m
+}
+
+func put(m map[string]any, name string, value any, present bool) {
+	if present {
+		m[name] = value
+	}
+}
+
+// successor checks that next can come after d: whatever the ring has ever had is
+// still in it, and nothing is back from the dead. A replica that writes from a
+// backup, or from a bug, must not undo that.
+func (d RingDocument) successor(next keyring.Ring) error {
+	states := map[string]keyring.State{}
+	for v := range next.All() {
+		states[v.ID] = v.State
+	}
+	for v := range d.Ring.All() {
+		state, there := states[v.ID]
+		switch {
+		case !there:
+			return &SuccessionError{Ring: d.Ring.Name(), Version: v.ID, Found: v.State}
+		case !v.State.Live() && state != v.State,
+			v.State != keyring.Pending && state == keyring.Pending:
+			return &SuccessionError{Ring: d.Ring.Name(), Version: v.ID, Found: v.State, Next: state}
+		}
+	}
+	return nil
+}
+
+// SuccessionError says that a ring can't be saved over the one that is there.
+type SuccessionError struct {
+	Ring, Version string
+	Found         keyring.State
+	Next          keyring.State // empty: it is missing
+}
+
+func (e *SuccessionError) Error() string {
+	next := "is missing"
+	if e.Next != "" {
+		next = "is " + string(e.Next)
+	}
+	return fmt.Sprintf("fleet: the ring %s can't be saved: version %s is %s in the fleet's ring, and in this one %s; load the ring, and move that on",
+		e.Ring, e.Version, e.Found, next)
+}
