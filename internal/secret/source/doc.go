@@ -18,7 +18,7 @@
 //
 // Folders are watched and not files: a watch on a file follows the file, and
 // falls silent when another one takes its name. For each path that is its
-// folder, the folder's own, and each folder that holds a symlink on the way.
+// folder, and each folder that holds a symlink on the way.
 //
 // What no reader can tell: a writer that stops for longer than Settle in the
 // middle of a file. Rename a whole file over the old one, and it can't happen.

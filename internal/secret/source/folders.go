@@ -24,9 +24,9 @@ func (n names) add(folder, name string) {
 	n[folder][name] = true
 }
 
-// trail adds what decides which file a path means: the file in its folder, the
-// folder in its own, and each symlink on the way. Where the path breaks off, it
-// adds the name that is missing.
+// trail adds what decides which file a path means: the file in its folder, and
+// each symlink on the way. Where the path breaks off, it adds the name that is
+// missing. That a folder is removed or renamed is heard in the folder itself.
 func (n names) trail(path string) {
 	here, rest := string(filepath.Separator), parts(path)
 	for links := 0; len(rest) > 0; {
@@ -38,10 +38,7 @@ func (n names) trail(path string) {
 		}
 		next := filepath.Join(here, name)
 		info, err := os.Lstat(next)
-		switch {
-		case err != nil || len(rest) <= 1:
-			n.add(here, name)
-		case info.Mode()&fs.ModeSymlink != 0:
+		if err != nil || len(rest) == 0 || info.Mode()&fs.ModeSymlink != 0 {
 			n.add(here, name)
 		}
 		if err != nil {

@@ -28,11 +28,12 @@ type watched struct {
 	t    *testing.T
 	stop func()
 
-	mu       sync.Mutex
-	readings []Reading
-	troubles []Trouble
-	logs     bytes.Buffer
-	changed  chan struct{} // closed and replaced with each report
+	mu        sync.Mutex
+	readings  []Reading
+	lastValue string
+	troubles  []Trouble
+	logs      bytes.Buffer
+	changed   chan struct{} // closed and replaced with each report
 }
 
 func strong(v secret.Value) error { return secret.CheckStrength("the secret", v) }
@@ -46,7 +47,9 @@ func watch(t *testing.T, o Options, env map[string]string, secrets ...Secret) *w
 	if o.Finder.Dir == "" {
 		o.Finder.Dir = filepath.Join(t.TempDir(), "none")
 	}
-	o.OnReading = func(r Reading) { h.note(func() { h.readings = append(h.readings, r) }) }
+	o.OnReading = func(r Reading) {
+		h.note(func() { h.readings, h.lastValue = append(h.readings, r), string(r.Current.Value.Reveal()) })
+	}
 	o.OnTrouble = func(x Trouble) { h.note(func() { h.troubles = append(h.troubles, x) }) }
 	o.Log = slog.New(slog.NewTextHandler(&h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
@@ -108,6 +111,13 @@ func (h *watched) untilValue(v string) {
 	})
 }
 
+// last is the value that was last reported.
+func (h *watched) last() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lastValue
+}
+
 // expect compares what was reported since the last expect, once nothing is left
 // to do: readings as "current/previous", troubles as "why", "why over". For use
 // in a synctest bubble.
@@ -147,7 +157,7 @@ func shown(f secret.Found) string {
 	return fmt.Sprint(n)
 }
 
-func write(t *testing.T, path, content string) {
+func write(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
@@ -162,7 +172,7 @@ func renameOver(t *testing.T, path, content string) {
 	}
 }
 
-func remove(t *testing.T, path string) {
+func remove(t testing.TB, path string) {
 	t.Helper()
 	if err := os.RemoveAll(path); err != nil {
 		t.Fatal(err)
@@ -173,7 +183,7 @@ func remove(t *testing.T, path string) {
 // new folder each time, and one symlink that is swapped. Files are reached
 // through it.
 type volume struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	version int
 }

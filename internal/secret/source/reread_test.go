@@ -48,6 +48,33 @@ func TestRereadReadsNow(t *testing.T) {
 	})
 }
 
+// Asking again does not make a half-written value settle sooner; and one that was
+// replaced in between starts anew, even by its like.
+func TestRereadDoesNotHurry(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "salt")
+	synctest.Test(t, func(t *testing.T) {
+		write(t, path, value(1))
+		o := pollOnly
+		o.Poll, o.Settle, o.Patience = 24*time.Hour, 5*time.Second, time.Minute
+		h := watch(t, o, nil, Secret{Name: "salt", File: path})
+		defer h.stop()
+		h.expect("1")
+		write(t, path, value(2)[:30])
+		short, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		for short.Err() == nil {
+			_ = h.Reread(short)
+		}
+		renameOver(t, path, value(2)[:30])
+		time.Sleep(4 * time.Second)
+		write(t, path, value(2))
+		h.expect("2")
+		if last, want := h.last(), value(2); last != want {
+			t.Errorf("%d of %d bytes were reported", len(last), len(want))
+		}
+	})
+}
+
 // A flood of requests with made-up version ids reads the files once a second,
 // and each of them gets its answer.
 func TestRereadIsSharedAndBounded(t *testing.T) {
@@ -57,7 +84,7 @@ func TestRereadIsSharedAndBounded(t *testing.T) {
 		var looks atomic.Int64
 		o := pollOnly
 		o.Poll = 24 * time.Hour
-		h := watch(t, o, nil, Secret{Name: "salt", File: path, Check: func(secret.Value) error { looks.Add(1); return nil }})
+		h := watch(t, o, nil, Secret{Name: "salt", File: path, Check: counting(&looks)})
 		defer h.stop()
 		h.expect("1")
 		looks.Store(0)
@@ -106,4 +133,9 @@ func TestRereadEnds(t *testing.T) {
 			t.Error("it ran twice")
 		}
 	})
+}
+
+// counting counts looks: each checks what it sees.
+func counting(looks *atomic.Int64) func(secret.Value) error {
+	return func(secret.Value) error { looks.Add(1); return nil }
 }

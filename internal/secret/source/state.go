@@ -38,16 +38,23 @@ func (t *tracked) look(r *reader, o *Options, now time.Time) (again time.Time, f
 	}
 	if before := t.candidate; before != nil {
 		current, previous := before.current.agrees(seen.current), before.previous.agrees(seen.previous)
+		settled := now.Sub(t.candidateAt) >= o.Settle
 		switch {
-		case current && previous && now.Sub(t.candidateAt) >= o.Settle:
+		case current && previous && settled:
 			t.candidate, t.unsettled = nil, time.Time{}
 			return t.returns(o.Grace, now), t.conclude(seen)
 		case current && previous:
 			return earlier(again, t.candidateAt.Add(o.Settle)), nil
-		case now.Sub(t.unsettled) >= o.Patience && !current:
-			found = t.current.enter(t.Name, torn(seen.current, &t.current))
-		case now.Sub(t.unsettled) >= o.Patience:
-			found = t.previous.enter(t.Name, torn(seen.previous, &t.previous))
+		case settled && now.Sub(t.unsettled) >= o.Patience:
+			// One that never holds still must not keep the other from being seen.
+			still := seen
+			if !current {
+				still.current = torn(seen.current, &t.current)
+			}
+			if !previous {
+				still.previous = torn(seen.previous, &t.previous)
+			}
+			found = t.conclude(still)
 		}
 	}
 	// Not now: on a busy machine the files may have been read long after it.

@@ -163,6 +163,31 @@ func TestNeverHoldsStill(t *testing.T) {
 	})
 }
 
+// A previous value that never holds still keeps no new value from being seen.
+func TestPreviousNeverHoldsStill(t *testing.T) {
+	dir := t.TempDir()
+	path, previous := filepath.Join(dir, "salt"), filepath.Join(dir, "salt_previous")
+	synctest.Test(t, func(t *testing.T) {
+		write(t, path, value(1))
+		h := watch(t, pollOnly, nil, Secret{Name: "salt", File: path})
+		defer h.stop()
+		h.expect("1")
+		renameOver(t, path, value(2))
+		for n := range 600 {
+			write(t, previous, value(n)[:20+n%20])
+			time.Sleep(100 * time.Millisecond)
+		}
+		h.mu.Lock()
+		if len(h.readings) != 1 || shown(h.readings[0].Current) != "2" || h.readings[0].Previous != nil {
+			t.Errorf("there are %d readings", len(h.readings))
+		}
+		h.readings = nil
+		h.mu.Unlock()
+		write(t, previous, value(1))
+		h.expect("half-written", "half-written over", "2/1")
+	})
+}
+
 // The environment does not change, and is refused as a file would be.
 func TestWeakInTheEnvironment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -191,14 +216,14 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-func symlink(t *testing.T, target, path string) {
+func symlink(t testing.TB, target, path string) {
 	t.Helper()
 	if err := os.Symlink(target, path); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func mkdir(t *testing.T, path string) {
+func mkdir(t testing.TB, path string) {
 	t.Helper()
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		t.Fatal(err)

@@ -195,7 +195,7 @@ func (r *run) lookAtAll(now time.Time) {
 	}
 	r.last, r.next = now, r.poll
 	r.mu.Lock()
-	if r.waiting != nil && r.serving == nil && !now.Before(r.reread.Add(rereadEvery)) {
+	if r.waiting != nil && r.serving == nil { // whatever the look is for, it serves
 		r.serving, r.waiting, r.reread = r.waiting, nil, now
 	}
 	r.mu.Unlock()
@@ -246,6 +246,8 @@ func (r *run) report(found any) {
 		switch {
 		case f.Over:
 			level, text = slog.LevelInfo, "a secret can be read again"
+		case f.Why == Same:
+			text = "a secret was written again, and is what it was"
 		case !f.Kept:
 			level, text = slog.LevelError, "a secret can't be read, and there is no value yet"
 		}
