@@ -48,6 +48,24 @@ func TestRereadReadsNow(t *testing.T) {
 	})
 }
 
+// A start can wait for what is there.
+func TestRereadAtTheStart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "salt")
+	synctest.Test(t, func(t *testing.T) {
+		write(t, path, value(1))
+		h := watch(t, pollOnly, map[string]string{"KEY": value(2)}, Secret{Name: "salt", File: path}, Secret{Name: "key", Variable: "KEY"})
+		defer h.stop()
+		if err := h.Reread(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if len(h.readings) != 2 {
+			t.Errorf("there are %d readings", len(h.readings))
+		}
+	})
+}
+
 // Asking again does not make a half-written value settle sooner; and one that was
 // replaced in between starts anew, even by its like.
 func TestRereadDoesNotHurry(t *testing.T) {

@@ -21,7 +21,8 @@ type Options struct {
 	// that replicas don't look in step; 0 means 15 s.
 	Poll time.Duration
 	// Settle is for how long a value must have been seen unchanged; 0 means
-	// 250 ms. Event-driven looks are at least that far apart, too.
+	// 500 ms. A writer that stops for longer in the middle of a file is not
+	// noticed. Event-driven looks are at least that far apart, too.
 	Settle time.Duration
 	// Patience is how long a file may keep changing before that is trouble; 0
 	// means 5 s.
@@ -72,7 +73,7 @@ func New(secrets []Secret, o Options) (*Watcher, error) {
 		return nil, errors.New("a watcher of secrets needs Options.Finder.Env, such as os.LookupEnv")
 	}
 	o.Poll = cmp.Or(max(o.Poll, 0), 15*time.Second)
-	o.Settle = cmp.Or(max(o.Settle, 0), 250*time.Millisecond)
+	o.Settle = cmp.Or(max(o.Settle, 0), 500*time.Millisecond)
 	o.Patience = cmp.Or(max(o.Patience, 0), 5*time.Second)
 	o.Grace = cmp.Or(max(o.Grace, 0), time.Minute)
 	if o.Log == nil {
@@ -116,9 +117,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 
 // Reread reads everything now, and returns when that is reported: all that
 // differs has settled, or is trouble. Callers share it, and there is one such
-// reading a second at most: a call shortly after another waits for the next. The
-// error is made of what is in trouble, each a Trouble; or is that of ctx; or is
-// ErrStopped. A call before Run waits for it.
+// reading a second at most: a call shortly after another waits for the next, so
+// who serves a request bounds it by ctx. The error is made of what is in trouble,
+// each a Trouble; or is that of ctx; or is ErrStopped. A call before Run waits
+// for it, and returns when the first readings are reported.
 func (w *Watcher) Reread(ctx context.Context) error {
 	w.mu.Lock()
 	if w.stopped {
