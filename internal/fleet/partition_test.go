@@ -105,7 +105,7 @@ func TestAStoreThatFellBack(t *testing.T) {
 // Many replicas propose at once while their links break and mend. Each round
 // makes one version, whoever was heard.
 func TestRacersOnBadLinks(t *testing.T) {
-	const replicas, rounds = 10, 100
+	const replicas, rounds = 10, 50
 	synctest.Test(t, func(t *testing.T) {
 		m := fleettest.NewMemory()
 		good := ringsOn(t, m.Link())

@@ -90,8 +90,10 @@ func NewPresence(register Register, keep time.Duration) *Presence {
 	return &Presence{register: register, keep: keep}
 }
 
-// Say notes a replica's report, and returns how many count as live. Say reports
-// in the order in which they came to be: the last one stays.
+// Say notes a replica's report, and returns how many count as live. Call it in the
+// order of the reports: the last one stays. One that was given up and arrives
+// after a newer one makes others wait, until the next keep-alive, for what is so
+// already; since a replica drops nothing that lives, it does no more harm.
 func (p *Presence) Say(ctx context.Context, r Report) (live int, err error) {
 	content, err := encodeReport(r)
 	if err != nil {

@@ -88,6 +88,26 @@ func TestAReportThatCantBeReadIsAnError(t *testing.T) {
 	}
 }
 
+// A Redis that comes back without its data has forgotten who lives. It says since
+// when it knows anything, so that silence is not taken for there being nobody.
+func TestAStoreThatCameBackEmpty(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := fleettest.NewMemory()
+		p := fleet.NewPresence(m.Link(), time.Hour)
+		must[int](t)(p.Say(t.Context(), reportAt(time.Now())))
+		time.Sleep(time.Hour)
+		m.Empty()
+		if roll := must[fleet.Roll](t)(p.All(t.Context())); !roll.Since.IsZero() || len(roll.Reports) > 0 {
+			t.Errorf("knows anything: %+v", roll)
+		}
+		must[int](t)(p.Say(t.Context(), reportAt(time.Now())))
+		time.Sleep(time.Second)
+		if roll := must[fleet.Roll](t)(p.All(t.Context())); roll.Now.Sub(roll.Since) != time.Second {
+			t.Errorf("knows since %v, now it is %v", roll.Since, roll.Now)
+		}
+	})
+}
+
 func TestReplicaIDsAreRandom(t *testing.T) {
 	seen := map[string]bool{}
 	for range 1000 {

@@ -155,6 +155,30 @@ func TestSaveRefusesWhatWouldUndo(t *testing.T) {
 	}
 }
 
+// A fleet of two releases: the older one writes what the newer one added.
+func TestSaveKeepsWhatANewerReleaseAdded(t *testing.T) {
+	board := fleettest.NewMemory().Link()
+	sealer := sealerOf(t, ringOf(t, "token-hash-salt", "s1", salt))
+	rings := fleet.NewRings(board, sealer)
+	newer := `{"format":1,"name":"k","added":1,"versions":[{"id":"a","state":"active","value":"MQ==","added":2}]}`
+	must[fleet.Revision](t)(board.CompareAndSet(t.Context(), "k", "", sealer.Seal([]byte(newer), []byte("k"))))
+	ring, revision, err := rings.Load(t.Context(), "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	must[fleet.Revision](t)(rings.Save(t.Context(), must[keyring.Ring](t)(ring.Add("b", value("2"), t0)), revision))
+	sealed, _, err := board.Get(t.Context(), "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := string(must[[]byte](t)(sealer.Open(sealed, []byte("k"))))
+	for _, want := range []string{`"added":1`, `"added":2`, `"id":"b"`} {
+		if !strings.Contains(content, want) {
+			t.Errorf("%s is gone: %s", want, content)
+		}
+	}
+}
+
 func TestARingCantBePutInAnothersPlace(t *testing.T) {
 	board := fleettest.NewMemory().Link()
 	rings := ringsOn(t, board)

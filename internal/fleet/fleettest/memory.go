@@ -23,7 +23,6 @@ type Memory struct {
 	since   time.Time
 	ahead   time.Duration
 	puts    int
-	writes  int
 }
 
 type entry struct {
@@ -71,9 +70,8 @@ func (m *Memory) Snapshot() (restore func()) {
 	}
 }
 
-// Puts is how many reports were written so far, and Writes how many entries.
-func (m *Memory) Puts() int   { m.mu.Lock(); defer m.mu.Unlock(); return m.puts }
-func (m *Memory) Writes() int { m.mu.Lock(); defer m.mu.Unlock(); return m.writes }
+// Puts is how many reports were written so far.
+func (m *Memory) Puts() int { m.mu.Lock(); defer m.mu.Unlock(); return m.puts }
 
 // Link is one replica's way to the store: a fleet.Board and a fleet.Register.
 func (m *Memory) Link() *Link { return &Link{store: m} }
@@ -83,9 +81,10 @@ type Link struct {
 	store *Memory
 
 	mu      sync.Mutex
-	request bool // requests get lost
-	answer  bool // answers get lost, what they answer has happened
-	delay   time.Duration
+	request bool          // requests get lost
+	answer  bool          // answers get lost, what they answer has happened
+	delay   time.Duration // of requests
+	late    time.Duration // of answers
 }
 
 var (
@@ -99,26 +98,23 @@ func (l *Link) Cut() { l.set(func() { l.request = true }) }
 // LoseAnswers has requests take effect, and their answers get lost.
 func (l *Link) LoseAnswers() { l.set(func() { l.answer = true }) }
 
-// Delay has each request arrive that much later, and its answer at once.
+// Delay has each request arrive that much later.
 func (l *Link) Delay(d time.Duration) { l.set(func() { l.delay = d }) }
 
+// DelayAnswers has each answer arrive that much later.
+func (l *Link) DelayAnswers(d time.Duration) { l.set(func() { l.late = d }) }
+
 // Mend makes the link as new.
-func (l *Link) Mend() { l.set(func() { l.request, l.answer, l.delay = false, false, 0 }) }
+func (l *Link) Mend() { l.set(func() { l.request, l.answer, l.delay, l.late = false, false, 0, 0 }) }
 
 func (l *Link) set(do func()) { l.mu.Lock(); defer l.mu.Unlock(); do() }
 
 // through has do happen in the store, or not.
 func (l *Link) through(ctx context.Context, do func(*Memory) error) error {
 	l.mu.Lock()
-	request, answer, delay := l.request, l.answer, l.delay
+	request, answer, delay, late := l.request, l.answer, l.delay, l.late
 	l.mu.Unlock()
-	if delay > 0 {
-		select {
-		case <-time.After(delay):
-		case <-ctx.Done():
-		}
-	}
-	if err := ctx.Err(); err != nil {
+	if err := wait(ctx, delay); err != nil {
 		return err
 	}
 	if request {
@@ -130,7 +126,20 @@ func (l *Link) through(ctx context.Context, do func(*Memory) error) error {
 	if answer {
 		return ErrCutOff
 	}
+	if late := wait(ctx, late); late != nil {
+		return late
+	}
 	return err
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	if d > 0 {
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+		}
+	}
+	return ctx.Err()
 }
 
 // Get implements fleet.Board.
@@ -153,7 +162,6 @@ func (l *Link) CompareAndSet(ctx context.Context, name string, revision fleet.Re
 			return fleet.ErrConflict
 		}
 		m.entries[name] = entry{next, slices.Clone(value)}
-		m.writes++
 		return nil
 	})
 	if err != nil {
