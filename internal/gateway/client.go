@@ -10,16 +10,19 @@ import (
 
 // Client is what is known of whoever sent a request, and how they addressed us.
 type Client struct {
-	Addr    netip.Addr // the user's address, v4-mapped v6 unmapped
-	Scheme  string     // "http" or "https", as the browser sees it
-	Host    string     // host[:port], as the browser sees it
-	Trusted bool       // the direct peer is one of our own proxies
+	Addr   netip.Addr // the user's address, v4-mapped v6 unmapped
+	Scheme string     // "http" or "https", as the browser sees it
+	Host   string     // host[:port], as the request says
+	// PublicHost is Host if it is one that we are known under, else the one that
+	// the configuration names: anybody can write a Host header.
+	PublicHost string
+	Trusted    bool // the direct peer is one of our own proxies
 	// schemeTold: the scheme is known, from TLS or a trusted proxy, not assumed.
 	schemeTold bool
 }
 
 // Origin is the origin (RFC 6454) that the browser sees us under.
-func (c Client) Origin() string { return c.Scheme + "://" + c.Host }
+func (c Client) Origin() string { return c.Scheme + "://" + c.PublicHost }
 
 // TrustedProxies are the networks whose forwarding headers are believed. A
 // request from anywhere else is taken at its connection's word alone: headers
@@ -36,6 +39,12 @@ func (t TrustedProxies) contain(a netip.Addr) bool {
 // RFC 7239's Forwarded is not read: a deployment in which the two disagree
 // would leave the choice to the attacker.
 func (t TrustedProxies) Client(r *http.Request) Client {
+	c := t.sender(r)
+	c.PublicHost = c.Host
+	return c
+}
+
+func (t TrustedProxies) sender(r *http.Request) Client {
 	c := Client{Addr: peer(r), Scheme: "http", Host: r.Host}
 	if r.TLS != nil {
 		c.Scheme, c.schemeTold = "https", true

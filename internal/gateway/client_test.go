@@ -31,7 +31,7 @@ func TestForwardingHeadersFromStrangersDecideNothing(t *testing.T) {
 			}
 		}
 	}
-	if want := (Client{Addr: netip.MustParseAddr("203.0.113.9"), Scheme: "http", Host: "app.example"}); plain != want {
+	if want := (Client{Addr: netip.MustParseAddr("203.0.113.9"), Scheme: "http", Host: "app.example", PublicHost: "app.example"}); plain != want {
 		t.Errorf("client is %+v, want %+v", plain, want)
 	}
 }
@@ -84,6 +84,22 @@ func TestDefaultScheme(t *testing.T) {
 	} {
 		if got := s.client(c.r).Scheme; got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// A Host that we are not known under is nobody's origin, and no upstream hears it.
+func TestPublicHost(t *testing.T) {
+	s := Settings{PublicHosts: []string{"app.example", "www.app.example"}}
+	for host, want := range map[string]string{"app.example": "app.example", "www.app.example": "www.app.example", "evil.example": "app.example", "": "app.example"} {
+		r := request("203.0.113.9:1", "Origin", "http://"+host)
+		r.Host = host
+		c := s.client(r)
+		if c.PublicHost != want {
+			t.Errorf("Host %q: %q, want %q", host, c.PublicHost, want)
+		}
+		if err := (Origins)(nil).sameSite(r, c); (err == nil) != (host == want) {
+			t.Errorf("Host and Origin %q: %v", host, err)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 // endpoint is something that the gateway answers itself.
 type endpoint struct {
 	name    string // route id in logs and metrics
+	always  bool   // served however busy we are
 	methods map[string]func(*call) error
 }
 
@@ -28,15 +29,15 @@ func (e endpoint) allow() []string {
 // can't take these paths: the configuration refuses them.
 func (g *Gateway) endpoints() map[string]endpoint {
 	get := func(name string, serve func(*call) error) endpoint {
-		return endpoint{name, map[string]func(*call) error{http.MethodGet: serve, http.MethodHead: serve}}
+		return endpoint{name: name, methods: map[string]func(*call) error{http.MethodGet: serve, http.MethodHead: serve}}
 	}
 	getAndPost := func(name string, serveGet, servePost func(*call) error) endpoint {
-		return endpoint{name, map[string]func(*call) error{http.MethodGet: serveGet, http.MethodPost: servePost}}
+		return endpoint{name: name, methods: map[string]func(*call) error{http.MethodGet: serveGet, http.MethodPost: servePost}}
 	}
 	live := get("health_live", func(c *call) error { g.health.Live(c.w, c.r); return nil })
 	ready := get("health_ready", func(c *call) error { g.health.Ready(c.w, c.r); return nil })
 	own := map[string]endpoint{
-		"/auth/login":            {"login", map[string]func(*call) error{http.MethodGet: (*call).login}},
+		"/auth/login":            {name: "login", methods: map[string]func(*call) error{http.MethodGet: (*call).login}},
 		"/auth/callback":         getAndPost("callback", (*call).callback, (*call).callbackForm),
 		"/auth/logout":           getAndPost("logout", (*call).logout, (*call).logout),
 		"/auth/session":          get("session", (*call).sessionInfo),
@@ -45,6 +46,7 @@ func (g *Gateway) endpoints() map[string]endpoint {
 		"/auth/verify":           get("verify", (*call).verify),
 		"/.well-known/jwks.json": get("jwks", (*call).jwks),
 	}
+	live.always, ready.always = true, true
 	for _, prefix := range []string{"", "/auth", "/api/v1"} {
 		own[prefix+"/health"] = ready
 		own[prefix+"/health/live"] = live
@@ -57,6 +59,12 @@ func (g *Gateway) endpoints() map[string]endpoint {
 // about one user at one moment, so none of it may be stored.
 func (c *call) serveOwn(e endpoint) error {
 	c.event.Route = e.name
+	c.boundBody()
+	if !e.always {
+		if err := c.enter(); err != nil {
+			return err
+		}
+	}
 	h := c.w.Header()
 	h["Cache-Control"] = noStore
 	h["X-Content-Type-Options"] = noSniff

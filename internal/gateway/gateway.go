@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,6 +90,9 @@ type call struct {
 	outcome  upstream.Outcome
 	who      principal.Principal
 	idHeader [1]string // X-Correlation-Id's value
+	counted  bool      // among the requests that are served at once
+	// forwarded: the request's body is the proxy's to read, and to bound.
+	forwarded bool
 }
 
 // ServeHTTP takes the request through the chain, and is the one edge at which
@@ -104,6 +109,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	err, abort := c.run()
 	c.event.Err = err
 	if err != nil && !abort {
+		c.boundBody()
 		problem.Write(c.w, c.id, err)
 	}
 	c.finish()
@@ -130,14 +136,49 @@ func (c *call) run() (err error, abort bool) {
 			err, abort = c.gateway.defect(panicked, c.id), c.recorder.Started()
 		}
 	}()
-	if limit := c.gen.Settings.ConcurrentRequests; limit > 0 {
-		defer c.gateway.busy.Add(-1)
-		if c.gateway.busy.Add(1) > limit {
-			return problem.New(problem.Overloaded, nil), false
-		}
-	}
+	defer c.leave()
 	err = c.serve()
+	if errors.Is(err, context.Canceled) && c.r.Context().Err() != nil && !c.recorder.Started() {
+		// Whatever could not be asked any more: nobody waits for it.
+		err = upstream.ErrClientGone
+	}
 	return err, errors.Is(err, upstream.ErrClientGone)
+}
+
+// enter counts the request among those that are served at once. What an
+// orchestrator asks is not counted: a busy replica is not a dead one.
+func (c *call) enter() error {
+	limit := c.gen.Settings.ConcurrentRequests
+	if limit <= 0 {
+		return nil
+	}
+	c.counted = true
+	if c.gateway.busy.Add(1) > limit {
+		return problem.New(problem.Overloaded, nil)
+	}
+	return nil
+}
+
+// leave undoes enter. A stream leaves when it begins: it is idle most of the time,
+// and bounded per session.
+func (c *call) leave() {
+	if c.counted {
+		c.counted = false
+		c.gateway.busy.Add(-1)
+	}
+}
+
+// unreadWithin bounds how long net/http may wait, before it sends our answer, for
+// a body that nobody is going to read.
+const unreadWithin = 2 * time.Second
+
+// boundBody is for answers to requests that are not forwarded. Without it a client
+// that announces a body and sends none holds its connection, and a stop, for as
+// long as it likes.
+func (c *call) boundBody() {
+	if c.r.ContentLength != 0 && !c.forwarded {
+		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(unreadWithin))
+	}
 }
 
 // client adds what a configuration says of the scheme to what the request does.
@@ -145,6 +186,9 @@ func (s *Settings) client(r *http.Request) Client {
 	c := s.TrustedProxies.Client(r)
 	if s.DefaultScheme != "" && !c.schemeTold {
 		c.Scheme = s.DefaultScheme
+	}
+	if len(s.PublicHosts) > 0 && !slices.Contains(s.PublicHosts, c.Host) {
+		c.PublicHost = s.PublicHosts[0]
 	}
 	return c
 }

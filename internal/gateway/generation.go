@@ -51,6 +51,9 @@ type Settings struct {
 	// Provider is the alias of the IdP in identities.
 	Provider   string
 	CSRFCookie CSRFCookie
+	// PublicHosts are the hosts that browsers know us under, the first being the
+	// usual one; empty: whatever a request says.
+	PublicHosts []string
 	// BodyBytes bounds a proxied request's body; 0: no bound.
 	BodyBytes int64
 	// ConcurrentRequests bounds what is under way at once; 0: no bound.

@@ -8,8 +8,12 @@ import (
 	"time"
 
 	"keyway/internal/problem"
+	"keyway/internal/secret"
 	"keyway/internal/session"
 )
+
+// logoutWithin bounds looking a session up and ending it.
+const logoutWithin = 10 * time.Second
 
 // logout serves GET and POST /auth/logout: the session ends here, at once and on
 // every replica, and then the browser is sent to end it at the IdP (OpenID
@@ -17,27 +21,45 @@ import (
 // instead.
 //
 // It needs the CSRF token, or any site could sign the user out with an image; a
-// GET, which can carry no header, has it in the query.
+// GET, which can carry no header, has it in the query. And no request that
+// another site caused changes a cookie, whatever it came with: a form that is
+// posted from there comes without our SameSite cookies, and would otherwise be
+// taken for one of somebody who is signed out already.
 func (c *call) logout() error {
 	defer c.flow("logout", time.Now())
 	query, err := url.ParseQuery(c.query)
 	if err != nil {
 		return problem.New(problem.AmbiguousQuery, err)
 	}
+	if query.Has("everywhere") {
+		return problem.Newf(problem.BadRequest, "everywhere is not offered yet, and ending one session would not be what was asked for")
+	}
+	if c.r.Method == http.MethodPost {
+		if err := c.gen.Settings.CORS.sameSite(c.r, c.client); err != nil {
+			c.gateway.metrics.CSRFViolation("origin")
+			return problem.New(problem.CrossOrigin, err)
+		}
+	}
+	// A page that navigates away at once must not keep its session by that.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), logoutWithin)
+	defer cancel()
+	c.r = c.r.WithContext(ctx)
 	s, err := c.findSession()
 	if err != nil {
 		if problem.CodeOf(err).Status() != http.StatusUnauthorized {
 			return err // can't know: the session may be there, and would stay
 		}
 		// Nobody is signed in, which is what was asked for.
-		c.clearCookies()
+		if c.hasSessionCookie() {
+			c.clearCookies()
+		}
 		return c.loggedOut(c.afterLogout())
 	}
 	if err := c.guardLogout(s, query); err != nil {
 		return err
 	}
 	record := s.Record()
-	if err := c.gen.Sessions.End(c.r.Context(), s); err != nil {
+	if err := c.gen.Sessions.End(ctx, s); err != nil {
 		return err
 	}
 	c.gateway.metrics.SessionDestroyed("logout")
@@ -46,7 +68,11 @@ func (c *call) logout() error {
 		return c.loggedOut(c.afterLogout())
 	}
 	c.revoke(record)
-	where, err := c.gen.SignIn.EndSessionURL(c.r.Context(), record.IDToken, c.afterLogout(), "")
+	hint := record.IDToken
+	if c.wantsJSON() {
+		hint = secret.Value{} // the address goes to script, and script sees no token
+	}
+	where, err := c.gen.SignIn.EndSessionURL(ctx, hint, c.afterLogout(), "")
 	if err != nil {
 		// The IdP has no such endpoint, or can't be asked. The session is over here.
 		where = c.afterLogout()
@@ -57,13 +83,13 @@ func (c *call) logout() error {
 func (c *call) guardLogout(s *session.Session, query url.Values) error {
 	tokens := c.r.Header["X-Csrf-Token"]
 	if c.r.Method == http.MethodGet && len(tokens) == 0 {
-		return c.checkCSRF(s, query["csrf"])
-	}
-	if err := c.gen.Settings.CORS.sameSite(c.r, c.client); err != nil {
-		c.gateway.metrics.CSRFViolation("origin")
-		return problem.New(problem.CrossOrigin, err)
+		tokens = query["csrf"]
 	}
 	return c.checkCSRF(s, tokens)
+}
+
+func (c *call) hasSessionCookie() bool {
+	return len(c.r.CookiesNamed(c.gen.Sessions.CookieName())) > 0
 }
 
 // afterLogout is where the browser ends up: a page of ours, as the IdP knows it.
@@ -88,10 +114,14 @@ func (c *call) clearCookies() {
 // loggedOut sends the browser on. A script's fetch can't follow a redirect to
 // another origin, so it gets the address.
 func (c *call) loggedOut(where string) error {
-	if strings.Contains(c.r.Header.Get("Accept"), "application/json") {
+	if c.wantsJSON() {
 		return c.writeJSON(http.StatusOK, map[string]string{"logout_url": where})
 	}
 	return c.redirect(where)
+}
+
+func (c *call) wantsJSON() bool {
+	return strings.Contains(c.r.Header.Get("Accept"), "application/json")
 }
 
 // revokeWithin bounds telling the IdP that a token is of no use any more.

@@ -8,7 +8,7 @@ import (
 	"keyway/internal/threat"
 )
 
-var ours = Client{Scheme: "https", Host: "app.example"}
+var ours = Client{Scheme: "https", Host: "app.example", PublicHost: "app.example"}
 
 func TestOriginOfStateChangingRequests(t *testing.T) {
 	threat.Covers(t, 30)

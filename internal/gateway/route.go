@@ -30,6 +30,9 @@ func (c *call) serveRoute() error {
 	}
 	r := match.Route
 	c.event.Route = r.ID
+	if err := c.enter(); err != nil {
+		return err
+	}
 	if r.Authz != route.AuthzNone && r.Authz != "" {
 		// Closed until there is somebody to ask.
 		return problem.Newf(problem.Forbidden, "route %s: authz %q, and no decision point to ask", r.ID, r.Authz)
@@ -45,7 +48,7 @@ func (c *call) serveRoute() error {
 		Streaming:     r.Streaming,
 		ClientIP:      c.client.Addr,
 		Scheme:        c.client.Scheme,
-		Host:          c.client.Host,
+		Host:          c.client.PublicHost,
 		Outcome:       &c.outcome,
 	}
 	defer func() { c.event.Upstream(c.outcome.UpstreamStatus, c.outcome.Err) }()
@@ -93,6 +96,10 @@ func (c *call) forwardForSession(r *route.Route, request upstream.Request) error
 			return err
 		}
 		request.AccessToken = s.AccessToken()
+		if exhausted(s) {
+			// Only a new sign-in brings another; the upstream would refuse this one.
+			return problem.Newf(problem.SessionEnded, "route %s: the access token is over, and there is no refresh token", r.ID)
+		}
 		if request.AccessToken.IsZero() {
 			return problem.Newf(problem.UpstreamAuthFailed, "route %s: the session has no access token", r.ID)
 		}
@@ -133,6 +140,7 @@ func (c *call) guard(s *session.Session) error {
 // forward hands the request over to the proxy, as a stream if the route is one.
 func (c *call) forward(r *route.Route, request upstream.Request, s *session.Session) error {
 	request.Token = c.gen.policies[r]
+	c.forwarded = true
 	if !r.Streaming {
 		return c.gen.Proxy.Forward(c.w, c.r, request)
 	}
@@ -145,6 +153,7 @@ func (c *call) forward(r *route.Route, request upstream.Request, s *session.Sess
 		return err
 	}
 	defer end()
+	c.leave()
 	if s != nil {
 		// A stream outlives the check at its beginning: it ends with the session.
 		watched, stop := c.gen.Sessions.Watch(ctx, s)

@@ -38,6 +38,11 @@ func (c *call) fresh(s *session.Session) (*session.Session, error) {
 	return c.gen.Sessions.Fresh(c.r.Context(), s, c.refresh)
 }
 
+// exhausted reports whether the session's access token is over for good.
+func exhausted(s *session.Session) bool {
+	return !s.AccessValid(time.Now()) && s.Record().RefreshToken.IsZero()
+}
+
 // sessionView is what a page may know of its session. It has no token and no
 // cookie's value in it, and never will.
 type sessionView struct {
@@ -60,6 +65,9 @@ func (c *call) sessionInfo() error {
 			return c.writeJSON(http.StatusOK, sessionView{})
 		}
 		return err
+	}
+	if exhausted(s) {
+		return c.writeJSON(http.StatusOK, sessionView{}) // whoever is told to be signed in would be refused everywhere
 	}
 	now := time.Now()
 	record := s.Record()

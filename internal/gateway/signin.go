@@ -56,7 +56,7 @@ func (c *call) callback() error {
 	// A browser whose user clicks twice drops the first request, whose answer would
 	// have had the cookie, and can't use the code again. So equal requests of one
 	// browser share one answer, and it is worked out whoever hangs up.
-	key := c.query + "\x00" + strings.Join(c.r.Header["Cookie"], "\x00")
+	key := c.query + "\x00" + c.loginCookies()
 	shared, _, _ := c.gateway.callbacks.Do(key, func() (any, error) { return c.finishSignIn(), nil })
 	done := shared.(finished)
 	if done.clear != nil {
@@ -265,6 +265,18 @@ func (c *call) cookie(name string) (string, bool) {
 		return "", false
 	}
 	return found[0].Value, true
+}
+
+// loginCookies are the cookies that a sign-in left in this browser, and none of
+// those that come and go beside them.
+func (c *call) loginCookies() string {
+	var b strings.Builder
+	for _, cookie := range c.r.Cookies() {
+		if strings.Contains(cookie.Name, "bff_login_") {
+			b.WriteString(cookie.Name + "=" + cookie.Value + ";")
+		}
+	}
+	return b.String()
 }
 
 func (c *call) cookieNames() []string {
