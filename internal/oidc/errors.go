@@ -48,6 +48,11 @@ var (
 	// ErrGrantGone: the provider says that the grant is over (invalid_grant).
 	// The one answer that ends a session.
 	ErrGrantGone = errors.New("oidc: the grant is gone")
+	// ErrTokensDiscarded: a refresh was answered with an ID token that is proved
+	// not to be of this session (another sub, iss or aud, a signature that fails).
+	// The new tokens were thrown away, and the old refresh token may be used up.
+	// Always with ErrIDToken.
+	ErrTokensDiscarded = errors.New("oidc: the refreshed tokens are not the session's")
 	// ErrClientRefused: no live credential of ours is accepted. The operator's
 	// problem, never the user's.
 	ErrClientRefused = errors.New("oidc: the identity provider refuses our credentials")

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"keyway/internal/jwks"
 	"keyway/internal/problem"
 	"keyway/internal/secret"
 )
@@ -24,13 +25,25 @@ type Refreshed struct {
 	// Tokens.RefreshToken is the one to use from now on: the new one, or the one
 	// that was sent, when the provider did not rotate it.
 	Tokens Tokens
-	// Claims of the new ID token; nil when none came, which is usual.
+	// Claims of the new ID token; nil when none came, which is usual, and when it
+	// could not be verified now: then Tokens.IDToken is empty too, and the one
+	// that the session has stays.
 	Claims *IDTokenClaims
 }
 
+// keysAtRefresh bounds how long a refresh waits for the issuer's keys. The new
+// tokens are in our hands alone by then, and the caller has a deadline.
+const keysAtRefresh = 2 * time.Second
+
 // Refresh exchanges a refresh token (RFC 6749 section 6, Core section 12). What
-// its errors mean for a session: ErrGrantGone ends it; ErrUnavailable (with
+// its errors mean for a session: ErrGrantGone ends it, and after
+// ErrTokensDiscarded it can't be refreshed any more. ErrUnavailable (with
 // RetryAfter), ErrClientRefused and every other one leave it as it is.
+//
+// The answer of the token endpoint may have used up the refresh token that was
+// sent. So a key that can't be had is no reason to lose the new one: that the
+// tokens came from the issuer is proved by TLS (Core 3.1.3.7, item 6). The new
+// ID token is then compared as far as section 12.2 goes, and left out.
 func (rp *RelyingParty) Refresh(ctx context.Context, r RefreshRequest) (Refreshed, error) {
 	m, err := rp.metadata(ctx)
 	if err != nil {
@@ -57,15 +70,28 @@ func (rp *RelyingParty) Refresh(ctx context.Context, r RefreshRequest) (Refreshe
 	if tokens.IDToken.IsZero() {
 		return result, nil
 	}
-	claims, err := verifyIDToken(ctx, rp.provider.Keys(), tokens.IDToken, expected{
+	keysCtx, cancel := context.WithTimeout(ctx, keysAtRefresh)
+	defer cancel()
+	claims, err := verifyIDToken(keysCtx, rp.provider.Keys(), tokens.IDToken, expected{
 		issuer: m.Issuer, clientID: rp.client.ID(), algorithms: algorithms, now: time.Now(),
 		accessToken: tokens.AccessToken, subject: r.Subject,
 	})
-	if err != nil {
-		return Refreshed{}, codedIDToken(err, problem.IdPFailed)
+	switch {
+	case err == nil:
+		result.Claims = &claims
+	case unproved(err):
+		result.Tokens.IDToken = secret.Value{}
+	default:
+		return Refreshed{}, problem.New(problem.IdPFailed, fmt.Errorf("%w: %w", ErrTokensDiscarded, err))
 	}
-	result.Claims = &claims
 	return result, nil
+}
+
+// unproved tells an ID token whose signature can't be judged from one that is
+// wrong. An unknown key is among the first: a provider that has just begun to
+// sign with a new one may not have published it, and we don't look at once.
+func unproved(err error) bool {
+	return errors.Is(err, jwks.ErrUnavailable) || errors.Is(err, jwks.ErrUnknownKey)
 }
 
 // ClientCredentials gets a token for ourselves (RFC 6749 section 4.4), for one
