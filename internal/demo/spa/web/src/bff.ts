@@ -53,9 +53,10 @@ export function signInURL(): string {
 
 /** Ends the session here, then at the identity provider. */
 export async function signOut(): Promise<void> {
-  const response = await call('/auth/logout', { method: 'POST' })
-  const body = await response.json().catch(() => ({}))
-  location.assign(body.logout_url ?? '/')
+  // The browser itself goes, not a fetch: on from there to the identity provider, with an address that
+  // script never sees, because it holds a token.
+  token = undefined
+  location.assign('/auth/logout?csrf=' + encodeURIComponent((await csrfToken()) ?? ''))
 }
 
 /**
