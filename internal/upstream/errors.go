@@ -45,16 +45,18 @@ var (
 	errTokenRefused    = errors.New("the upstream refused our service token")
 	errStatus          = errors.New("the upstream's status code is out of range")
 	errNoHijack        = errors.New("the client's connection can't be switched to WebSocket")
+	errBadUpgrade      = errors.New("expected a protocol's name in Upgrade, found bytes that are not printable ASCII")
 	errNoUpgradeSocket = errors.New("the upstream's connection can't be switched to WebSocket")
 )
 
 // kindOf says what went wrong before the first byte of a response, given the
-// context of the request as it came in and the error that reading the client's
-// body ended with, if any. The order matters: net/http cancels the context at any
-// error in reading from the client, and so do we when time is up.
-func kindOf(ctx context.Context, bodyErr, err error) error {
+// context of the request as it came in, the error that reading the client's body
+// ended with, if any, and that of the peer. The order matters: net/http cancels the
+// context at any error in reading from the client, and so do we when time is up.
+// Of neither error does any text pass (see [fault]).
+func kindOf(ctx context.Context, bodyErr error, peer string, err error) error {
 	if errors.Is(err, errOverallTimeout) {
-		return problem.New(problem.UpstreamTimeout, err)
+		return problem.New(problem.UpstreamTimeout, errOverallTimeout)
 	}
 	if cause := ownersCause(ctx); cause != nil {
 		if p, ok := errors.AsType[*problem.Error](cause); ok {
@@ -66,22 +68,22 @@ func kindOf(ctx context.Context, bodyErr, err error) error {
 		return problem.New(problem.SessionEnded, cause)
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return problem.New(problem.UpstreamTimeout, err)
+		return problem.New(problem.UpstreamTimeout, fault(peer, err))
 	}
 	if bodyErr != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](bodyErr); ok {
-			return problem.New(problem.TooLarge, bodyErr)
+		if tooLarge, ok := errors.AsType[*http.MaxBytesError](bodyErr); ok {
+			return problem.New(problem.TooLarge, tooLarge)
 		}
 		if _, lost := errors.AsType[net.Error](bodyErr); lost || errors.Is(bodyErr, io.ErrUnexpectedEOF) {
 			return ErrClientGone
 		}
-		return problem.Newf(problem.BadRequest, "reading the request's body: %w", bodyErr)
+		return problem.Newf(problem.BadRequest, "reading the request's body: %w", fault(theClient, bodyErr))
 	}
 	if ctx.Err() != nil {
 		return ErrClientGone
 	}
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
-		return problem.New(problem.UpstreamTimeout, err)
+		return problem.New(problem.UpstreamTimeout, fault(peer, err))
 	}
-	return problem.New(problem.UpstreamFailed, err)
+	return problem.New(problem.UpstreamFailed, fault(peer, err))
 }

@@ -178,17 +178,17 @@ func (x *exchange) onError(_ http.ResponseWriter, _ *http.Request, err error) {
 		return
 	case !x.started:
 		// ReverseProxy refuses an Upgrade that is not printable.
-		x.err = refuse(x.w, problem.New(problem.UnsupportedUpgrade, err))
+		x.err = refuse(x.w, problem.New(problem.UnsupportedUpgrade, errBadUpgrade))
 		return
 	case errors.Is(err, errTokenRefused):
-		x.err = problem.New(problem.UpstreamAuthFailed, err)
+		x.err = problem.New(problem.UpstreamAuthFailed, errTokenRefused)
 	case errors.Is(err, errNoHijack):
-		x.err = problem.New(problem.Internal, err)
+		x.err = problem.New(problem.Internal, errNoHijack)
 	default:
 		if cause := context.Cause(x.in.Context()); errors.Is(cause, errOverallTimeout) {
 			err = cause
 		}
-		x.err = kindOf(x.outside.Context(), x.sent.failure(), err)
+		x.err = kindOf(x.outside.Context(), x.sent.failure(), x.service.host, err)
 	}
 	if x.in.ContentLength != 0 {
 		// What is left of the body must not be taken for the next request, nor be
@@ -212,5 +212,5 @@ func (x *exchange) reportAbort() {
 	if cause := context.Cause(x.in.Context()); errors.Is(cause, errOverallTimeout) {
 		err = cause
 	}
-	x.req.Outcome.Err = kindOf(x.outside.Context(), nil, err)
+	x.req.Outcome.Err = kindOf(x.outside.Context(), nil, x.service.host, err)
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -28,8 +29,11 @@ func CheckForm(r *http.Request) error {
 // as it is. The route table has decided already; this is so that a mistake there
 // can't become a request to somewhere else.
 func checkPath(path string) error {
-	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") {
-		return fmt.Errorf("expected one leading slash, found %q", clip(path))
+	switch {
+	case !strings.HasPrefix(path, "/"):
+		return errors.New("expected one leading slash, found none")
+	case strings.HasPrefix(path, "//"):
+		return errors.New("expected one leading slash, found two")
 	}
 	for i := range len(path) {
 		if c := path[i]; c <= ' ' || c >= 0x7f || c == '?' || c == '#' || c == '\\' {
@@ -47,5 +51,3 @@ func checkQuery(query string) error {
 	}
 	return nil
 }
-
-func clip(s string) string { return s[:min(len(s), 40)] }

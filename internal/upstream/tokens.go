@@ -104,7 +104,7 @@ func (p *Proxy) authorization(ctx context.Context, req *Request) (string, error)
 		var err error
 		if token, err = p.tokens.Token(ctx, req.Token); err != nil {
 			if ctx.Err() != nil {
-				return "", kindOf(ctx, nil, err)
+				return "", kindOf(ctx, nil, "the token endpoint", err)
 			}
 			return "", problem.Newf(problem.UpstreamAuthFailed, "service token for audience %q: %w", req.Token.audience, err)
 		}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -31,7 +30,7 @@ func (x *exchange) switchProtocols(res *http.Response) error {
 	}
 	conn, buffered, err := http.NewResponseController(x.w).Hijack()
 	if err != nil {
-		return fmt.Errorf("%w: %w", errNoHijack, err)
+		return errNoHijack
 	}
 	defer conn.Close()
 	defer upstream.Close()
@@ -42,10 +41,10 @@ func (x *exchange) switchProtocols(res *http.Response) error {
 
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
 	t := &tunnel{patience: x.service.writeStall}
-	t.down = pump{src: upstream, srcConn: x.backend, dst: conn, dstConn: conn}
-	t.up = pump{src: conn, srcConn: conn, dst: upstream, dstConn: x.backend, masked: true}
+	t.down = pump{src: upstream, srcConn: x.backend, from: x.service.host, dst: conn, dstConn: conn, to: theClient}
+	t.up = pump{src: conn, srcConn: conn, from: theClient, dst: upstream, dstConn: x.backend, to: x.service.host, masked: true}
 	if err := x.writeSwitch(conn, buffered.Writer, res); err != nil {
-		x.tunnelEnded(err)
+		x.tunnelEnded(fault(theClient, err))
 		return errTunnelDone
 	}
 	x.tunnelEnded(t.run(x.outside.Context(), early))
@@ -169,7 +168,7 @@ func (t *tunnel) copy(p *pump, early []byte) error {
 			t.allowWrite(p.dstConn)
 			if _, err := p.dst.Write(buf[:n]); err != nil {
 				p.broken = true
-				return err
+				return fault(p.to, err)
 			}
 			p.frames.advance(buf[:n])
 		}
@@ -182,7 +181,7 @@ func (t *tunnel) copy(p *pump, early []byte) error {
 				p.broken = true
 				return nil
 			}
-			return err
+			return fault(p.from, err)
 		}
 	}
 }
@@ -191,7 +190,8 @@ func (t *tunnel) copy(p *pump, early []byte) error {
 type pump struct {
 	src, dst         io.ReadWriter
 	srcConn, dstConn net.Conn
-	masked           bool // towards a server
+	from, to         string // names of the two, for errors
+	masked           bool   // towards a server
 	frames           frames
 	broken           bool // nothing more can be written
 }

@@ -108,8 +108,8 @@ type Outcome struct {
 	UpstreamStatus int
 	// Aborted is set when the response had begun and could not be finished.
 	Aborted bool
-	// Err says why, for an operator: it may hold addresses, never tokens, paths
-	// or bodies. For an Aborted response it is a *problem.Error or ErrClientGone.
+	// Err says why, for an operator: it may hold addresses, never tokens, paths,
+	// bodies, or any other text of the client's or the upstream's. For an Aborted response it is a *problem.Error or ErrClientGone.
 	Err error
 }
 
