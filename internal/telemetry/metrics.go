@@ -66,7 +66,7 @@ func NewMetrics() *Metrics {
 	m.jwksFetches = counter("bff_jwks_fetches_total", "Fetches of our public keys, by kind of client.", "client")
 	// Known from the start at zero, so that the first one is a change that an alert
 	// can see.
-	for _, reason := range []string{"logout", "replaced", "grant_gone"} {
+	for _, reason := range []string{"logout", "grant_gone"} {
 		m.sessionsDestroyed.WithLabelValues(reason)
 	}
 	for _, reason := range []string{"missing", "invalid", "unknown_key", "origin"} {
@@ -106,8 +106,7 @@ func (m *Metrics) Secrets(rings []keyring.Ring) { m.held.rings.Store(&rings) }
 // SessionCreated counts a sign-in that led to a session.
 func (m *Metrics) SessionCreated() { m.sessionsCreated.Inc() }
 
-// SessionDestroyed counts a session that ended: "logout", "replaced",
-// "grant_gone".
+// SessionDestroyed counts a session that ended: "logout", "grant_gone".
 func (m *Metrics) SessionDestroyed(reason string) { m.sessionsDestroyed.WithLabelValues(reason).Inc() }
 
 // BindingFailure counts a session presented from elsewhere: "address",
