@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -161,6 +162,61 @@ func TestWhatTheGatewaySetWins(t *testing.T) {
 	cleanResponse(h, already)
 	if h.Get("Cache-Control") != "" || h.Get("Vary") != "Accept" {
 		t.Errorf("got %q", h)
+	}
+}
+
+func TestResponseHeadersThatAreNotTheUpstreams(t *testing.T) {
+	always := []string{
+		"X-Accel-Redirect", "X-Accel-Expires", "X_accel_redirect", "X-Sendfile", "X-Sendfile2", "X-Lighttpd-Send-File", "X-Reproxy-Url",
+		"Set-Cookie2", "Set_cookie2", "X-User-Id", "x_user_email", "X-Session-Id", "X-Original-User", "X-Auth-Time", "X-Auth-Request-Access-Token",
+		"Alt-Svc", "Clear-Site-Data", "Access-Control-Allow-Origin", "Access-Control-" + strings.Repeat("A", 100),
+	}
+	forCaches := []string{
+		"Cdn-Cache-Control", "Cloudflare-Cdn-Cache-Control", "Netlify_cdn_cache_control", strings.Repeat("A", 100) + "-Cache-Control",
+		"Surrogate-Control", "Surrogate-Key", "Edge-Control", "Expires", "Pragma", "Age",
+	}
+	harmless := []string{"Content-Type", "Etag", "Last-Modified", "Location", "Link", "X-Username", "X-Agent", "Server", "Www-Authenticate", "Vary", "Warning"}
+	for name, c := range map[string]struct {
+		already http.Header
+		cookie  string
+		noStore bool
+	}{
+		"cacheable":             {http.Header{}, "", false},
+		"gateway says private":  {http.Header{"Cache-Control": {"private"}}, "", false},
+		"gateway says no-store": {http.Header{"Cache-Control": {"No-Store"}}, "", true},
+		"among others":          {http.Header{"Cache-Control": {"private, no-store"}}, "", true},
+		"sets a cookie":         {http.Header{}, "theme=dark", true},
+		"sets one of ours":      {http.Header{}, "bff_session=evil", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			threat.Covers(t, 24)
+			h := http.Header{"Cache-Control": {"public"}}
+			for _, name := range slices.Concat(always, forCaches, harmless) {
+				h[name] = []string{"x"}
+			}
+			if c.cookie != "" {
+				h["Set-Cookie"] = []string{c.cookie}
+			}
+			cleanResponse(h, c.already)
+			for _, name := range always {
+				if h[name] != nil {
+					t.Errorf("%s passes", name)
+				}
+			}
+			for _, name := range forCaches {
+				if passes := h[name] != nil; passes == c.noStore {
+					t.Errorf("%s: passes %v", name, passes)
+				}
+			}
+			for _, name := range harmless {
+				if h[name] == nil {
+					t.Errorf("%s does not pass", name)
+				}
+			}
+			if said := cmp.Or(c.already.Get("Cache-Control"), h.Get("Cache-Control")); hasToken([]string{said}, "no-store") != c.noStore {
+				t.Errorf("Cache-Control: %s", said)
+			}
+		})
 	}
 }
 

@@ -23,6 +23,9 @@
 //   - Time and memory are bounded: bodies are copied through one pooled buffer, a
 //     reader that stops reading is dropped, and a failed upstream costs no
 //     goroutine and no connection once the request is over.
+//   - No error holds text of a peer's: net/http quotes what an upstream sent, and
+//     an upstream may send back the token it got. What failed is said in fixed words
+//     and with the configured host.
 //
 // # Decisions
 //
@@ -42,13 +45,23 @@
 //
 // Informational responses (RFC 9110 section 15.2) are not relayed, 103 among
 // them: they would get past the rules for response headers. Of an upstream's
-// response headers, Alt-Svc (would lead the browser around the gateway),
-// Clear-Site-Data (would sign the user out here), Access-Control-* (the gateway
-// answers CORS), X-Correlation-ID and Set-Cookie of our cookies are dropped, and
-// a response that sets another cookie is not to be stored; a header that the gateway already set wins over the
-// upstream's, but for Set-Cookie and Vary, which add up. Server,
-// Strict-Transport-Security and WWW-Authenticate pass. A missing Content-Type is
-// not made up by sniffing.
+// response headers these are dropped, in any spelling:
+//
+//   - Alt-Svc (would lead the browser around the gateway), Clear-Site-Data (would
+//     sign the user out here), Access-Control-* (the gateway answers CORS) and
+//     X-Correlation-ID;
+//   - Set-Cookie of our cookies, and every Set-Cookie2;
+//   - orders to a server in front, to send a file of its own or to cache: X-Accel-*,
+//     X-Sendfile, X-LIGHTTPD-*, X-Reproxy-*;
+//   - the families of our identity headers, which an upstream that echoes its request
+//     would show to the client: X-User-*, X-Session-*, X-Original-*, X-Auth-*;
+//   - when the gateway said no-store, or the response sets a cookie, which is why it
+//     then says no-store as well: what would overrule that at some cache, namely
+//     *-Cache-Control (RFC 9213), Surrogate-*, Edge-Control, Expires, Pragma and Age.
+//
+// A header that the gateway already set wins over the upstream's, but for Set-Cookie
+// and Vary, which add up. Server, Strict-Transport-Security and WWW-Authenticate pass.
+// A missing Content-Type is not made up by sniffing.
 //
 // A 401 from an upstream passes through as it is, if the token was the user's.
 // One that refuses a service token is answered with 502 upstream_auth_failed,

@@ -3,7 +3,6 @@ package upstream
 import (
 	"net/http"
 	"strconv"
-	"strings"
 
 	"keyway/internal/principal"
 )
@@ -121,9 +120,7 @@ func inject(h http.Header, req *Request, authorization string) {
 // Which origins may read is the gateway's list to say: an upstream that reflects
 // whatever Origin it is sent would open every session to every site.
 func cleanResponse(h, already http.Header) {
-	delete(h, hCorrelationID)
-	delete(h, "Alt-Svc")
-	delete(h, "Clear-Site-Data")
+	noStore := hasToken(already["Cache-Control"], "no-store")
 	if values := h["Set-Cookie"]; len(values) > 0 {
 		kept := values[:0]
 		for _, value := range values {
@@ -137,15 +134,11 @@ func cleanResponse(h, already http.Header) {
 			h["Set-Cookie"] = kept
 			// A stored response would set somebody's cookie for everybody.
 			h["Cache-Control"] = []string{"no-store"}
+			noStore = true
 		}
 	}
 	for name := range h {
-		if strings.HasPrefix(name, "Access-Control-") {
-			delete(h, name)
-		}
-	}
-	for name := range h {
-		if strings.HasPrefix(name, "Access-Control-") {
+		if name != "Cache-Control" && notForClients(name, noStore) {
 			delete(h, name)
 		}
 	}

@@ -1,5 +1,7 @@
 package upstream
 
+import "bytes"
+
 // foldedMax bounds how much of a name is looked at: longer than any exact name,
 // and enough for every prefix.
 const foldedMax = 48
@@ -73,7 +75,50 @@ func reserved(name string) bool {
 	if len(folded) == 0 || folded[0] != 'x' && folded[0] != 'p' {
 		return false
 	}
-	for _, prefix := range reservedPrefixes {
+	return hasAnyPrefix(folded, reservedPrefixes[:])
+}
+
+// foreignNames are the headers, folded, that an upstream can't send to a client.
+var foreignNames = map[string]bool{
+	"x-correlation-id": true,
+	"alt-svc":          true, // would lead the browser around the gateway
+	"clear-site-data":  true, // would sign the user out here
+	"set-cookie2":      true, // RFC 2965: a cookie past the rules for Set-Cookie
+}
+
+// foreignPrefixes are families of them: who may read, which the gateway says; orders
+// to the server in front, of nginx, Apache, lighttpd and Perlbal, to send some file
+// of its own; and our identity, which would tell a client what upstreams are told.
+var foreignPrefixes = [...]string{
+	"access-control-", "x-accel-", "x-sendfile", "x-lighttpd-", "x-reproxy-", "x-user-", "x-session-", "x-original-", "x-auth-",
+}
+
+// cacheNames talk to caches, by the side of Cache-Control, as "*-cache-control" (RFC
+// 9213) and "surrogate-*" do.
+var cacheNames = map[string]bool{"expires": true, "pragma": true, "age": true, "edge-control": true}
+
+// notForClients reports whether a header of this name must not reach a client from
+// an upstream, given whether the response is not to be stored.
+func notForClients(name string, noStore bool) bool {
+	var buf [foldedMax]byte
+	folded := fold(buf[:0], name)
+	if foreignNames[string(folded)] || hasAnyPrefix(folded, foreignPrefixes[:]) {
+		return true
+	}
+	if !noStore {
+		return false
+	}
+	if cacheNames[string(folded)] || bytes.HasPrefix(folded, []byte("surrogate-")) {
+		return true
+	}
+	if len(name) > foldedMax {
+		folded = fold(buf[:0], name[len(name)-foldedMax:])
+	}
+	return bytes.HasSuffix(folded, []byte("-cache-control"))
+}
+
+func hasAnyPrefix(folded []byte, prefixes []string) bool {
+	for _, prefix := range prefixes {
 		if len(folded) >= len(prefix) && string(folded[:len(prefix)]) == prefix {
 			return true
 		}
