@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"keyway/internal/config"
+	"keyway/internal/fleet"
 	"keyway/internal/gateway"
 	"keyway/internal/keyring"
 	"keyway/internal/telemetry"
@@ -49,8 +51,37 @@ type app struct {
 	config    *config.Config
 	log       *slog.Logger
 	resources resources
-	rings     *rings
-	current   atomic.Pointer[gateway.Generation]
+	shared    *fleet.Rings // nil unless replicas share a store
+	current   atomic.Pointer[served]
+}
+
+// served is what requests are served with: a generation and the rings it was
+// built from, published as one.
+type served struct {
+	generation *gateway.Generation
+	rings      *rings // never changed once it is published
+}
+
+// generation is nil until everything is open.
+func (a *app) generation() *gateway.Generation {
+	if s := a.current.Load(); s != nil {
+		return s.generation
+	}
+	return nil
+}
+
+func (a *app) heldRings() []keyring.Ring { return a.current.Load().rings.all() }
+
+// publish has requests from now on served with r. Those under way finish with
+// what they began with.
+func (a *app) publish(r *rings) error {
+	generation, err := a.resources.generation(a.config, r)
+	if err != nil {
+		return err
+	}
+	a.current.Store(&served{generation, r})
+	a.resources.metrics.Secrets(r.all())
+	return nil
 }
 
 // open makes everything ready that can fail, from the cheapest to the slowest.
@@ -59,49 +90,55 @@ func (a *app) open(ctx context.Context, env func(string) (string, bool)) error {
 	a.resources.log = a.log
 	a.resources.metrics = telemetry.NewMetrics()
 	opener := newOpener(c, env, time.Now())
-	var err error
-	if a.rings, err = opener.handedIn(c); err != nil {
+	rings, err := opener.handedIn(c)
+	if err != nil {
 		return err
 	}
-	if err := a.resources.openProxy(c, opener, a.current.Load); err != nil {
+	if err := a.resources.openProxy(c, opener, a.generation); err != nil {
 		return err
 	}
 	board, err := a.resources.openStore(ctx, c)
 	if err != nil {
 		return err
 	}
-	shared, err := fleetRings(board, a.rings)
-	if err != nil {
+	if a.shared, err = fleetRings(board, rings); err != nil {
 		return err
 	}
 	if err := a.resources.openProvider(ctx, c); err != nil {
 		return err
 	}
-	if err := a.resources.openKeys(ctx, c, opener, shared); err != nil {
+	if err := a.openRings(ctx, opener, rings); err != nil {
+		return withCure(err)
+	}
+	if err := a.publish(rings); err != nil {
 		return err
 	}
-	if err := a.rings.complete(ctx, a.resources.keys, shared); err != nil {
-		return err
-	}
-	a.rings.signingKey = a.resources.keys.SigningRing()
-	if shared != nil {
-		if a.rings.signingKey, err = a.agreeOnSigningKey(ctx, shared); err != nil {
-			return err
-		}
-	}
-	generation, err := a.resources.generation(c, a.rings)
-	if err != nil {
-		return err
-	}
-	a.current.Store(generation)
 	a.observe()
 	return nil
+}
+
+// openRings adds what was not handed in.
+func (a *app) openRings(ctx context.Context, opener opener, rings *rings) error {
+	if err := a.resources.openKeys(ctx, a.config, opener, a.shared); err != nil {
+		return err
+	}
+	if err := rings.complete(ctx, a.resources.keys, a.shared); err != nil {
+		return err
+	}
+	rings.signingKey = a.resources.keys.SigningRing()
+	if a.shared == nil {
+		return nil
+	}
+	var err error
+	rings.signingKey, err = a.agreeOnSigningKey(ctx)
+	rings.agreed = append(rings.agreed, nameSigningKey)
+	return err
 }
 
 // tell says at the start what is held. It comes after all that could refuse the
 // start, so that a refusal stands alone.
 func (a *app) tell() {
-	for _, ring := range a.rings.all() {
+	for _, ring := range a.heldRings() {
 		a.log.Info("secret", "name", ring.Name(), "version", ring.Active().ID)
 	}
 	if a.resources.provider == nil {
@@ -111,8 +148,7 @@ func (a *app) tell() {
 
 func (a *app) observe() {
 	metrics := a.resources.metrics
-	metrics.Secrets(a.rings.all())
-	metrics.SecretAges(func() []keyring.Ring { return a.rings.all() })
+	metrics.SecretAges(a.heldRings)
 	metrics.ActiveSessions(func() float64 {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
@@ -129,7 +165,7 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 	c := a.config
 	health := &gateway.Health{Store: a.resources.sessions.Ping, IdP: a.resources.idpHealth()}
 	gw := gateway.New(gateway.Options{
-		Current: a.current.Load, Log: a.log, Metrics: a.resources.metrics, Health: health,
+		Current: a.generation, Log: a.log, Metrics: a.resources.metrics, Health: health,
 		StreamsPerSession: c.Limits.StreamsPerSession,
 	})
 	public := &http.Server{
@@ -138,6 +174,8 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 		IdleTimeout:       c.Server.IdleTimeout,
 		MaxHeaderBytes:    c.Limits.HeaderBytes,
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		// `OPTIONS *` is answered by the gateway like any other request.
+		DisableGeneralOptionsHandler: true,
 	}
 	admin := &http.Server{
 		Handler:           a.adminHandler(health),
@@ -154,6 +192,7 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 		return &ListenError{"admin", c.Admin.Addr, err}
 	}
 	a.tell()
+	defer a.background()()
 	failed := make(chan error, 4)
 	serve(public, guarded(publicListeners), failed)
 	serve(admin, []net.Listener{adminListener}, failed)
@@ -167,6 +206,19 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 	case err = <-failed:
 	}
 	return errors.Join(err, a.stop(gw, public, admin))
+}
+
+// background starts what goes on beside requests, until stop is called.
+func (a *app) background() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	if a.shared != nil {
+		group.Go(func() { a.keepAgreed(ctx) })
+	}
+	return func() {
+		cancel()
+		group.Wait()
+	}
 }
 
 // stop is a graceful stop. Readiness turns first; the delay gives load balancers

@@ -50,7 +50,7 @@ func TestReplicasAgreeOnTheirKeys(t *testing.T) {
 	}
 	ids := func(a *app) map[string]string {
 		found := make(map[string]string)
-		for _, ring := range a.rings.all() {
+		for _, ring := range a.heldRings() {
 			found[ring.Name()] = ring.Active().ID
 		}
 		return found
@@ -65,7 +65,7 @@ func TestReplicasAgreeOnTheirKeys(t *testing.T) {
 		if found := ids(replica); !maps.Equal(found, want) {
 			t.Errorf("replica %d holds %v, the first %v", i+1, found, want)
 		}
-		if !sameValue(replica.rings.sessionKey, replicas[0].rings.sessionKey) || !sameValue(replica.rings.signingKey, replicas[0].rings.signingKey) {
+		if !sameValue(replica.current.Load().rings.sessionKey, replicas[0].current.Load().rings.sessionKey) || !sameValue(replica.current.Load().rings.signingKey, replicas[0].current.Load().rings.signingKey) {
 			t.Errorf("replica %d holds other values under the same ids", i+1)
 		}
 	}
@@ -132,7 +132,7 @@ func TestAnEmptiedStoreIsGivenTheSameKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !sameValue(before.rings.signingKey, after.rings.signingKey) || !sameValue(before.rings.sessionKey, after.rings.sessionKey) {
+	if !sameValue(before.current.Load().rings.signingKey, after.current.Load().rings.signingKey) || !sameValue(before.current.Load().rings.sessionKey, after.current.Load().rings.sessionKey) {
 		t.Errorf("other keys than those in %s", filepath.Base(environ["BFF_KEYS_DIR"]))
 	}
 }

@@ -1,16 +1,14 @@
 package app
 
 import (
-	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"keyway/internal/config"
-	"keyway/internal/fleet"
 	"keyway/internal/gateway"
 	"keyway/internal/jwks"
-	"keyway/internal/keyring"
 	"keyway/internal/oidc"
 	"keyway/internal/seal"
 	"keyway/internal/secret"
@@ -138,6 +136,17 @@ func settings(c *config.Config) gateway.Settings {
 		BodyBytes:          int64(c.Limits.BodyBytes),
 		ConcurrentRequests: int64(c.Limits.ConcurrentRequests),
 	}
+	// The hosts of our callbacks are those that browsers know us under.
+	if static := c.Callback.Static(); static != nil {
+		s.PublicHosts = append(s.PublicHosts, static.Host)
+	}
+	if c.Callback.Dynamic {
+		for _, host := range c.Callback.AllowedRedirectHosts {
+			if !slices.Contains(s.PublicHosts, host) {
+				s.PublicHosts = append(s.PublicHosts, host)
+			}
+		}
+	}
 	// A callback at https says that browsers see us at https, whatever the last
 	// hop speaks.
 	if static := c.Callback.Static(); static != nil {
@@ -179,19 +188,4 @@ func (o opener) adopted(ref config.SecretRef) (secret.Value, error) {
 		return secret.Value{}, nil
 	}
 	return found.Value, err
-}
-
-// agreeOnSigningKey makes the fleet's key ours: the one that was first, which is
-// this replica's own if there was none.
-func (a *app) agreeOnSigningKey(ctx context.Context, shared *fleet.Rings) (keyring.Ring, error) {
-	own := a.resources.keys.SigningRing()
-	agreed, err := shared.Agree(ctx, own)
-	if err != nil {
-		return keyring.Ring{}, err
-	}
-	if agreed.Active().ID != own.Active().ID {
-		a.log.Warn("the folder holds another signing key than the fleet uses; the fleet's is used",
-			"folder", a.resources.keys.Dir(), "folder_kid", own.Active().ID, "fleet_kid", agreed.Active().ID)
-	}
-	return agreed, nil
 }

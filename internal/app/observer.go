@@ -2,6 +2,9 @@ package app
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"sync"
 	"time"
 
 	"keyway/internal/gateway"
@@ -21,6 +24,42 @@ func (o observer) IdPRequest(_, endpoint string, status int, _ time.Duration) {
 
 func (o observer) ClientAuth(idp, version, outcome string) {
 	o.metrics.ClientAuth(idp, version, outcome)
+}
+
+// discovery says when what the provider tells of itself changes for the worse or
+// the better. The first outcome is the start's to tell.
+type discovery struct {
+	log    *slog.Logger
+	issuer string
+
+	mu  sync.Mutex
+	was string // "": nothing yet
+}
+
+func (d *discovery) told(err error) {
+	now := "good"
+	switch {
+	case err == nil:
+	case errors.Is(err, oidc.ErrUnavailable):
+		now = "away"
+	case errors.Is(err, oidc.ErrIssuerMismatch):
+		now = "another issuer"
+	default:
+		now = "unusable"
+	}
+	d.mu.Lock()
+	was := d.was
+	d.was = now
+	d.mu.Unlock()
+	switch {
+	case was == "" || was == now:
+	case now == "good":
+		d.log.Info("the identity provider's metadata can be had again", "issuer", d.issuer)
+	case now == "away":
+		d.log.Warn("the identity provider's metadata can't be fetched; the last good one stays in use", "issuer", d.issuer, "error", err.Error())
+	default:
+		d.log.Error("the identity provider's metadata was refused; the last good one stays in use", "issuer", d.issuer, "error", err.Error())
+	}
 }
 
 // currentClient fetches service tokens with the credentials of the generation

@@ -68,6 +68,20 @@ func isDNS(err error) bool {
 	return ok
 }
 
+// boardKeys are those of redis.Board's entries.
+const boardKeys = "keyway:b:*"
+
+// withCure says what to do about a fleet whose rings are sealed under another
+// TOKEN_HASH_SALT than the one handed in: it was changed, here or everywhere.
+func withCure(err error) error {
+	if !isForeign(err) {
+		return err
+	}
+	return fmt.Errorf("%w\nIf TOKEN_HASH_SALT was changed on purpose, on every replica: bring the old value back; it can be replaced"+
+		" without anybody noticing from the release on that rotates it. Or stop every replica, delete the keys "+boardKeys+
+		" in Redis, and start again: all users then have to sign in again", err)
+}
+
 // secretsError is everything that is wrong with the secrets that were handed
 // in, so that one try is enough to learn it.
 type secretsError struct {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -13,6 +14,8 @@ import (
 	"keyway/internal/config"
 	"keyway/internal/fleet"
 	"keyway/internal/gateway"
+	"keyway/internal/jwks"
+	"keyway/internal/keyring"
 	"keyway/internal/keystore"
 	"keyway/internal/oidc"
 	"keyway/internal/seal"
@@ -115,11 +118,12 @@ func (r *resources) openProvider(ctx context.Context, c *config.Config) error {
 		return nil
 	}
 	provider, err := oidc.NewProvider(oidc.ProviderOptions{
-		Name:      c.OIDC.Provider,
-		Issuer:    c.OIDC.Issuer,
-		Overrides: oidc.Overrides{AuthorizationURL: c.OIDC.AuthorizationURL, TokenURL: c.OIDC.TokenURL},
-		AllowHTTP: c.OIDC.AllowInsecureHTTP,
-		Observer:  observer{r.metrics},
+		Name:       c.OIDC.Provider,
+		Issuer:     c.OIDC.Issuer,
+		Overrides:  oidc.Overrides{AuthorizationURL: c.OIDC.AuthorizationURL, TokenURL: c.OIDC.TokenURL},
+		AllowHTTP:  c.OIDC.AllowInsecureHTTP,
+		Observer:   observer{r.metrics},
+		OnMetadata: (&discovery{log: r.log, issuer: c.OIDC.Issuer}).told,
 	})
 	if err != nil {
 		return err
@@ -166,6 +170,7 @@ func (r *resources) openKeys(ctx context.Context, c *config.Config, o opener, sh
 		}
 		if !ring.IsZero() {
 			options = keystore.Options{Adopt: ring.Active().Value}
+			r.tellUnused(adopt, ring)
 		}
 	}
 	r.keys, err = keystore.Open(c.SigningKey.Dir, options)
@@ -176,6 +181,35 @@ func (r *resources) openKeys(ctx context.Context, c *config.Config, o opener, sh
 		r.log.Warn(notice)
 	}
 	return nil
+}
+
+// tellUnused says that a key was handed in and is not used, because the fleet has
+// another.
+func (r *resources) tellUnused(adopt secret.Value, ring keyring.Ring) {
+	text := bytes.TrimSpace(adopt.Reveal())
+	if len(text) == 0 {
+		return
+	}
+	if !bytes.Contains(text, []byte("-----BEGIN ")) {
+		content, err := os.ReadFile(string(text))
+		if err != nil {
+			r.log.Warn("BFF_JWT_SIGNING_KEY can't be read, and is not used: the fleet has a signing key already", "fleet_kid", ring.Active().ID)
+			return
+		}
+		text = content
+	}
+	key, err := jwks.ParseKey(secret.NewValue(bytes.ReplaceAll(text, []byte(`\n`), []byte("\n"))))
+	if err == nil {
+		if _, err = ring.Lookup(key.ID()); err == nil {
+			return
+		}
+	}
+	handedIn := "one that can't be read"
+	if !key.IsZero() {
+		handedIn = key.ID()
+	}
+	r.log.Warn("BFF_JWT_SIGNING_KEY holds another signing key than the fleet uses; the fleet's is used",
+		"handed_in_kid", handedIn, "fleet_kid", ring.Active().ID)
 }
 
 // openProxy makes the upstreams ready. It connects to none.

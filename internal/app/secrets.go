@@ -35,16 +35,41 @@ type rings struct {
 	sessionKey    keyring.Ring
 	signingKey    keyring.Ring
 	clientSecret  keyring.Ring // zero: no client secret is configured
+
+	agreed []string // the names of those that the fleet agreed on in the shared store
 }
 
 func (r *rings) all() []keyring.Ring {
 	var all []keyring.Ring
-	for _, ring := range []keyring.Ring{r.tokenHashSalt, r.uaHashSalt, r.csrfKey, r.stateKey, r.sessionKey, r.signingKey, r.clientSecret} {
-		if !ring.IsZero() {
-			all = append(all, ring)
+	for _, name := range []string{
+		nameTokenHashSalt, nameUAHashSalt, nameCSRFKey, nameStateKey, nameSessionKey, nameSigningKey, nameClientSecret,
+	} {
+		if ring := r.named(name); !ring.IsZero() {
+			all = append(all, *ring)
 		}
 	}
 	return all
+}
+
+// named is where the ring of that name is kept; nil for another name.
+func (r *rings) named(name string) *keyring.Ring {
+	switch name {
+	case nameTokenHashSalt:
+		return &r.tokenHashSalt
+	case nameUAHashSalt:
+		return &r.uaHashSalt
+	case nameCSRFKey:
+		return &r.csrfKey
+	case nameStateKey:
+		return &r.stateKey
+	case nameSessionKey:
+		return &r.sessionKey
+	case nameSigningKey:
+		return &r.signingKey
+	case nameClientSecret:
+		return &r.clientSecret
+	}
+	return nil
 }
 
 // opener opens the secrets that a configuration names.
@@ -184,20 +209,12 @@ func (o opener) handedIn(c *config.Config) (*rings, error) {
 // complete makes what was not handed in: in the folder of this replica, and,
 // where replicas share a store, as the fleet agrees.
 func (r *rings) complete(ctx context.Context, store *keystore.Store, shared *fleet.Rings) error {
-	for _, managed := range []struct {
-		name string
-		into *keyring.Ring
-	}{
-		{nameTokenHashSalt, &r.tokenHashSalt},
-		{nameUAHashSalt, &r.uaHashSalt},
-		{nameCSRFKey, &r.csrfKey},
-		{nameStateKey, &r.stateKey},
-		{nameSessionKey, &r.sessionKey},
-	} {
-		if !managed.into.IsZero() {
+	for _, name := range []string{nameTokenHashSalt, nameUAHashSalt, nameCSRFKey, nameStateKey, nameSessionKey} {
+		into := r.named(name)
+		if !into.IsZero() {
 			continue
 		}
-		ring, err := store.ManagedRing(managed.name)
+		ring, err := store.ManagedRing(name)
 		if err != nil {
 			return err
 		}
@@ -205,8 +222,9 @@ func (r *rings) complete(ctx context.Context, store *keystore.Store, shared *fle
 			if ring, err = shared.Agree(ctx, ring); err != nil {
 				return err
 			}
+			r.agreed = append(r.agreed, name)
 		}
-		*managed.into = ring
+		*into = ring
 	}
 	return nil
 }
