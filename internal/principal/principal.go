@@ -28,9 +28,18 @@ func (p Principal) Account() string {
 }
 
 func escape(s, also string) string {
+	must := func(c byte) bool { return c <= ' ' || c >= 0x7f || c == '%' || strings.IndexByte(also, c) >= 0 }
+	first := 0
+	for first < len(s) && !must(s[first]) {
+		first++
+	}
+	if first == len(s) {
+		return s // as nearly always: no copy
+	}
 	var b strings.Builder
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == '%' || strings.IndexByte(also, c) >= 0 {
+	b.WriteString(s[:first])
+	for i := first; i < len(s); i++ {
+		if c := s[i]; must(c) {
 			fmt.Fprintf(&b, "%%%02X", c)
 		} else {
 			b.WriteByte(c)
