@@ -77,9 +77,9 @@ func newExplainCommand(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain METHOD PATH",
 		Short: "Which route a request takes and why, or the nearest that it does not take",
-		Long: `Say which route a request takes and why: its auth, its mapping for the policy
-decision point, its token policy and the URL that the upstream is asked for. If
-no route matches, say which come nearest and why they don't.
+		Long: `Say which route a request takes and why: its auth, its token policy and the URL
+that the upstream is asked for. If no route matches, say which come nearest and
+why they don't.
 
 PATH is escaped as a client sends it, and may have a query.
 

@@ -29,9 +29,15 @@ func (l *loader) checkAvailable() {
 		if r.Auth == route.AuthBearer {
 			refuse(RoutesFile, fmt.Sprintf("routes[%d].auth", i), "auth: bearer", "session or none")
 		}
+		if r.Authz == route.AuthzPDP {
+			refuse(RoutesFile, fmt.Sprintf("routes[%d].authz", i), "authz: pdp", "none; the service decides, by the identity headers or the token that it gets")
+		}
 		if r.TokenPolicy.Mode == route.TokenOnBehalfOf {
 			refuse(RoutesFile, fmt.Sprintf("routes[%d].token_policy.mode", i), "on_behalf_of", "session_passthrough, service_token or none")
 		}
+	}
+	if l.pdp.Configured() {
+		l.note(l.files[PDPFile].at("connection.base_url"), "connection.base_url", "this version does not ask it yet", "")
 	}
 	for i, p := range l.idps.IdPs {
 		if p.TokenEndpointAuthMethod == AuthTLSClient {

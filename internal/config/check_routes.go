@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -21,6 +22,7 @@ func (l *loader) checkServices() {
 			l.wrong(RoutesFile, key, "found the name "+shown(name), "expected letters, digits, - and _")
 		}
 		l.insecure(RoutesFile, reflect.ValueOf(s), key)
+		l.checkOwnListeners(key, s.BaseURL)
 		if (s.TLS.CertFile == "") != s.TLS.Key.IsZero() {
 			l.wrong(RoutesFile, key+".tls", "a client certificate needs both cert_file and key", "give both, or neither")
 		}
@@ -32,6 +34,7 @@ func (l *loader) checkServices() {
 
 func (l *loader) checkRoutes() {
 	ids := make(map[string]int)
+	var keys []string
 	var routes []route.Route
 	for i := range l.routes.Routes {
 		e := &l.routes.Routes[i]
@@ -47,10 +50,13 @@ func (l *loader) checkRoutes() {
 		l.checkTokenPolicy(key, e)
 		l.checkAuthzMap(key, e)
 		if r, ok := l.buildRoute(key, e); ok {
-			routes = append(routes, r)
+			keys, routes = append(keys, key), append(routes, r)
 		}
 	}
 	l.buildTable(routes)
+	if l.table != nil { // two routes for one request are said already
+		l.checkBackDoors(keys, routes)
+	}
 }
 
 func (l *loader) checkRouteKeys(key string, e *routeEntry) {
@@ -110,7 +116,7 @@ func (l *loader) checkAuthzMap(key string, e *routeEntry) {
 		return
 	}
 	if e.Authz == route.AuthzNone {
-		l.wrong(RoutesFile, key+".authz_map", "a mapping that is never asked, since authz is none", "authz: pdp, or no mapping")
+		l.wrong(RoutesFile, key+".authz_map", "a mapping that is never asked, since authz is none", "remove it")
 	}
 	pattern, err := route.ParsePattern(e.Path)
 	if err != nil {
@@ -182,7 +188,7 @@ func (l *loader) buildRoute(key string, e *routeEntry) (route.Route, bool) {
 		}
 	}
 	r := route.Route{
-		ID: e.ID, Description: e.Description, Path: e.Path, Service: e.TargetService,
+		ID: cmp.Or(e.ID, e.Path), Description: e.Description, Path: e.Path, Service: e.TargetService,
 		Methods: e.Methods, Auth: e.Auth, Authz: e.Authz, Streaming: e.Streaming,
 		TokenPolicy: route.TokenPolicy(e.TokenPolicy),
 		Source:      l.files[RoutesFile].at(key).String(),

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"net"
-	"net/url"
 	"reflect"
 	"regexp"
 	"slices"
@@ -100,7 +99,18 @@ func (l *loader) checkSession() {
 		}
 		s.IdleTimeout = s.Lifetime
 	}
+	for _, b := range []struct {
+		family string
+		bits   int
+	}{{"ipv4", s.BindAddressPrefix.IPv4}, {"ipv6", s.BindAddressPrefix.IPv6}} {
+		if b.bits > 0 && b.bits < minBindingBits {
+			l.wrong(SettingsFile, "session.bind_address_prefix."+b.family, fmt.Sprintf("found %d, which binds a session to next to nothing", b.bits), fmt.Sprintf("expected %d or more, or 0 for no binding", minBindingBits))
+		}
+	}
 }
+
+// minBindingBits is the largest network that ever was one organisation's.
+const minBindingBits = 8
 
 func (l *loader) checkCookie() {
 	c := &l.settings.Cookie
@@ -114,6 +124,7 @@ func (l *loader) checkCookie() {
 			l.wrong(SettingsFile, "cookie.domain", "a domain of one label ("+shown(c.Domain)+"), which browsers refuse", "a domain of yours, such as example.com, or none")
 		}
 	}
+	l.checkPublicSuffix()
 	// RFC 6265bis section 4.1.2.7: browsers drop SameSite=None without Secure.
 	if c.SameSite == SameSiteNone && !c.Secure {
 		l.wrong(SettingsFile, "cookie.same_site", "None without secure, which browsers refuse", "cookie.secure: true, or same_site: Lax")
@@ -122,85 +133,8 @@ func (l *loader) checkCookie() {
 		l.wrong(SettingsFile, "cookie.require_host_prefix", "the cookie would lose its __Host- prefix", "no domain, and secure: true (RFC 6265bis section 4.1.3.2)")
 	}
 	if static := l.settings.Callback.Static(); static != nil {
-		if !c.Secure && static.Scheme == "https" && !isLoopback(static.Hostname()) {
-			l.wrong(SettingsFile, "cookie.secure", "false, though the site is served over https", "true: otherwise the session cookie can be read on its way")
-		}
 		if h := strings.ToLower(static.Hostname()); c.Domain != "" && h != c.Domain && !strings.HasSuffix(h, "."+c.Domain) {
 			l.wrong(SettingsFile, "cookie.domain", "the site's host "+shown(h)+" is not in the cookie's domain "+shown(c.Domain)+", so browsers would refuse the cookie", "a domain that the host ends in, or none")
 		}
-	}
-}
-
-var hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
-
-// checkHost accepts host or host:port and returns it in lower case.
-func checkHost(text string) (string, bool) {
-	u, err := url.Parse("https://" + text)
-	if err != nil || u.Host != text || strings.HasSuffix(text, ":") {
-		return "", false
-	}
-	h := strings.ToLower(u.Hostname())
-	return strings.ToLower(text), hostName.MatchString(h) || net.ParseIP(h) != nil
-}
-
-func (l *loader) checkCallback() {
-	c := &l.settings.Callback
-	hosts := make([]string, 0, len(c.AllowedRedirectHosts))
-	for i, h := range c.AllowedRedirectHosts {
-		norm, ok := checkHost(h)
-		if !ok {
-			l.wrong(SettingsFile, fmt.Sprintf("callback.allowed_redirect_hosts[%d]", i), "found "+shown(h), "expected exact hosts such as app.example.com or localhost:8000, without scheme, path or *")
-		}
-		hosts = append(hosts, norm)
-	}
-	c.AllowedRedirectHosts = hosts
-	if c.DefaultHost != "" {
-		norm, ok := checkHost(c.DefaultHost)
-		if !ok {
-			l.wrong(SettingsFile, "callback.default_host", "found "+shown(c.DefaultHost), "expected a host such as app.example.com, with its port if it is not the usual one")
-		}
-		c.DefaultHost = norm
-	}
-	if c.URL != nil {
-		if c.URL.Path != CallbackPath || c.URL.RawQuery != "" {
-			l.wrong(SettingsFile, "callback.url", "its path is "+shown(c.URL.Path), "the callback is served at "+CallbackPath+", and nowhere else, without a query")
-		}
-		if c.URL.Scheme == "http" && !isLoopback(c.URL.Hostname()) && l.settings.Cookie.Secure {
-			l.wrong(SettingsFile, "callback.url", "plain http to a host that is not this machine: the secure session cookie would not come back", "https")
-		}
-	}
-	static := c.Static()
-	if static != nil && len(hosts) > 0 && !slices.Contains(hosts, strings.ToLower(static.Host)) {
-		key := "callback.url"
-		if c.URL == nil {
-			key = "callback.default_host"
-		}
-		l.wrong(SettingsFile, key, "its host "+shown(static.Host)+" is not among allowed_redirect_hosts", "add it there: "+strings.Join(hosts, ", "))
-	}
-	switch {
-	case c.Dynamic && len(hosts) == 0:
-		l.wrong(SettingsFile, "callback.dynamic", "a dynamic callback without allowed_redirect_hosts", "list the hosts (BFF_ALLOWED_REDIRECT_HOSTS): otherwise whoever sets the Host header chooses where codes go")
-	case !c.Dynamic && static == nil && l.settings.OIDC.Issuer != "":
-		l.wrong(SettingsFile, "callback.url", "no callback is configured", "set BFF_CALLBACK_URL (https://your-host"+CallbackPath+"), or BFF_DEFAULT_HOST, or BFF_DYNAMIC_CALLBACK with BFF_ALLOWED_REDIRECT_HOSTS")
-	}
-}
-
-// checkOrigins insists on serialized origins (RFC 6454 section 6.1), which is
-// what a browser sends, so that comparing is comparing strings.
-func (l *loader) checkOrigins() {
-	for i, o := range l.settings.CORS.AllowOrigins {
-		u, err := url.Parse(o)
-		key := fmt.Sprintf("cors.allow_origins[%d]", i)
-		want := "expected an exact origin such as https://app.example.com: scheme, host, port if it is not the usual one, and nothing after it"
-		switch {
-		case o == "*" || o == "null" || strings.Contains(o, "*"):
-			l.wrong(SettingsFile, key, "found "+shown(o)+", which any site could be", want)
-		case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || strings.ToLower(o) != strings.ToLower(u.Scheme)+"://"+strings.ToLower(u.Host),
-			u.Scheme == "https" && u.Port() == "443", u.Scheme == "http" && u.Port() == "80", strings.HasSuffix(u.Host, ":"):
-			l.wrong(SettingsFile, key, "found "+shown(o), want)
-		case u.Scheme == "http" && !isLoopback(u.Hostname()):
-			l.note(l.files[SettingsFile].at(key), key, "a plain http origin "+shown(o), "whoever is on its network can call as your users")
-		}
-		l.settings.CORS.AllowOrigins[i] = strings.ToLower(o)
 	}
 }

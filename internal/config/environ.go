@@ -64,6 +64,18 @@ func (d *decoder) applyEnv(env environ, v reflect.Value, prefix string) {
 	}
 }
 
+// refuseFiles refuses a file for a variable that holds a secret and is not
+// looked for in one: it would be ignored, and another store used than was meant.
+func (d *decoder) refuseFiles(env environ) {
+	walkFields(reflect.TypeFor[Settings](), "", func(path string, f field) {
+		for _, name := range f.envs {
+			if f.typ == typeRedisURL && env.vars[name+"_FILE"] != "" {
+				d.add(mark{env: name + "_FILE"}, path, "a variable that is not read: the URL is not looked for in a file", "set "+name+" itself, from a secret of the platform")
+			}
+		}
+	})
+}
+
 // forget drops the marks of list entries that a variable replaces.
 func (d *decoder) forget(path string) {
 	for p := range d.marks {

@@ -120,11 +120,12 @@ type loader struct {
 	pdp      PDP
 	table    *route.Table
 
-	files map[string]*decoder // by file name
+	files   map[string]*decoder // by file name
+	present map[string]bool     // the files that are there
 }
 
 func newLoader(dir string, env environ) *loader {
-	l := &loader{dir: dir, env: env, files: make(map[string]*decoder)}
+	l := &loader{dir: dir, env: env, files: make(map[string]*decoder), present: make(map[string]bool)}
 	for _, name := range fileNames {
 		path := filepath.Join(dir, name)
 		l.findings.files = append(l.findings.files, path)
@@ -157,11 +158,13 @@ func (l *loader) load(files map[string][]byte) (*Config, error) {
 		setDefaults(reflect.ValueOf(into[name]).Elem())
 		if data, ok := files[name]; ok {
 			present = append(present, name)
+			l.present[name] = true
 			l.files[name].decodeFile(data, into[name])
 		}
 	}
 	settings := l.files[SettingsFile]
 	settings.applyEnv(l.env, reflect.ValueOf(&l.settings).Elem(), "")
+	settings.refuseFiles(l.env)
 	settings.noteTypos(l.env)
 	l.check()
 	if len(l.problems) > 0 {
@@ -175,12 +178,12 @@ func (l *loader) load(files map[string][]byte) (*Config, error) {
 
 // check looks at what only several keys together can tell.
 func (l *loader) check() {
+	l.checkAvailable() // first: nobody should be helped to complete what then is refused
 	l.checkSettings()
 	l.checkServices()
 	l.checkRoutes()
 	l.checkIdPs()
 	l.checkPDP()
-	l.checkAvailable()
 }
 
 // wrong reports a problem with a key, unless that key has one already.
@@ -189,7 +192,22 @@ func (l *loader) wrong(file, key, found, want string) {
 	if l.broken(file, key) || l.unreadable(file) && !d.has(key) {
 		return
 	}
-	l.add(d.at(key), key, found, want)
+	m := d.at(key)
+	if m.line == 0 && m.env == "" && file == SettingsFile && !l.present[file] {
+		m = l.variable(key, m)
+	}
+	l.add(m, key, found, want)
+}
+
+// variable is the place of a key in the environment, for when there is no file
+// to point at; otherwise is what it is if the key has no variable.
+func (l *loader) variable(key string, otherwise mark) mark {
+	walkFields(reflect.TypeFor[Settings](), "", func(path string, f field) {
+		if path == key && len(f.envs) > 0 {
+			otherwise = mark{env: f.envs[0]}
+		}
+	})
+	return otherwise
 }
 
 // unreadable says whether a file could not be read as a whole, so that what is

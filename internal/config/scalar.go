@@ -165,9 +165,15 @@ func parsePrefix(text string) (netip.Prefix, error) {
 		return netip.Prefix{}, bad(shown(text), "expected your proxies' networks, not everybody: a client could then forge its address and host")
 	case p != p.Masked():
 		return netip.Prefix{}, bad(shown(text), fmt.Sprintf("expected the network's first address: %s", p.Masked()))
+	case p.Addr().Is4() && p.Bits() < 8, p.Addr().Is6() && p.Bits() < 16 && !uniqueLocal(p):
+		return netip.Prefix{}, bad(shown(text), "expected your proxies' networks, of 8 bits or more (IPv6: 16): whoever is in it can forge addresses and hosts")
 	}
 	return p, nil
 }
+
+// uniqueLocal says whether a network is of fc00::/7 (RFC 4193 section 3.1), which
+// is to IPv6 what 10.0.0.0/8 is to IPv4.
+func uniqueLocal(p netip.Prefix) bool { return p.Bits() >= 7 && p.Addr().IsPrivate() }
 
 // splitList cuts a list that is written in one string.
 func splitList(text, how string) ([]string, error) {

@@ -86,8 +86,9 @@ func (u RedisURL) String() string {
 // GoString keeps %#v from showing what String hides.
 func (u RedisURL) GoString() string { return fmt.Sprintf("config.RedisURL(%q)", u.String()) }
 
-// redisParams are the parameters that a Redis URL may have.
-var redisParams = []string{"addr", "client_name", "db", "dial_timeout", "master_set", "max_retries", "skip_verify", "write_timeout"}
+// redisParams are the parameters that a Redis URL may have: those that count.
+// Timeouts are the session store's own.
+var redisParams = []string{"addr", "client_name", "db", "master_set", "max_retries", "skip_verify"}
 
 // parseRedisURL never puts text into its error: it may hold a password.
 func parseRedisURL(text string) (RedisURL, error) {
@@ -117,12 +118,18 @@ func parseRedisURL(text string) (RedisURL, error) {
 	if err != nil || u.Fragment != "" {
 		return RedisURL{}, bad("a Redis URL with an unreadable query (not shown)", want)
 	}
-	for name := range query {
+	for name, values := range query {
 		if name == "protocol" || name == "client_cache" {
 			return RedisURL{}, bad("a Redis URL that sets protocol or client_cache", "without them: a logout is seen by other replicas through what RESP3 tells of changes")
 		}
+		if name == "dial_timeout" || name == "write_timeout" {
+			return RedisURL{}, bad("a Redis URL that sets "+name+", which would not count: the store's timeouts are fixed", "without it; what counts is "+orList(redisParams))
+		}
 		if !contains(redisParams, name) {
 			return RedisURL{}, bad("a Redis URL with an unknown parameter (not shown)", "expected "+orList(redisParams))
+		}
+		if name == "max_retries" && values[0] != "0" {
+			return RedisURL{}, bad("a Redis URL with a number of max_retries that would not count", "max_retries=0, which switches them off, or without it")
 		}
 	}
 	return RedisURL{text}, nil

@@ -30,7 +30,7 @@ type Settings struct {
 type Server struct {
 	Host              string         `yaml:"host" env:"HOST" default:"0.0.0.0" doc:"Address to listen on."`
 	Port              int            `yaml:"port" env:"PORT" default:"8000" min:"0" max:"65535" doc:"Port to listen on; 0 takes any free one."`
-	TrustedProxies    []netip.Prefix `yaml:"trusted_proxies" env:"BFF_TRUSTED_PROXIES" list:"comma" doc:"CIDRs, or single addresses, whose forwarding headers are believed. None by default."`
+	TrustedProxies    []netip.Prefix `yaml:"trusted_proxies" env:"BFF_TRUSTED_PROXIES" list:"comma" doc:"CIDRs, or single addresses, whose forwarding headers are believed. None by default. At least 8 bits, IPv6 16 (or 7, of fc00::/7)."`
 	ShutdownGrace     time.Duration  `yaml:"shutdown_grace" env:"BFF_SHUTDOWN_GRACE" default:"30s" min:"0s" max:"1h" doc:"How long requests under way may go on after a stop was asked for; readiness goes first, streams are told."`
 	DrainDelay        time.Duration  `yaml:"drain_delay" env:"BFF_DRAIN_DELAY" default:"0s" min:"0s" max:"5m" doc:"How long everything is still served after readiness turned, for load balancers to see it. Behind Kubernetes services, 5s."`
 	ReadHeaderTimeout time.Duration  `yaml:"read_header_timeout" default:"10s" min:"1s" max:"5m" doc:"How long a client may take to send its request headers."`
@@ -110,7 +110,7 @@ type SecretSources struct {
 
 // Store is where sessions are kept.
 type Store struct {
-	RedisURL RedisURL `yaml:"redis_url" env:"REDIS_URL" doc:"redis://[user:password@]host:port[/db], or rediss:// for TLS. With ?master_set=NAME it is of a Sentinel; further addresses, of a cluster or of Sentinels, follow as &addr=host:port. A password in it must come from ${VAR} or the environment. Unset: the embedded store."`
+	RedisURL RedisURL `yaml:"redis_url" env:"REDIS_URL" doc:"redis://[user:password@]host:port[/db], or rediss:// for TLS. With ?master_set=NAME it is of a Sentinel; further addresses, of a cluster or of Sentinels, follow as &addr=host:port. The parameters master_set, addr, db, client_name, skip_verify and max_retries=0 count; others are refused. A password in it must come from ${VAR} or the environment, and REDIS_URL_FILE is not read. Unset: the embedded store."`
 	DataDir  string   `yaml:"data_dir" env:"BFF_DATA_DIR" default:"./data" doc:"Folder of the embedded store's file; sessions survive a restart."`
 }
 
@@ -118,7 +118,7 @@ type Store struct {
 type Session struct {
 	Lifetime          time.Duration  `yaml:"lifetime" env:"SESSION_LIFETIME" default:"3600" min:"1s" max:"8760h" doc:"Absolute lifetime of a session, whatever it does."`
 	IdleTimeout       time.Duration  `yaml:"idle_timeout" env:"SESSION_IDLE_TIMEOUT" default:"1800" min:"1s" max:"8760h" doc:"A session unused for so long ends. Never above the lifetime."`
-	RefreshAhead      time.Duration  `yaml:"refresh_ahead" env:"BFF_REFRESH_AHEAD" default:"60" min:"0s" max:"1h" doc:"How long before an access token expires it is refreshed."`
+	RefreshAhead      time.Duration  `yaml:"refresh_ahead" env:"BFF_REFRESH_AHEAD" default:"60" min:"0s" max:"1h" doc:"How long before an access token expires it is refreshed; 0: once it has expired, and not before."`
 	BindAddressPrefix AddressBinding `yaml:"bind_address_prefix" off:"true" doc:"Bind a session to the network that it began in. off by default."`
 	BindUserAgent     bool           `yaml:"bind_user_agent" default:"false" doc:"Bind a session to the browser's user agent."`
 }
@@ -126,8 +126,8 @@ type Session struct {
 // AddressBinding is how many leading bits of an address a session is bound to;
 // 0 means none of that family.
 type AddressBinding struct {
-	IPv4 int `yaml:"ipv4" min:"0" max:"32" default:"0" doc:"Leading bits of an IPv4 address that must stay the same, 24 for instance; 0: not bound."`
-	IPv6 int `yaml:"ipv6" min:"0" max:"128" default:"0" doc:"Leading bits of an IPv6 address that must stay the same, 56 for instance; 0: not bound."`
+	IPv4 int `yaml:"ipv4" min:"0" max:"32" default:"0" doc:"Leading bits of an IPv4 address that must stay the same, 24 for instance, at least 8; 0: not bound."`
+	IPv6 int `yaml:"ipv6" min:"0" max:"128" default:"0" doc:"Leading bits of an IPv6 address that must stay the same, 56 for instance, at least 8; 0: not bound."`
 }
 
 // Enabled says whether any family is bound.
@@ -135,7 +135,7 @@ func (b AddressBinding) Enabled() bool { return b.IPv4 > 0 || b.IPv6 > 0 }
 
 // Cookie is the session cookie.
 type Cookie struct {
-	Domain            string   `yaml:"domain" env:"BFF_COOKIE_DOMAIN" doc:"Domain of the cookie, to share it between hosts. Unset: this host only, which is safer, and named __Host-."`
+	Domain            string   `yaml:"domain" env:"BFF_COOKIE_DOMAIN" doc:"Domain of the cookie, to share it between hosts; not one under which others have theirs, such as co.uk. Unset: this host only, which is safer, and named __Host-."`
 	Secure            bool     `yaml:"secure" env:"BFF_COOKIE_SECURE" default:"true" doc:"Send it over https only."`
 	SameSite          SameSite `yaml:"same_site" env:"BFF_COOKIE_SAMESITE" enum:"Lax|Strict|None" fold:"true" default:"Lax" doc:"SameSite attribute. None needs secure."`
 	RequireHostPrefix bool     `yaml:"require_host_prefix" default:"false" doc:"Refuse a configuration in which the cookie would lose its __Host- prefix."`
@@ -169,6 +169,7 @@ type Callback struct {
 	DefaultHost          string   `yaml:"default_host" env:"BFF_DEFAULT_HOST" doc:"Public host, with its port if it is not the usual one, when no url is set."`
 	DefaultScheme        string   `yaml:"default_scheme" env:"BFF_DEFAULT_SCHEME" enum:"https|http" default:"https" doc:"Scheme that goes with default_host, and with the host of a dynamic callback."`
 	AllowedRedirectHosts []string `yaml:"allowed_redirect_hosts" env:"BFF_ALLOWED_REDIRECT_HOSTS" list:"comma" doc:"Hosts that a dynamic callback may have, exactly, with the port if it is not the usual one."`
+	PostLogoutPath       string   `yaml:"post_logout_path" env:"BFF_POST_LOGOUT_PATH" default:"/" doc:"Where a user is after sign-out: a path of this site, with a query if you like. The provider has to know its whole URL as a post-logout redirect URI."`
 }
 
 // CallbackPath is where sign-ins come back to.
