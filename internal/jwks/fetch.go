@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +26,7 @@ func (r *Remote) fetch(ctx context.Context) (_ keySet, fresh time.Duration, stat
 	client.CheckRedirect = SameOrigin
 	answer, err := client.Do(request)
 	if err != nil {
-		return nil, 0, 0, fmt.Errorf("fetching the key set from %s: %w", request.URL.Host, withoutURL(err))
+		return nil, 0, 0, fmt.Errorf("fetching the key set from %s: %w", request.URL.Host, Transport(err))
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
@@ -35,7 +34,7 @@ func (r *Remote) fetch(ctx context.Context) (_ keySet, fresh time.Duration, stat
 	}
 	body, err := io.ReadAll(io.LimitReader(answer.Body, r.o.MaxBytes+1))
 	if err != nil {
-		return nil, 0, answer.StatusCode, fmt.Errorf("reading the key set from %s: %w", request.URL.Host, withoutURL(err))
+		return nil, 0, answer.StatusCode, fmt.Errorf("reading the key set from %s: %w", request.URL.Host, Transport(err))
 	}
 	if int64(len(body)) > r.o.MaxBytes {
 		return nil, 0, answer.StatusCode, fmt.Errorf("the key set from %s: expected at most %d bytes, found more", request.URL.Host, r.o.MaxBytes)
@@ -87,14 +86,4 @@ func SameOrigin(request *http.Request, via []*http.Request) error {
 		return fmt.Errorf("%w: it leaves the origin", ErrRedirect)
 	}
 	return nil
-}
-
-// withoutURL drops the address from a client's error: a redirect may have put
-// anything into it.
-func withoutURL(err error) error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		return wrapped.Err
-	}
-	return err
 }

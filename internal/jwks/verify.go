@@ -86,7 +86,7 @@ func Parse(token string, allowed []string) (Parsed, error) {
 	}
 	switch {
 	case !slices.Contains(verifiable, h.Alg) || !slices.Contains(allowed, h.Alg):
-		return Parsed{}, fmt.Errorf("%w: expected alg %s, found %.20q", ErrToken, strings.Join(allowed, " or "), h.Alg)
+		return Parsed{}, fmt.Errorf("%w: expected alg %s, found %.8q", ErrToken, strings.Join(allowed, " or "), h.Alg)
 	case h.Crit != nil || h.B64 != nil:
 		return Parsed{}, fmt.Errorf("%w: its header demands an extension (crit, b64)", ErrToken)
 	case h.Zip != nil:
@@ -151,7 +151,8 @@ func (r *Remote) Verify(ctx context.Context, token string, allowed []string) ([]
 func (p Parsed) verify(set keySet) ([]byte, error) {
 	candidates := set.candidates(p.Header.KeyID, p.Header.Algorithm)
 	if len(candidates) == 0 {
-		return nil, fmt.Errorf("%w: kid %.40q, alg %s; the issuer has %s", ErrUnknownKey, p.Header.KeyID, p.Header.Algorithm, set)
+		// No more of the kid than tells keys apart: whoever sent the token chose it.
+		return nil, fmt.Errorf("%w: kid %.8q…, alg %s; the issuer has %s", ErrUnknownKey, p.Header.KeyID, p.Header.Algorithm, set)
 	}
 	if len(candidates) > maxTried {
 		return nil, fmt.Errorf("%w: %d keys could be meant, and the token does not say which", ErrSignature, len(candidates))

@@ -211,6 +211,8 @@ func (c *Client) request(method string, with credential, m *Metadata, address st
 		// Both parts are form-urlencoded first (RFC 6749 section 2.3.1), so that
 		// a colon or a percent sign in them arrives as it is.
 		request.SetBasicAuth(url.QueryEscape(c.id), url.QueryEscape(basic))
+		_, encoded, _ := strings.Cut(request.Header.Get("Authorization"), " ")
+		sent = append(sent, encoded)
 	}
 	return request, sent, nil
 }

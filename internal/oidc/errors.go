@@ -3,6 +3,7 @@ package oidc
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -147,18 +148,43 @@ const (
 	maxErrorDescription = 200
 )
 
+// maxQuoted is the longest piece of a value of ours that an error may show.
+const maxQuoted = 12
+
 // newOAuthError keeps of an error response what is safe to log: characters that
 // RFC 6749 section 5.2 allows, a bounded number of them, and none of the values
-// that we sent ourselves, should the provider quote them.
+// that we sent ourselves, should the provider quote them, in whatever pieces.
 func newOAuthError(endpoint string, status int, code, description string, sent ...string) *OAuthError {
 	for _, value := range sent {
 		if len(value) >= 4 {
-			code = strings.ReplaceAll(code, value, "[hidden]")
-			description = strings.ReplaceAll(description, value, "[hidden]")
+			code = strings.ReplaceAll(code, value, hiddenText)
+			description = strings.ReplaceAll(description, value, hiddenText)
 		}
 	}
-	return &OAuthError{Endpoint: endpoint, Status: status,
-		Code: clean(code, maxErrorCode), Description: clean(description, maxErrorDescription)}
+	code, description = clean(code, maxErrorCode), clean(description, maxErrorDescription)
+	for _, value := range sent {
+		for _, form := range []string{value, url.QueryEscape(value), clean(value, len(value))} {
+			if quotes(code, form) {
+				code = hiddenText
+			}
+			if quotes(description, form) {
+				description = hiddenText
+			}
+		}
+	}
+	return &OAuthError{Endpoint: endpoint, Status: status, Code: code, Description: description}
+}
+
+const hiddenText = "[hidden]"
+
+// quotes reports whether text shows a piece of value that is too long.
+func quotes(text, value string) bool {
+	for i := 0; i+maxQuoted <= len(text); i++ {
+		if strings.Contains(value, text[i:i+maxQuoted]) {
+			return true
+		}
+	}
+	return false
 }
 
 func clean(text string, most int) string {

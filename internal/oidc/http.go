@@ -4,12 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -112,7 +110,7 @@ func (c *caller) do(ctx context.Context, endpoint string, request *http.Request,
 	response, err := c.client.Do(request)
 	if err != nil {
 		c.observer.IdPRequest(c.name, endpoint, 0, time.Since(start))
-		return Answer{}, &UnavailableError{Endpoint: endpoint, Cause: withoutURL(err)}
+		return Answer{}, &UnavailableError{Endpoint: endpoint, Cause: jwks.Transport(err)}
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, most+1))
@@ -120,7 +118,7 @@ func (c *caller) do(ctx context.Context, endpoint string, request *http.Request,
 	status := response.StatusCode
 	switch {
 	case err != nil:
-		return Answer{}, &UnavailableError{Endpoint: endpoint, Status: status, Cause: fmt.Errorf("reading the answer: %w", withoutURL(err))}
+		return Answer{}, &UnavailableError{Endpoint: endpoint, Status: status, Cause: fmt.Errorf("reading the answer: %w", jwks.Transport(err))}
 	case status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout:
 		return Answer{}, &UnavailableError{Endpoint: endpoint, Status: status, RetryAfter: retryAfter(response.Header, time.Now())}
 	case status >= 300 && status < 400:
@@ -141,13 +139,6 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 		wait = at.Sub(now)
 	}
 	return min(max(wait, 0), maximumRetryAfter)
-}
-
-func withoutURL(err error) error {
-	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		return wrapped.Err
-	}
-	return err
 }
 
 // oauthError reads an error response (RFC 6749 section 5.2); nil when the

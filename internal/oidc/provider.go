@@ -204,16 +204,16 @@ func (p *Provider) get(ctx context.Context) (*Metadata, error) {
 	if err != nil {
 		p.call.observer.IdPRequest(p.o.Name, "discovery", 0, time.Since(start))
 		if errors.Is(err, jwks.ErrRedirect) {
-			return nil, fmt.Errorf("%w: %w", ErrMetadata, withoutURL(err))
+			return nil, fmt.Errorf("%w: %w", ErrMetadata, jwks.Transport(err))
 		}
-		return nil, &UnavailableError{Endpoint: "discovery", Cause: withoutURL(err)}
+		return nil, &UnavailableError{Endpoint: "discovery", Cause: jwks.Transport(err)}
 	}
 	defer response.Body.Close()
 	p.call.observer.IdPRequest(p.o.Name, "discovery", response.StatusCode, time.Since(start))
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxMetadata+1))
 	switch {
 	case err != nil:
-		return nil, &UnavailableError{Endpoint: "discovery", Status: response.StatusCode, Cause: withoutURL(err)}
+		return nil, &UnavailableError{Endpoint: "discovery", Status: response.StatusCode, Cause: jwks.Transport(err)}
 	case response.StatusCode != http.StatusOK:
 		return nil, &UnavailableError{Endpoint: "discovery", Status: response.StatusCode,
 			RetryAfter: retryAfter(response.Header, time.Now()), Cause: fmt.Errorf("expected status 200 at %s", where)}

@@ -55,7 +55,8 @@ func parseTokens(body []byte, asked []string, now time.Time) (Tokens, error) {
 	case !headerSafe(a.AccessToken):
 		return Tokens{}, fmt.Errorf("%w: token endpoint: expected an access_token of visible ASCII characters", ErrAnswer)
 	case !strings.EqualFold(a.TokenType, "Bearer"):
-		return Tokens{}, fmt.Errorf("%w: token endpoint: expected token_type Bearer, found %q", ErrAnswer, clean(a.TokenType, 40))
+		// What was found is not quoted: it may be something that we sent.
+		return Tokens{}, fmt.Errorf("%w: token endpoint: expected token_type Bearer, found another", ErrAnswer)
 	}
 	t := Tokens{AccessToken: secret.NewValue([]byte(a.AccessToken)), Scopes: asked}
 	if a.RefreshToken != "" {

@@ -27,7 +27,8 @@ func (rp *RelyingParty) userInfo(ctx context.Context, m *Metadata, token secret.
 		return nil, fmt.Errorf("%w: expected status 200, found %d", ErrUserInfo, answer.Status)
 	}
 	if kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type")); kind != "application/json" {
-		return nil, fmt.Errorf("%w: expected application/json, found %q", ErrUserInfo, clean(kind, 60))
+		// What was found is not quoted: it may be the token that we sent.
+		return nil, fmt.Errorf("%w: expected the Content-Type application/json, found another", ErrUserInfo)
 	}
 	claims := map[string]any{}
 	if err := jwks.DecodeObject(answer.Body, &claims); err != nil {
