@@ -1,6 +1,9 @@
 package upstream
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // stripCookies removes the gateway's own cookies from the value of a Cookie
 // header and leaves every other byte as it is. When there is nothing to remove
@@ -52,26 +55,73 @@ func cookieName(pair string) string {
 	return strings.TrimRight(name, " \t")
 }
 
-// ownCookie reports whether name belongs to the gateway: bff_session, bff_csrf
-// (with any suffix such as ".1"), bff_login_*, each also under a name prefix of
-// RFC 6265bis section 4.1.3. Case is ignored, because some servers do.
+// ownCookie reports whether some server might take name for one of the gateway's:
+// bff_session, bff_csrf (with any suffix such as ".1"), bff_login_*, each also under
+// name prefixes of RFC 6265bis section 4.1.3, more than one of them too.
+//
+// Servers decode "%5F", take off quotes, ignore case, and put "_" for ".", " " and
+// "[" (PHP does all but the quotes). So names are compared after decoding and
+// folding, as those of headers are; it costs others the names that fold into ours.
 func ownCookie(name string) bool {
-	name = trimPrefixFold(trimPrefixFold(name, "__Host-"), "__Secure-")
-	if hasPrefixFold(name, "bff_login_") {
-		return true
+	if !mayHoldOwn(name) {
+		return false
 	}
-	for _, own := range [...]string{"bff_session", "bff_csrf"} {
-		if hasPrefixFold(name, own) && (len(name) == len(own) || !isAlphanumeric(name[len(own)])) {
+	for range maxDecodings {
+		decoded := percentDecoded(name)
+		if decoded == name {
+			break
+		}
+		name = decoded
+	}
+	folded := string(fold(make([]byte, 0, len(name)), name))
+	for {
+		rest := folded
+		for _, prefix := range [...]string{"host-", "secure-", "http-"} {
+			rest = strings.TrimPrefix(rest, prefix)
+		}
+		if rest == folded {
+			break
+		}
+		folded = rest
+	}
+	for _, own := range [...]string{"bff-session", "bff-csrf", "bff-login"} {
+		if rest, ok := strings.CutPrefix(folded, own); ok && (rest == "" || rest[0] == '-') {
 			return true
 		}
 	}
 	return false
 }
 
+// maxDecodings is how often a name is percent-decoded: once more than any server
+// behind a server that decodes for it is likely to.
+const maxDecodings = 3
+
+// percentDecoded decodes what is well-formed, and leaves the rest.
+func percentDecoded(s string) string {
+	if strings.IndexByte(s, '%') < 0 {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if c, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
+				b = append(b, byte(c))
+				i += 2
+				continue
+			}
+		}
+		b = append(b, s[i])
+	}
+	return string(b)
+}
+
 // mayHoldOwn is a quick test that spares most requests a closer look.
 func mayHoldOwn(value string) bool {
-	for i := 0; i+4 <= len(value); i++ {
-		if value[i+3] == '_' && value[i]|0x20 == 'b' && value[i+1]|0x20 == 'f' && value[i+2]|0x20 == 'f' {
+	for i := range len(value) {
+		switch c := value[i]; {
+		case c == '%':
+			return true
+		case c|0x20 == 'b' && i+2 < len(value) && value[i+1]|0x20 == 'f' && value[i+2]|0x20 == 'f':
 			return true
 		}
 	}
@@ -85,17 +135,6 @@ func ownSetCookie(value string) bool {
 	}
 	pair, _, _ := strings.Cut(value, ";")
 	return ownCookie(cookieName(pair))
-}
-
-func hasPrefixFold(s, prefix string) bool {
-	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
-}
-
-func trimPrefixFold(s, prefix string) string {
-	if hasPrefixFold(s, prefix) {
-		return s[len(prefix):]
-	}
-	return s
 }
 
 func isAlphanumeric(c byte) bool {

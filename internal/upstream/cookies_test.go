@@ -27,6 +27,14 @@ func TestStripCookiesRemovesOursAndKeepsEveryOtherByte(t *testing.T) {
 		{"bff_session; a=b", "a=b"},
 		{"=bff_session=x; a=b", "a=b"},
 		{`a="b; bff_session=x; c"`, `a="b; c"`},
+		{`"bff_session"=x; a=b`, "a=b"},
+		{"bff%5fsession=x; bff%5Fcsrf=y; %62ff_session=z; a=b", "a=b"},
+		{"bff%255fsession=x; bff_session%3dx; a=b", "a=b"},
+		{"__Secure-__Host-bff_session=x; __Host-__Secure-bff_session=x; __Host-Http-bff_session=x; a=b", "a=b"},
+		{strings.Repeat("__Host-", 50) + "bff_session=x; a=b", "a=b"},
+		{"bff.session=x; bff[session=x; bff session=x; ..Host-bff_session=x; bff+csrf=x; a=b", "a=b"},
+		{"'bff_session'=x; \\bff_session=x; \x00bff_session=x; bff-login-1=x; a=b", "a=b"},
+		{"a=100%; b%=1; %zz=2; c%2=3; bffsession=4; buff%5fsession=5", "a=100%; b%=1; %zz=2; c%2=3; bffsession=4; buff%5fsession=5"},
 		{"bff_sessions=mine; bff_theme=dark; xbff_session=1", "bff_sessions=mine; bff_theme=dark; xbff_session=1"},
 		{"a=bff_session; b=c", "a=bff_session; b=c"},
 	} {
@@ -46,6 +54,8 @@ func TestOwnSetCookie(t *testing.T) {
 		"bff_session; Path=/":                 true,
 		"\tBFF_CSRF\t= evil":                  true,
 		"bff_login_x=; Max-Age=0":             true,
+		`"bff_session"=evil`:                  true,
+		"__Host-__Secure-bff_session=evil":    true,
 		"sid=bff_session; Domain=bff_session": false,
 		"theme=dark":                          false,
 		"":                                    false,
@@ -57,7 +67,7 @@ func TestOwnSetCookie(t *testing.T) {
 }
 
 func FuzzStripCookies(f *testing.F) {
-	for _, seed := range []string{"a=b; bff_session=x; c=d", `a="; bff_session=x"`, "=bff_csrf=1;;", "__Host-bff_login_x=1; __Secure-bff_session=2"} {
+	for _, seed := range []string{"a=b; bff_session=x; c=d", `a="; bff_session=x"`, "=bff_csrf=1;;", "bff%5fsession=1; %62ff.csrf=2", `"bff_session"=1; a`, "__Host-bff_login_x=1; __Secure-bff_session=2"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {

@@ -8,9 +8,11 @@
 //     the values that the gateway decided, or not at all. A client's headers of
 //     those names are removed in every spelling that some server might read as
 //     one of them (see [reserved]), before ours are added, so that no Connection
-//     header can remove them again.
+//     header can remove them again. So are the identity headers of other products
+//     (Remote-User, X-Amzn-Oidc-*, Cf-Access-*, …): a service may still believe the
+//     gateway that it stood behind before.
 //   - The session's cookies never reach an upstream, and no upstream can set or
-//     clear them.
+//     clear them, in any spelling that some server folds into theirs.
 //   - The path and query that were decided upon go out byte for byte.
 //   - Authorization is what the route's token policy says. A client's own never
 //     passes, not even on public routes; a policy that can't get its token fails

@@ -41,7 +41,7 @@ var ErrClientGone = errors.New("the client went away")
 var (
 	errOverallTimeout  = errors.New("the upstream's time is up")
 	errTunnelDone      = errors.New("the WebSocket is over")
-	errUnasked         = errors.New("the upstream switched protocols without having been asked to")
+	errUnasked         = errors.New("the upstream switched protocols without having been asked to, or without proof that it understood")
 	errTokenRefused    = errors.New("the upstream refused our service token")
 	errStatus          = errors.New("the upstream's status code is out of range")
 	errNoHijack        = errors.New("the client's connection can't be switched to WebSocket")

@@ -26,11 +26,37 @@ var reservedNames = map[string]bool{
 	"cf-connecting-ip":    true,
 	"fastly-client-ip":    true,
 	"remote-addr":         true,
-	"remote-user":         true,
 	"x-host":              true,
 	"x-user":              true,
 	"x-scheme":            true,
 	"front-end-https":     true,
+	// Who it is, in names of other products.
+	"remote-user":      true,
+	"remote-email":     true,
+	"remote-groups":    true,
+	"remote-name":      true,
+	"remote-roles":     true,
+	"remote-ident":     true,
+	"auth-user":        true,
+	"auth-type":        true,
+	"x-userid":         true,
+	"x-username":       true,
+	"x-useremail":      true,
+	"x-principal":      true,
+	"x-subject":        true,
+	"x-email":          true,
+	"x-role":           true,
+	"x-roles":          true,
+	"x-group":          true,
+	"x-groups":         true,
+	"x-claims":         true,
+	"x-jwt":            true,
+	"x-jwt-assertion":  true, // WSO2
+	"x-userinfo":       true, // Kong, APISIX
+	"x-id-token":       true,
+	"x-access-token":   true,
+	"x-refresh-token":  true,
+	"x-arr-clientcert": true, // Azure App Service
 	// What would be done instead of what was decided.
 	"x-http-method":          true,
 	"x-http-method-override": true,
@@ -56,6 +82,27 @@ var reservedNames = map[string]bool{
 // programs believe what is named like its neighbours.
 var reservedPrefixes = [...]string{
 	"x-forwarded-", "x-original-", "x-user-", "x-session-", "x-auth-", "x-remote-", "x-envoy-", "proxy-",
+	// Who it is, in the names of other products: a service that stood behind one of
+	// them still believes these.
+	"remote-user-",         // Authelia, with the names below
+	"x-webauth-",           // Grafana
+	"x-authenticated-",     // Kong, nginx recipes
+	"x-authentik-",         // authentik
+	"x-consumer-",          // Kong
+	"x-credential-",        // Kong
+	"x-anonymous-consumer", // Kong
+	"x-pomerium-",          // Pomerium
+	"x-vouch-",             // Vouch
+	"x-ms-client-",         // Azure App Service: X-MS-CLIENT-PRINCIPAL-NAME
+	"x-ms-token-",          // Azure App Service
+	"x-amzn-oidc-",         // AWS load balancers
+	"x-amzn-mtls-",         // the same
+	"x-goog-authenticated-",
+	"x-goog-iap-",
+	"cf-access-",                                                             // Cloudflare Access
+	"impersonate-",                                                           // Kubernetes: Impersonate-User, -Group, -Extra-*
+	"x-client-cert", "x-ssl-", "ssl-client-", "client-cert", "x-tls-client-", // what TLS said; client-cert is RFC 9440
+	"oidc-claim-", "oidc-access-token", "oidc-id-token", "oidc-refresh-token", // Apache mod_auth_openidc and kin
 }
 
 // reserved reports whether a client's header of this name must not reach an
@@ -71,9 +118,6 @@ func reserved(name string) bool {
 	folded := fold(buf[:0], name)
 	if reservedNames[string(folded)] {
 		return true
-	}
-	if len(folded) == 0 || folded[0] != 'x' && folded[0] != 'p' {
-		return false
 	}
 	return hasAnyPrefix(folded, reservedPrefixes[:])
 }
@@ -119,7 +163,8 @@ func notForClients(name string, noStore bool) bool {
 
 func hasAnyPrefix(folded []byte, prefixes []string) bool {
 	for _, prefix := range prefixes {
-		if len(folded) >= len(prefix) && string(folded[:len(prefix)]) == prefix {
+		// The third letter tells most of them apart, the first being an x.
+		if len(folded) >= len(prefix) && folded[2] == prefix[2] && string(folded[:len(prefix)]) == prefix {
 			return true
 		}
 	}

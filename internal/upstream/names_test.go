@@ -21,6 +21,13 @@ func TestReservedNamesInAnySpelling(t *testing.T) {
 		"True-Client-Ip", "X-Csrf-Token", "Dpop", "X-Http-Method-Override", "X-Rewrite-Url", "Proxy", "Proxy-Authorization",
 		"Http2-Settings", "HTTP2_Settings", "Transfer_Encoding", "Content.Length", "Connection_", "Upgrade.",
 		"X-User-" + strings.Repeat("a", 200),
+		"Remote-User", "REMOTE_USER", "Remote-Email", "Remote-Groups", "Remote-Name", "Remote.User.Name", "X-Webauth-User", "x_webauth_role",
+		"X-Authenticated-User", "X-Authenticated-Groups", "X-Authenticated_Userid", "X-Remote-User", "X-Remote-Group", "X-Email", "X-Roles", "X_Groups", "X-Access-Token", "X-Id-Token",
+		"Impersonate-User", "Impersonate-Extra-Scopes", "IMPERSONATE_GROUP", "X-Ms-Client-Principal", "X-MS-CLIENT-PRINCIPAL-NAME", "X-Ms-Token-Aad-Access-Token",
+		"X-Amzn-Oidc-Data", "X-Amzn-Oidc-Identity", "X-Amzn-Mtls-Clientcert", "X-Goog-Authenticated-User-Email", "X-Goog-Iap-Jwt-Assertion",
+		"Cf-Access-Jwt-Assertion", "Cf-Access-Authenticated-User-Email", "cf_access_token", "X-Client-Cert", "X-Client-Cert-Dn", "Client-Cert", "Client-Cert-Chain",
+		"X-Ssl-Client-Verify", "X-SSL-Client-S-DN", "Ssl-Client-Cert", "X-Consumer-Username", "X-Consumer-Id", "X-Credential-Identifier", "X-Anonymous-Consumer",
+		"X-UserId", "X-UserID", "X-Username", "X-Authentik-Username", "X-Pomerium-Jwt-Assertion", "X-Jwt-Assertion", "X-Userinfo", "Oidc-Claim-Sub", "OIDC_CLAIM_email", "X-Arr-Clientcert",
 	} {
 		if !reserved(name) {
 			t.Errorf("%q passes", name)
@@ -28,7 +35,7 @@ func TestReservedNamesInAnySpelling(t *testing.T) {
 	}
 	for _, name := range []string{
 		"Accept", "Content-Type", "Cookie", "Origin", "Te", "User-Agent", "X-Request-Id", "Traceparent", "Range", "Via",
-		"Upgrade-Insecure-Requests", "X-Username", "Xuserid", "Idempotency-Key", "Sec-Websocket-Key", "Proxied", "",
+		"Upgrade-Insecure-Requests", "X-Usernames", "Xuserid", "X-Emails", "X-Requested-With", "X-Api-Key", "X-Client-Version", "X-Amzn-Trace-Id", "X-Goog-Api-Key", "X-Ms-Version", "Cf-Ray", "Oidc", "Remote", "Idempotency-Key", "Sec-Websocket-Key", "Proxied", "",
 		strings.Repeat("a", 200),
 	} {
 		if reserved(name) {

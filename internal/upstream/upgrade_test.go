@@ -37,8 +37,16 @@ func TestOtherUpgradesAreNotTunnelled(t *testing.T) {
 			threat.Covers(t, 36)
 			base, requests := recorder(t)
 			f := newFront(t, Service{BaseURL: base}, streaming)
-			if res, _ := f.send(t, "GET / HTTP/1.1\r\nHost: a\r\n"+fields+"\r\n"); res.StatusCode != 200 {
+			conn := f.dial(t)
+			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n"+fields+"\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+			r := bufio.NewReader(conn)
+			res, _ := readResponse(t, r)
+			if res.StatusCode != 200 {
 				t.Errorf("answered %s", res.Status)
+			}
+			more, _ := io.ReadAll(r)
+			if asked := name != "spelled"; res.Close != asked || (len(more) == 0) != asked {
+				t.Errorf("closes: %v, answered after it: %q", res.Close, more)
 			}
 			got := receive(t, requests, "the request")
 			for _, field := range got.fields {

@@ -144,6 +144,9 @@ func (p *Proxy) Forward(w http.ResponseWriter, r *http.Request, req Request) err
 	if err != nil {
 		return refuse(w, err)
 	}
+	if ignoresUpgrade(r, webSocket) {
+		w.Header().Set("Connection", "close")
+	}
 	authorization, err := p.authorization(r.Context(), &req)
 	if err != nil {
 		return err
