@@ -107,9 +107,17 @@ func (rp *RelyingParty) authorization(id transactionID, t transaction, asked url
 const maxRequestURI = 1024
 
 // push sends the request to the PAR endpoint and returns what is left for the
-// browser to carry (RFC 9126 section 2.2 and 4).
+// browser to carry (RFC 9126 section 2.2 and 4). While the endpoint does not
+// answer, or has enough to do, this fails at once.
 func (rp *RelyingParty) push(ctx context.Context, m *Metadata, params url.Values) (url.Values, error) {
+	pushes := &rp.provider.pushes
+	if err := pushes.enter(time.Now()); err != nil {
+		return nil, err
+	}
+	result := unknown
+	defer func() { pushes.leave(time.Now(), result) }()
 	answer, err := rp.client.Post(ctx, m, "par", m.PAREndpoint, params, maxSmallAnswer)
+	result = outcomeOf(ctx, err)
 	if err != nil {
 		return nil, err
 	}

@@ -34,8 +34,12 @@ type noObserver struct{}
 func (noObserver) IdPRequest(string, string, int, time.Duration) {}
 func (noObserver) ClientAuth(string, string, string)             {}
 
+// maxConnections bounds what a provider that hangs can cost in descriptors.
+const maxConnections = 4 * maxPushes
+
 // NewHTTPClient makes the client for all that is said to providers: TLS 1.2 or
-// newer, everything bounded in time, the environment's proxy. A nil pool means
+// newer, everything bounded in time, at most 256 connections to a host, the
+// environment's proxy. A nil pool means
 // the system's roots.
 func NewHTTPClient(roots *x509.CertPool) *http.Client {
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
@@ -52,6 +56,7 @@ func NewHTTPClient(roots *x509.CertPool) *http.Client {
 			ExpectContinueTimeout:  time.Second,
 			IdleConnTimeout:        90 * time.Second,
 			MaxIdleConnsPerHost:    32,
+			MaxConnsPerHost:        maxConnections,
 			MaxResponseHeaderBytes: 64 << 10,
 		},
 	}

@@ -52,6 +52,7 @@ type Provider struct {
 	call   *caller
 	client *http.Client // follows redirects on the same origin
 	keys   *jwks.Remote
+	pushes gate
 
 	metadata atomic.Pointer[Metadata]
 	flight   singleflight.Group
@@ -60,6 +61,7 @@ type Provider struct {
 	failures int
 	nextTry  time.Time
 	lastErr  error
+	asking   bool // somebody asks again after a failure, and waits
 }
 
 // NewProvider checks the issuer's form. It fetches nothing.
@@ -76,7 +78,7 @@ func NewProvider(o ProviderOptions) (*Provider, error) {
 	if o.HTTP == nil {
 		o.HTTP = NewHTTPClient(nil)
 	}
-	p := &Provider{o: o, call: newCaller(o.Name, o.HTTP, o.Observer, o.Timeout)}
+	p := &Provider{o: o, call: newCaller(o.Name, o.HTTP, o.Observer, o.Timeout), pushes: gate{endpoint: "par"}}
 	client := *o.HTTP
 	client.CheckRedirect = jwks.SameOrigin
 	p.client = &client
@@ -114,16 +116,27 @@ func (p *Provider) Load(ctx context.Context) error {
 
 // Metadata returns what was last fetched well. When there is nothing yet it
 // fetches, once for all who ask, and not again before a pause has passed that
-// grows with each failure to a minute. Errors: those of Load.
+// grows with each failure to a minute. After a failure only one waits for the
+// next try; all others are told at once what the last one came to, because there
+// may be very many, and none of them known. Errors: those of Load.
 func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) {
 	if m := p.metadata.Load(); m != nil {
 		return m, nil
 	}
 	p.mu.Lock()
-	waiting, err := time.Now().Before(p.nextTry), p.lastErr
-	p.mu.Unlock()
-	if waiting {
+	failed, err := p.failures > 0, p.lastErr
+	if failed && (p.asking || time.Now().Before(p.nextTry)) {
+		p.mu.Unlock()
 		return nil, err
+	}
+	p.asking = failed
+	p.mu.Unlock()
+	if failed {
+		defer func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.asking = false
+		}()
 	}
 	return p.fetch(ctx)
 }
