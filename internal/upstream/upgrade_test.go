@@ -140,6 +140,9 @@ func TestUpstreamsThatDontSwitch(t *testing.T) {
 		"101 to another protocol":                   {handshake, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"},
 		"101 without naming one":                    {handshake, "HTTP/1.1 101 Switching Protocols\r\n\r\n"},
 		"101 without the proof that it understood":  {handshake, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"},
+		"101 with the proof for another key":        {handshake, strings.Replace(switched, "s3pPLMBi", "S3pPLMBi", 1)},
+		"101 with the key for a proof":              {handshake, strings.Replace(switched, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "dGhlIHNhbXBsZSBub25jZQ==", 1)},
+		"101 with two proofs":                       {handshake, strings.Replace(switched, "Set-Cookie", "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSet-Cookie", 1)},
 		"101 to h2c when the client asked for that": {"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
