@@ -74,11 +74,11 @@ func (b *requestBody) failure() error {
 
 // responseBody is the upstream's body on its way in.
 type responseBody struct {
-	src    io.ReadCloser
-	res    *http.Response
-	ctx    func() context.Context
-	events bool
-	err    error // what reading ended with, when not at its end
+	src     io.ReadCloser
+	res     *http.Response
+	outside *http.Request // as it came from the client
+	events  bool
+	err     error // what reading ended with, when not at its end
 }
 
 func (b *responseBody) Read(p []byte) (int, error) {
@@ -90,7 +90,7 @@ func (b *responseBody) Read(p []byte) (int, error) {
 		// An event stream may end anywhere: a reader drops an event that is not
 		// complete, and connects again (WHATWG HTML section 9.2). So when we end it, it
 		// ends in order, and the browser learns at once why.
-		if ownersCause(b.ctx()) != nil {
+		if ownersCause(b.outside.Context()) != nil {
 			return n, io.EOF
 		}
 	}
@@ -125,10 +125,11 @@ const graceToWrite = 2 * time.Second
 // context can. It does nothing once disarmed, so that it can't reach into the next
 // request on the connection.
 type cutoff struct {
-	rc     *http.ResponseController
+	rc     http.ResponseController
 	body   bool                    // the request has one
 	cancel context.CancelCauseFunc // nil when the context is the caller's
-	stop   func() bool
+	stop   func() bool             // or else timer
+	timer  *time.Timer
 
 	mu    sync.Mutex
 	fired bool
@@ -162,7 +163,11 @@ func (c *cutoff) extend(d time.Duration) {
 }
 
 func (c *cutoff) disarm() {
-	c.stop()
+	if c.timer != nil {
+		c.timer.Stop()
+	} else {
+		c.stop()
+	}
 	c.mu.Lock()
 	c.done = true
 	c.mu.Unlock()

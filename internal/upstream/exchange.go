@@ -70,7 +70,7 @@ func (x *exchange) run(r *http.Request) error {
 
 // arm starts what will end the exchange in time, whoever is stuck.
 func (x *exchange) arm(r *http.Request) *http.Request {
-	x.cutoff.rc = http.NewResponseController(x.w)
+	x.cutoff.rc = *http.NewResponseController(x.w)
 	x.cutoff.body = r.ContentLength != 0
 	if x.req.Streaming {
 		if x.cutoff.body {
@@ -83,7 +83,7 @@ func (x *exchange) arm(r *http.Request) *http.Request {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	x.cutoff.cancel = cancel
 	timeout := orDefault(x.req.Timeout, x.service.timeout)
-	x.cutoff.stop = time.AfterFunc(timeout, x.cutoff.fire).Stop
+	x.cutoff.timer = time.AfterFunc(timeout, x.cutoff.fire)
 	return r.WithContext(ctx)
 }
 
@@ -166,7 +166,7 @@ func (x *exchange) onResponse(res *http.Response) error {
 	if _, ok := res.Header["Content-Type"]; !ok {
 		x.w.Header()["Content-Type"] = nil // present but empty: no sniffing
 	}
-	x.received = responseBody{src: res.Body, res: res, ctx: x.outside.Context, events: isEventStream(res.Header)}
+	x.received = responseBody{src: res.Body, res: res, outside: x.outside, events: isEventStream(res.Header)}
 	res.Body = &x.received
 	return nil
 }
