@@ -79,7 +79,7 @@ func (a *app) agreeAgain(ctx context.Context, said map[string]string) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
 	next := *a.current.Load().rings
-	changed := false
+	changed, readSessionKey := false, false
 	for _, name := range next.agreed {
 		ring := next.named(name)
 		found, err := a.agreeOn(ctx, *ring)
@@ -92,13 +92,17 @@ func (a *app) agreeAgain(ctx context.Context, said map[string]string) {
 		}
 		if err == nil {
 			delete(said, name)
+			readSessionKey = readSessionKey || name == nameSessionKey
 		}
 	}
-	if !changed {
-		return
+	if changed {
+		if err := a.publish(&next); err != nil {
+			a.log.Error("the fleet's secrets can't be used; this replica goes on with those before", "error", err.Error())
+			return
+		}
 	}
-	if err := a.publish(&next); err != nil {
-		a.log.Error("the fleet's secrets can't be used; this replica goes on with those before", "error", err.Error())
+	if readSessionKey {
+		a.resources.lost.read(time.Now())
 	}
 }
 

@@ -89,6 +89,8 @@ func (a *app) open(ctx context.Context, env func(string) (string, bool)) error {
 	c := a.config
 	a.resources.log = a.log
 	a.resources.metrics = telemetry.NewMetrics()
+	a.resources.lost.log = a.log
+	a.resources.lost.ring = func() keyring.Ring { return a.current.Load().rings.sessionKey }
 	opener := newOpener(c, env, time.Now())
 	rings, err := opener.handedIn(c)
 	if err != nil {
@@ -231,6 +233,7 @@ func (a *app) stop(gw *gateway.Gateway, public, admin *http.Server) error {
 		time.Sleep(server.DrainDelay)
 	}
 	gw.EndStreams()
+	a.resources.graceEnds = time.Now().Add(server.ShutdownGrace)
 	ctx, cancel := context.WithTimeout(context.Background(), server.ShutdownGrace)
 	defer cancel()
 	err := public.Shutdown(ctx)

@@ -1,10 +1,12 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"keyway/internal/config"
 	"keyway/internal/gateway"
@@ -19,7 +21,11 @@ import (
 // generation builds what requests are served with from a configuration and the
 // rings. It derives keys and parses; it asks nobody.
 func (r *resources) generation(c *config.Config, keys *rings) (*gateway.Generation, error) {
-	sessions, err := r.sessionManager(c, keys)
+	relyingParty, err := r.relyingParty(c, keys)
+	if err != nil {
+		return nil, err
+	}
+	sessions, err := r.sessionManager(c, keys, relyingParty)
 	if err != nil {
 		return nil, err
 	}
@@ -28,10 +34,6 @@ func (r *resources) generation(c *config.Config, keys *rings) (*gateway.Generati
 		return nil, err
 	}
 	published, err := jwks.NewPublisher(keys.signingKey, jwks.PublisherOptions{})
-	if err != nil {
-		return nil, err
-	}
-	relyingParty, err := r.relyingParty(c, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +48,7 @@ func (r *resources) generation(c *config.Config, keys *rings) (*gateway.Generati
 	}), nil
 }
 
-func (r *resources) sessionManager(c *config.Config, keys *rings) (*session.Manager, error) {
+func (r *resources) sessionManager(c *config.Config, keys *rings, rp *oidc.RelyingParty) (*session.Manager, error) {
 	salt, err := seal.NewHasher(keys.tokenHashSalt, session.PurposeSalt)
 	if err != nil {
 		return nil, err
@@ -66,7 +68,25 @@ func (r *resources) sessionManager(c *config.Config, keys *rings) (*session.Mana
 			PrefixV4: c.Session.BindAddressPrefix.IPv4, PrefixV6: c.Session.BindAddressPrefix.IPv6, UserAgent: c.Session.BindUserAgent,
 		},
 		Idle: c.Session.IdleTimeout, Absolute: c.Session.Lifetime, RefreshAhead: c.Session.RefreshAhead,
+		Alone: c.Store.RedisURL.IsZero(),
+		Lost: func(version string) bool {
+			return r.lost.lost(version, slices.Contains(keys.agreed, nameSessionKey), time.Now())
+		},
+		Orphaned: r.revoke(rp),
 	})
+}
+
+// revoke has the IdP forget tokens that nobody has a use for. An IdP that is away
+// is not asked again: they expire.
+func (r *resources) revoke(rp *oidc.RelyingParty) func(context.Context, session.Record) {
+	if rp == nil {
+		return nil
+	}
+	return func(ctx context.Context, rec session.Record) {
+		if err := rp.Revoke(ctx, rec.RefreshToken, "refresh_token"); err != nil {
+			r.log.Info("the refresh token of a session that ended during a refresh could not be revoked", "error", err.Error())
+		}
+	}
 }
 
 func sameSite(s config.SameSite) http.SameSite {

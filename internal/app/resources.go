@@ -33,11 +33,14 @@ type resources struct {
 	metrics  *telemetry.Metrics
 	store    session.Store
 	sessions *session.Shared
+	lost     lostVersions
 	keys     *keystore.Store
 	provider *oidc.Provider // nil: no IdP is configured
 	tokens   *upstream.ServiceTokens
 	proxy    *upstream.Proxy
 	close    []func() error // in the order of opening
+
+	graceEnds time.Time // set by a graceful stop
 }
 
 // Close gives everything back, last opened first.
@@ -80,7 +83,10 @@ func (r *resources) use(store session.Store) {
 	r.close = append(r.close, store.Close)
 	r.sessions = session.NewShared(store, session.SharedOptions{})
 	r.close = append(r.close, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		// A refresh may take its 30 s and some to save; what is left of the grace is
+		// for that, too.
+		wait := max(10*time.Second, time.Until(r.graceEnds))
+		ctx, cancel := context.WithTimeout(context.Background(), wait)
 		defer cancel()
 		return r.sessions.Close(ctx)
 	})

@@ -3,7 +3,10 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
+
+	"keyway/internal/seal"
 )
 
 // extendWithin bounds writing the idle timeout, beside the request.
@@ -44,6 +47,12 @@ func (m *Manager) load(ctx context.Context, key Key) (*Session, error) {
 		return nil, fromStore(err)
 	}
 	s, err := m.open(key, it)
+	if IsUnknownVersion(err) && m.lost(it.Data) {
+		if m.o.Alone {
+			_ = m.endKey(ctx, key) // else it expires
+		}
+		return nil, fmt.Errorf("%w: nobody has the key of its record", ErrEnded)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +63,16 @@ func (m *Manager) load(ctx context.Context, key Key) (*Session, error) {
 	s.freshTill = now.Add(freshFor)
 	m.shared.cache.put(s, ticket)
 	return s, nil
+}
+
+// lost reports whether what was sealed under an unknown version can't be opened
+// by anybody.
+func (m *Manager) lost(sealed []byte) bool {
+	if m.o.Alone || m.o.Lost == nil {
+		return m.o.Alone
+	}
+	version, ok := seal.VersionOf(sealed)
+	return ok && m.o.Lost(version)
 }
 
 func (m *Manager) open(key Key, it Item) (*Session, error) {

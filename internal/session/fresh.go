@@ -32,20 +32,22 @@ func refreshAt(rec *Record, ahead time.Duration) time.Time {
 	if life := rec.AccessExpiry.Sub(rec.GrantedAt); life > 0 && !rec.GrantedAt.IsZero() {
 		ahead = min(ahead, life/5)
 	}
-	return rec.AccessExpiry.Add(-ahead)
+	// A token that is not used any more must be due.
+	return rec.AccessExpiry.Add(-max(ahead, accessMargin(rec)))
 }
 
-// accessValid leaves time for the request to reach an upstream whose clock is a
-// little ahead.
 func accessValid(rec *Record, now time.Time) bool {
-	if rec.AccessExpiry.IsZero() {
-		return true
-	}
-	margin := 5 * time.Second
+	return rec.AccessExpiry.IsZero() || now.Add(accessMargin(rec)).Before(rec.AccessExpiry)
+}
+
+// accessMargin leaves time for the request to reach an upstream whose clock is a
+// little ahead.
+func accessMargin(rec *Record) time.Duration {
+	const most = 5 * time.Second
 	if life := rec.AccessExpiry.Sub(rec.GrantedAt); life > 0 && !rec.GrantedAt.IsZero() {
-		margin = min(margin, life/10)
+		return min(most, life/10)
 	}
-	return now.Add(margin).Before(rec.AccessExpiry)
+	return most
 }
 
 func (s *Session) refreshDue(now time.Time) bool {

@@ -33,8 +33,21 @@ type Options struct {
 	Idle     time.Duration // ends a session that nobody uses; 0: only Absolute does
 	Absolute time.Duration // ends every session; required
 
-	RefreshAhead   time.Duration // at most so long before an access token ends; 60 s if 0
+	RefreshAhead   time.Duration // at most so long before an access token ends; 0: when it is over
 	RefreshTimeout time.Duration // for one answer of the IdP; 30 s if 0
+
+	// Alone: nobody else uses the store. A record that was sealed under a version
+	// that this replica lacks can then be opened by nobody: it is ended.
+	Alone bool
+	// Lost is asked about the version of such a record where others use the store
+	// too, and reports whether no replica has it any more. The record then counts
+	// as ended, but is left where it is. Until then, and if Lost is nil, the answer
+	// is that nobody can know yet. It must be quick.
+	Lost func(version string) bool
+	// Orphaned, if set, is given the tokens that the IdP issued for a session that
+	// was ended meanwhile: nobody else knows of them, and they should be revoked.
+	// It is called beside the request, for at most 10 s.
+	Orphaned func(ctx context.Context, rec Record)
 }
 
 // Manager finds, makes, changes and ends sessions. It is immutable and safe for
@@ -63,9 +76,6 @@ func New(o Options) (*Manager, error) {
 		return nil, fmt.Errorf("session: binding to %d bits of IPv6, want 0 (off) to 128", o.Binding.PrefixV6)
 	case o.RefreshAhead < 0 || o.RefreshTimeout < 0:
 		return nil, errors.New("session: negative refresh times")
-	}
-	if o.RefreshAhead == 0 {
-		o.RefreshAhead = 60 * time.Second
 	}
 	if o.RefreshTimeout == 0 {
 		o.RefreshTimeout = 30 * time.Second
@@ -136,6 +146,19 @@ func (m *Manager) Renew(ctx context.Context, cookieHeaders []string, rec Record,
 // End ends the session, for good and everywhere. It fails with ErrUnavailable
 // when it could not; the session then lives on.
 func (m *Manager) End(ctx context.Context, s *Session) error { return m.endKey(ctx, s.key) }
+
+// EndByCookie ends the session that the request's cookie names without reading
+// it, so that it can be ended even if nobody can open its record any more. It
+// does not mind if there is none. cookieHeaders is the values of the Cookie
+// header. Errors: ErrNone, ErrEnded, an unknown version (of the salt), and
+// ErrUnavailable, with which the session lives on.
+func (m *Manager) EndByCookie(ctx context.Context, cookieHeaders []string) error {
+	key, err := m.key(cookieHeaders)
+	if err != nil {
+		return err
+	}
+	return m.endKey(ctx, key)
+}
 
 func (m *Manager) endKey(ctx context.Context, k Key) error {
 	err := m.store.Delete(ctx, k)

@@ -22,6 +22,8 @@ const (
 	saveWithin  = time.Minute
 	saveRetry   = 200 * time.Millisecond
 	leaseGoodby = 2 * time.Second
+	// orphanWithin bounds telling of tokens that nobody needs.
+	orphanWithin = 10 * time.Second
 )
 
 // refresh renews the tokens of k, unless somebody else does. release frees the
@@ -121,13 +123,32 @@ func (m *Manager) ask(ctx context.Context, s *Session, ask RefreshFunc) (*Sessio
 	switch {
 	case err == nil:
 		m.shared.backoff.forget(s.key)
-		return m.save(ctx, s, used, rec)
+		next, err := m.save(ctx, s, used, rec)
+		if errors.Is(err, ErrEnded) {
+			m.orphan(ctx, rec)
+		}
+		return next, err
 	case errors.Is(err, ErrGrantGone):
 		m.shared.backoff.forget(s.key)
 		return m.grantGone(ctx, s, used, err)
 	default:
 		m.shared.backoff.failed(s.key, time.Now())
 		return nil, fmt.Errorf("%w: %w", ErrIdPUnavailable, err)
+	}
+}
+
+// orphan hands over tokens of a session that has ended meanwhile. Those of one
+// that lives are left alone, even where they could not be saved: to revoke a
+// refresh token is to end its grant (RFC 7009 section 2.1).
+func (m *Manager) orphan(ctx context.Context, rec Record) {
+	if m.o.Orphaned == nil {
+		return
+	}
+	tell := func(ctx context.Context) { m.o.Orphaned(ctx, rec) }
+	if !m.shared.background(ctx, orphanWithin, tell) { // shutting down, which waits for us
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), orphanWithin)
+		defer cancel()
+		tell(ctx)
 	}
 }
 

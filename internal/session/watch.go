@@ -19,12 +19,18 @@ const (
 // here, on another replica, idle or absolute. An open stream is no use of the
 // session: it does not put off the idle timeout. Call stop when done.
 func (m *Manager) Watch(ctx context.Context, s *Session) (_ context.Context, stop func()) {
+	return m.shared.watch(ctx, s.key, s.rec.AbsoluteExpiry)
+}
+
+// watch is Watch without the Manager and the Session: a stream may go on for
+// hours, and must not keep a generation's keys and a session's tokens in memory.
+func (s *Shared) watch(ctx context.Context, k Key, absolute time.Time) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	changed, unsubscribe := m.shared.watchers.add(s.key)
+	changed, unsubscribe := s.watchers.add(k)
 	go func() {
 		defer unsubscribe()
 		for {
-			next, over := m.watchOnce(ctx, s)
+			next, over := s.watchOnce(ctx, k, absolute)
 			if over {
 				cancel(ErrEnded)
 				return
@@ -44,12 +50,12 @@ func (m *Manager) Watch(ctx context.Context, s *Session) (_ context.Context, sto
 }
 
 // watchOnce asks the store, which also makes the store tell of the next change.
-func (m *Manager) watchOnce(ctx context.Context, s *Session) (next time.Duration, over bool) {
+func (s *Shared) watchOnce(ctx context.Context, k Key, absolute time.Time) (next time.Duration, over bool) {
 	call, cancel := context.WithTimeout(ctx, watchLookup)
-	it, err := m.store.Get(call, s.key)
+	it, err := s.store.Get(call, k)
 	cancel()
 	now := time.Now()
-	left := s.rec.AbsoluteExpiry.Sub(now)
+	left := absolute.Sub(now)
 	switch {
 	case left <= 0 || errors.Is(err, ErrNotFound):
 		return 0, true

@@ -118,7 +118,8 @@ func private(path string, want fs.FileMode) error {
 
 // write runs fn in a transaction that is on the disk when write returns nil.
 // Transactions of callers that come at the same time share one fsync. When ctx
-// ends first, fn may still be carried out.
+// ends first, fn may still be carried out, so what it sets may be read only when
+// write returns nil.
 //
 // fn may run more than once, and must set what it returns afresh each time.
 func (s *Store) write(ctx context.Context, fn func(*bolt.Tx) error) error {

@@ -179,3 +179,22 @@ func TestAFileThatIsNoneOfOurs(t *testing.T) {
 		t.Errorf("got %v, want an error that names the file", err)
 	}
 }
+
+// A caller that gives up shares nothing any more with what is still carried out
+// for it. The race detector is the judge.
+func TestGivingUpDuringAWrite(t *testing.T) {
+	s := open(t, folder(t))
+	for i := range 20 {
+		for _, op := range []func(context.Context) (bool, error){
+			func(ctx context.Context) (bool, error) { return s.Acquire(ctx, fmt.Sprint("name ", i), "a", time.Hour) },
+			func(ctx context.Context) (bool, error) { return s.Renew(ctx, fmt.Sprint("name ", i), "a", time.Hour) },
+		} {
+			ctx, cancel := context.WithCancel(t.Context())
+			go cancel()
+			if got, err := op(ctx); got && err != nil {
+				t.Errorf("got it, and %v", err)
+			}
+			cancel()
+		}
+	}
+}

@@ -33,8 +33,9 @@ func lease(tx *bolt.Tx, name, owner string, old, expires int64) error {
 
 // Acquire implements session.Leases. A claim outlives the process, as a
 // one-time claim must.
-func (s *Store) Acquire(ctx context.Context, name, owner string, ttl time.Duration) (got bool, err error) {
-	err = s.write(ctx, func(tx *bolt.Tx) error {
+func (s *Store) Acquire(ctx context.Context, name, owner string, ttl time.Duration) (bool, error) {
+	var got bool // fn's alone, unless write returns nil: see there
+	err := s.write(ctx, func(tx *bolt.Tx) error {
 		now := time.Now()
 		_, old, held := holder(tx, name, now)
 		if got = !held; !got {
@@ -42,12 +43,13 @@ func (s *Store) Acquire(ctx context.Context, name, owner string, ttl time.Durati
 		}
 		return lease(tx, name, owner, old, until(now, ttl))
 	})
-	return got && err == nil, err
+	return err == nil && got, err
 }
 
 // Renew implements session.Leases.
-func (s *Store) Renew(ctx context.Context, name, owner string, ttl time.Duration) (got bool, err error) {
-	err = s.write(ctx, func(tx *bolt.Tx) error {
+func (s *Store) Renew(ctx context.Context, name, owner string, ttl time.Duration) (bool, error) {
+	var got bool
+	err := s.write(ctx, func(tx *bolt.Tx) error {
 		now := time.Now()
 		who, old, held := holder(tx, name, now)
 		if got = held && who == owner; !got {
@@ -55,7 +57,7 @@ func (s *Store) Renew(ctx context.Context, name, owner string, ttl time.Duration
 		}
 		return lease(tx, name, owner, old, until(now, ttl))
 	})
-	return got && err == nil, err
+	return err == nil && got, err
 }
 
 // Release implements session.Leases.

@@ -58,7 +58,7 @@ func Options(t testing.TB, shared *session.Shared, salt, key keyring.Ring) sessi
 	return session.Options{
 		Shared: shared, Salt: hasher, Sealer: sealer, UA: ua,
 		Cookie:   session.CookieOptions{Secure: true},
-		Absolute: time.Hour,
+		Absolute: time.Hour, RefreshAhead: time.Minute,
 	}
 }
 
