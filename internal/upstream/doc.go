@@ -20,8 +20,10 @@
 //   - Only the configured services are ever connected to, whatever Host, absolute
 //     request target or redirect says.
 //   - The only protocol upgrade is a well-formed WebSocket handshake on a route
-//     that streams. Its connection is never used for anything else, and it ends
-//     when the request's context does.
+//     that streams, to an upstream that proves that it understood (RFC 6455 section
+//     4.1). A WebSocket's connection is never used for anything else, and it ends
+//     when the request's context does. A client that asks for another upgrade is
+//     answered without, and its connection closed.
 //   - Time and memory are bounded: bodies are copied through one pooled buffer, a
 //     reader that stops reading is dropped, and a failed upstream costs no
 //     goroutine and no connection once the request is over.

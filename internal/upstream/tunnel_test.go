@@ -200,6 +200,31 @@ func TestWebSocketOfOneThatDoesNotRead(t *testing.T) {
 	}
 }
 
+func TestWebSocketThatIsCutSaysByWhom(t *testing.T) {
+	for name, cut := range map[string]func(client net.Conn, upstream socket){
+		"by the upstream": func(_ net.Conn, upstream socket) { reset(upstream.Conn) },
+		"by the client":   func(client net.Conn, _ socket) { reset(client) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			threat.Covers(t, 23)
+			base, accepted := webSockets(t, "")
+			f := newFront(t, Service{BaseURL: base}, withToken(true))
+			c, _, _ := shake(t, f, "")
+			cut(c, receive(t, accepted, "the handshake"))
+			outcome := receive(t, f.outcomes, "the outcome")
+			wantSilence(t, outcome.Err)
+			who := theClient
+			if name == "by the upstream" {
+				who = strings.TrimPrefix(base, "http://")
+			}
+			// A client that went away may show first in its request's context.
+			if outcome.Err == nil || outcome.Err.Error() != who+": connection reset by peer" && !errors.Is(outcome.Err, context.Canceled) {
+				t.Errorf("outcome %+v, want a reset by %s", outcome, who)
+			}
+		})
+	}
+}
+
 func TestFramesFindsBoundaries(t *testing.T) {
 	stream := []byte("\x81\x00" + hello + masked + "\x01\x03abc\x89\x00\x80\x02de" +
 		"\x82\x7e\x00\x80" + strings.Repeat("x", 128) + "\x82\xfe\x01\x00mask" + strings.Repeat("y", 256) +
