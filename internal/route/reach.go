@@ -48,3 +48,33 @@ func (r *Route) Reach(base *url.URL) (reach Pattern, exact bool, err error) {
 	pattern.text = ""
 	return pattern, exact, nil
 }
+
+// Within says whether every path that p matches is matched by q too. The answer
+// is exact. With fold, letter case in literals is ignored.
+func (p Pattern) Within(q Pattern, fold bool) bool {
+	switch {
+	case p.star && !q.star, len(p.segs) < len(q.segs):
+		return false
+	case !q.star && len(p.segs) != len(q.segs):
+		return false
+	case q.star && !p.star && len(p.segs) == len(q.segs):
+		return false // the * wants one more segment
+	}
+	for i, t := range q.segs {
+		s := p.segs[i]
+		switch {
+		case t.param:
+			if !s.param && s.text == "" {
+				return false
+			}
+		case s.param, s.text != t.text && !(fold && strings.EqualFold(s.text, t.text)):
+			return false
+		}
+	}
+	return true
+}
+
+// Fixed says whether the pattern matches one path only.
+func (p Pattern) Fixed() bool {
+	return !p.star && !slices.ContainsFunc(p.segs, func(s segment) bool { return s.param })
+}

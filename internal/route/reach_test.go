@@ -89,3 +89,26 @@ func TestEveryRequestIsWithinReach(t *testing.T) {
 		}
 	})
 }
+
+func TestWithinAgreesWithBruteForce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, q := smallPattern(t, "p"), smallPattern(t, "q")
+		only := ""
+		for _, path := range smallPaths {
+			if matches(p, path) && !matches(q, path) {
+				only = path
+			}
+		}
+		if got := p.Within(q, false); got != (only == "") {
+			t.Fatalf("%s within %s: %v, but for %q", p, q, got, only)
+		}
+		if p.Within(q, false) && !p.Within(q, true) {
+			t.Fatalf("%s within %s, but not where letter case does not count", p, q)
+		}
+	})
+	for text, want := range map[string]bool{"/": true, "/a/b": true, "/a/": true, "/{x}": false, "/a/*": false} {
+		if got := mustPattern(t, text).Fixed(); got != want {
+			t.Errorf("%s is fixed: %v", text, got)
+		}
+	}
+}
