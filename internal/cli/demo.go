@@ -80,6 +80,7 @@ func runDemo(ctx context.Context, s *streams, ports demo.Ports, level string) (e
 	if err != nil {
 		return err
 	}
+	divertStandardLog(log)
 	started := time.Now()
 	peers, err := demo.Start(ports)
 	if err != nil {

@@ -36,6 +36,7 @@ once.`,
 		if err != nil {
 			return usage("%v", err)
 		}
+		divertStandardLog(log)
 		for _, note := range c.Notes {
 			log.Warn("configuration: " + note.Error())
 		}
