@@ -154,7 +154,7 @@ func fits(key any, algorithm string) bool {
 	return false
 }
 
-// Verifiable are the algorithms that Keyway accepts signatures in at all: every
+// verifiable lists the algorithms in which Keyway accepts signatures at all. Every
 // one is asymmetric, so that no public key can be used as an HMAC secret, and
 // "none" is not among them (RFC 8725 section 3.1 and 3.2).
 var verifiable = []string{

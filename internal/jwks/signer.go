@@ -22,16 +22,8 @@ type Signer struct {
 	version string
 }
 
-// NewSigner signs with the ring's active version.
-func NewSigner(ring keyring.Ring) (*Signer, error) {
-	if ring.IsZero() {
-		return nil, errors.New("jwks: the signing ring is empty")
-	}
-	return NewVersionSigner(ring.Active())
-}
-
-// NewVersionSigner signs with one given version, which matters where a peer
-// refuses the active one, and where a pending one is to be proved.
+// NewVersionSigner signs with one version of a ring: the active one, another
+// live one where a peer refuses that, or a pending one that is to be proved.
 func NewVersionSigner(v keyring.Version) (*Signer, error) {
 	key, err := ParseKey(v.Value)
 	if err != nil {

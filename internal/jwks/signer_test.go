@@ -34,7 +34,7 @@ func TestSignerChoosesTheAlgorithm(t *testing.T) {
 		"only secrets":           {rsa, []string{"HS256", "none"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			signer, err := NewSigner(ringOf(t, version(t, c.key, keyring.Active)))
+			signer, err := NewVersionSigner(version(t, c.key, keyring.Active))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,13 +61,13 @@ func TestSignerChoosesTheAlgorithm(t *testing.T) {
 	}
 }
 
-func TestSignerUsesTheActiveVersion(t *testing.T) {
-	pending, active := newEC(t), newEC(t)
-	signer, err := NewSigner(ringOf(t, version(t, pending, keyring.Pending), version(t, active, keyring.Active)))
-	if err != nil || signer.KeyID() != active.ID() || signer.Version() != active.ID() {
-		t.Errorf("got %v, %v, want the active key", signer, err)
+func TestSignerUsesTheVersionItIsGiven(t *testing.T) {
+	pending := newEC(t)
+	signer, err := NewVersionSigner(version(t, pending, keyring.Pending))
+	if err != nil || signer.KeyID() != pending.ID() || signer.Version() != pending.ID() {
+		t.Errorf("got %v, %v, want the pending key", signer, err)
 	}
-	if _, err := NewSigner(keyring.Ring{}); err == nil {
-		t.Error("an empty ring signs")
+	if _, err := NewVersionSigner(keyring.Version{ID: "empty"}); err == nil {
+		t.Error("a version without a value signs")
 	}
 }

@@ -147,10 +147,12 @@ func b64(text string) string { return base64.RawURLEncoding.EncodeToString([]byt
 
 // echoes are the ways to say it back.
 var echoes = map[string]func(said string) string{
-	"status line":       func(s string) string { return oneLine(s) + "\r\n\r\n" },
-	"protocol":          func(s string) string { return "HTTP/" + oneLine(s) + " 200 OK\r\n\r\n" },
-	"status code":       func(s string) string { return "HTTP/1.1 " + oneLine(s) + "\r\n\r\n" },
-	"reason":            func(s string) string { return "HTTP/1.1 500 " + oneLine(s) + "\r\nContent-Length: 0\r\n\r\n" },
+	"status line": func(s string) string { return oneLine(s) + "\r\n\r\n" },
+	"protocol":    func(s string) string { return "HTTP/" + oneLine(s) + " 200 OK\r\n\r\n" },
+	"status code": func(s string) string { return "HTTP/1.1 " + oneLine(s) + "\r\n\r\n" },
+	"reason": func(s string) string {
+		return "HTTP/1.1 500 " + oneLine(s) + "\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+	},
 	"header line":       func(s string) string { return http200(oneLine(s)+"\r\n", "") },
 	"header name":       func(s string) string { return http200(oneLine(s)+" (): x\r\n", "") },
 	"Content-Length":    func(s string) string { return http200("Content-Length: "+oneLine(s)+"\r\n", "") },
@@ -225,6 +227,7 @@ func TestErrorsNeverShowWhatAPeerEchoes(t *testing.T) {
 		}
 		for endpoint, act := range map[string]func(t *testing.T) error{
 			"pushed_authorization_request_endpoint": func(t *testing.T) error {
+				w.provider.Forget()
 				_, err := w.rp.Begin(t.Context(), oidc.SignInRequest{RedirectURI: callback})
 				return err
 			},
@@ -248,6 +251,7 @@ func TestErrorsNeverShowWhatAPeerEchoes(t *testing.T) {
 				return err
 			},
 			"userinfo_endpoint": func(t *testing.T) error {
+				w.provider.Forget()
 				_, err := w.signIn(t, oidc.SignInRequest{})
 				return err
 			},
@@ -272,6 +276,7 @@ func TestErrorsNeverShowWhatAPeerEchoes(t *testing.T) {
 		}
 		t.Run(method+"/code", func(t *testing.T) {
 			bend("")
+			w.provider.Forget()
 			b := newBrowser()
 			for name, answer := range echoes {
 				query := w.visit(t, b, w.begin(t, b, oidc.SignInRequest{}))

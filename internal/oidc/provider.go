@@ -35,7 +35,11 @@ type ProviderOptions struct {
 	// Keys bound the key set; Locate and Client are filled in, and so is Observe
 	// if it is nil.
 	Keys jwks.RemoteOptions
-	// OnMetadata, if set, is told the outcome of every fetch of the metadata.
+	// OnMetadata, if set, is told what a fetch of the metadata came to: the first
+	// time, and then only when that changes, so that each call is worth a line in
+	// a log. The outcomes are nil, ErrUnavailable, ErrIssuerMismatch and
+	// ErrMetadata; the error says more. It is called in their order, by whoever
+	// fetched, while others wait: it must not block, or call the Provider.
 	OnMetadata func(error)
 }
 
@@ -61,7 +65,8 @@ type Provider struct {
 	failures int
 	nextTry  time.Time
 	lastErr  error
-	asking   bool // somebody asks again after a failure, and waits
+	told     string // the kind of outcome that OnMetadata was last told
+	asking   bool   // somebody asks again after a failure, and waits
 }
 
 // NewProvider checks the issuer's form. It fetches nothing.
@@ -190,6 +195,8 @@ func (p *Provider) fetch(ctx context.Context) (*Metadata, error) {
 	}
 }
 
+// note keeps the outcome of a fetch. Fetches don't overlap, so that OnMetadata is
+// told of outcomes in their order.
 func (p *Provider) note(m *Metadata, err error) {
 	p.mu.Lock()
 	p.lastErr = err
@@ -200,8 +207,27 @@ func (p *Provider) note(m *Metadata, err error) {
 		p.failures = 0
 		p.metadata.Store(m)
 	}
+	kind := outcomeKind(err)
+	changed := kind != p.told
+	p.told = kind
 	p.mu.Unlock()
-	p.o.OnMetadata(err)
+	if changed {
+		p.o.OnMetadata(err)
+	}
+}
+
+// outcomeKind sorts what a fetch came to. The errors themselves differ from one
+// try to the next ("refused", "timed out") while nothing changes for anybody.
+func outcomeKind(err error) string {
+	for _, kind := range []error{ErrUnavailable, ErrIssuerMismatch, ErrMetadata} {
+		if errors.Is(err, kind) {
+			return kind.Error()
+		}
+	}
+	if err != nil {
+		return "another error"
+	}
+	return "good"
 }
 
 // get fetches the document (Discovery 1.0 section 4).

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -213,8 +214,13 @@ func TestDiscoveryComesBackByItself(t *testing.T) {
 			t.Errorf("got %v, %v, want the last good one", m, err)
 		}
 		synctest.Wait()
-		if last := outcomes[len(outcomes)-1]; !errors.Is(last, oidc.ErrIssuerMismatch) {
-			t.Errorf("nobody was told of the mismatch: %v", last)
+		w.set(func(w *wire) { w.doc = metadata() })
+		time.Sleep(75 * time.Minute)
+		synctest.Wait()
+		// Each change is told once, however often it was tried meanwhile.
+		want := []error{oidc.ErrUnavailable, nil, oidc.ErrIssuerMismatch, nil}
+		if !slices.EqualFunc(outcomes, want, func(got, want error) bool { return errors.Is(got, want) }) {
+			t.Errorf("told %v, want %v", outcomes, want)
 		}
 		cancel()
 		<-done

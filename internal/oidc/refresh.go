@@ -95,7 +95,10 @@ func unproved(err error) bool {
 }
 
 // ClientCredentials gets a token for ourselves (RFC 6749 section 4.4), for one
-// audience if it is not empty.
+// audience if it is not empty. There are two ways to say for whom: `resource` is
+// the standard's (RFC 8707 section 2) and takes an absolute URI only, `audience`
+// is what many providers know instead. Both are sent where both can be, and who
+// does not know one ignores it (RFC 6749 section 3.2).
 func (rp *RelyingParty) ClientCredentials(ctx context.Context, audience string, scopes []string) (Tokens, error) {
 	m, err := rp.metadata(ctx)
 	if err != nil {
@@ -107,12 +110,22 @@ func (rp *RelyingParty) ClientCredentials(ctx context.Context, audience string, 
 	}
 	if audience != "" {
 		form.Set("audience", audience)
+		if isResource(audience) {
+			form.Set("resource", audience)
+		}
 	}
 	tokens, err := rp.client.token(ctx, m, form, scopes)
 	if err != nil {
 		return Tokens{}, coded(err, problem.UpstreamAuthFailed)
 	}
 	return tokens, nil
+}
+
+// isResource: RFC 8707 section 2 wants an absolute URI (RFC 3986 section 4.3),
+// which has no fragment.
+func isResource(audience string) bool {
+	u, err := url.Parse(audience)
+	return err == nil && u.IsAbs() && u.Host+u.Path+u.Opaque != "" && !strings.ContainsAny(audience, "# ")
 }
 
 // Revoke tells the provider that a token is not needed any more (RFC 7009).

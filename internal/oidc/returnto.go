@@ -11,15 +11,13 @@ import (
 // maxReturnTo keeps the login cookie small.
 const maxReturnTo = 1024
 
-// ReturnPolicy decides where a sign-in or a sign-out may lead.
+// ReturnPolicy decides where a sign-in or a sign-out may lead. The zero value
+// allows a path on this site, and nothing else.
 type ReturnPolicy struct {
 	// AllowedHosts are hosts, with a port if it is not 443, whose https URLs are
 	// accepted too (BFF_ALLOWED_REDIRECT_HOSTS). Compared exactly, but for case.
 	AllowedHosts []string
 }
-
-// ReturnTo is the policy without allowed hosts: a path on this site.
-func ReturnTo(raw string) (string, error) { return ReturnPolicy{}.Check(raw) }
 
 // Check returns where to go for a return_to that somebody sent, or an error of
 // the kind ErrReturnTo. Empty means "/".

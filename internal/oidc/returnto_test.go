@@ -77,7 +77,7 @@ func TestReturnToAccepts(t *testing.T) {
 			t.Errorf("%q: got %q, %v, want %q", raw, got, err, want)
 		}
 	}
-	if _, err := oidc.ReturnTo("https://app.example/"); err == nil {
+	if _, err := (oidc.ReturnPolicy{}).Check("https://app.example/"); err == nil {
 		t.Error("without allowed hosts there are paths only")
 	}
 }
@@ -101,7 +101,7 @@ func FuzzReturnTo(f *testing.F) {
 	}
 	f.Add("/notes?x=y#z")
 	f.Fuzz(func(t *testing.T, raw string) {
-		got, err := oidc.ReturnTo(raw)
+		got, err := oidc.ReturnPolicy{}.Check(raw)
 		if err != nil {
 			return
 		}

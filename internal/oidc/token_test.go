@@ -3,6 +3,7 @@ package oidc_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -252,6 +253,25 @@ func TestClientCredentialsRevokeAndEndSession(t *testing.T) {
 	if err != nil || tokens.AccessToken.IsZero() || !slices.Equal(tokens.Scopes, []string{"notes:read"}) {
 		t.Fatalf("got %+v, %v", tokens, err)
 	}
+	forms := make(chan url.Values, 1)
+	w.idp.SetHooks(&idp.Hooks{Before: func(rw http.ResponseWriter, r *http.Request) bool {
+		_ = r.ParseForm()
+		forms <- r.PostForm
+		rw.WriteHeader(503)
+		return true
+	}})
+	for audience, resource := range map[string]bool{
+		"api://notes": true, "https://notes.example": true, "https://notes.example/v1?x=y": true, "urn:example:notes": true,
+		"": false, "notes": false, "/notes": false, "https://notes.example/#x": false, "https://": false, "notes api": false, "://": false,
+	} {
+		_, err := w.rp.ClientCredentials(t.Context(), audience, nil)
+		wantError(t, err, oidc.ErrUnavailable)
+		form := <-forms
+		if form.Get("audience") != audience || form.Has("resource") != resource || resource && form.Get("resource") != audience {
+			t.Errorf("%q: sent audience %q, resource %q", audience, form["audience"], form["resource"])
+		}
+	}
+	w.idp.SetHooks(nil)
 	_, err = w.rp.ClientCredentials(t.Context(), "", []string{"admin"})
 	wantError(t, err, oidc.ErrRefused)
 	if problem.CodeOf(err) != problem.UpstreamAuthFailed {
