@@ -47,8 +47,9 @@ const (
 // are unambiguous, that the state is ours, live, and this browser's, that the
 // response is from the right issuer, and that it was not used before. Errors
 // are of the kinds in this package, with a code. After ErrUnavailable with an
-// empty Grant.Cookie, after ErrStore, and while keys are unavailable, the same
-// callback may be tried again.
+// empty Grant.Cookie, and after ErrStore, the same callback may be tried again.
+// Any later failure, of keys that can't be had too, has used up the code: the
+// sign-in is to be begun anew.
 func (rp *RelyingParty) Finish(ctx context.Context, r CallbackRequest) (Grant, error) {
 	params, err := parseCallback(r.Params)
 	if err != nil {
