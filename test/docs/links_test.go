@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"bytes"
 	"encoding/xml"
 	"errors"
 	"io"
@@ -95,10 +96,24 @@ func TestEveryDocumentIsLinked(t *testing.T) {
 
 var (
 	variable = regexp.MustCompile(`^(?:BFF|OIDC|AUTH|MS_BFF|SESSION|LOG|CORS_|REDIS|TOKEN|UA|CSRF|STATE|KEYS|AUTO)_[A-Z0-9_]+$`)
+	ourTest  = regexp.MustCompile(`^((?:internal|test|cmd|tools)/[a-z0-9/]+)\.((?:Test|Fuzz)\w+)(?:/.*)?$`)
 	ours     = regexp.MustCompile(`^(?:cmd|internal|test|docs|scripts|deploy|tools)/[A-Za-z0-9_./-]*$`)
 )
 
-// What code spans name exists: variables, and files of this repository.
+// hasTest reports whether a folder has a test of that name.
+func hasTest(t *testing.T, folder, name string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(parts.Root(t), folder, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(files, func(file string) bool {
+		text, err := os.ReadFile(file)
+		return err == nil && bytes.Contains(text, []byte("\nfunc "+name+"("))
+	})
+}
+
+// What code spans name exists: variables, and files and tests of this repository.
 func TestNamesInCodeSpans(t *testing.T) {
 	known := variables()
 	for _, d := range documents(t) {
@@ -107,7 +122,11 @@ func TestNamesInCodeSpans(t *testing.T) {
 			if variable.MatchString(name) && !slices.Contains(known, name) {
 				t.Errorf("%s: there is no variable %s", d.path, name)
 			}
-			if ours.MatchString(span) {
+			if m := ourTest.FindStringSubmatch(span); m != nil {
+				if !hasTest(t, m[1], m[2]) {
+					t.Errorf("%s: there is no test %s in %s", d.path, m[2], m[1])
+				}
+			} else if ours.MatchString(span) {
 				if _, err := os.Stat(filepath.Join(parts.Root(t), span)); err != nil {
 					t.Errorf("%s: there is no %s", d.path, span)
 				}

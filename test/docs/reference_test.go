@@ -178,26 +178,6 @@ func TestMetricsPage(t *testing.T) {
 	same(t, "metrics.md", documented, actual)
 }
 
-func TestHeadersPage(t *testing.T) {
-	page := strings.ToLower(read(t, "docs/reference/headers.md").text)
-	for _, m := range inSource(t, "internal/upstream", regexp.MustCompile(`(?m)^\s+h[A-Z][A-Za-z]+\s+= "([A-Z][A-Za-z-]+)"`)) {
-		if !strings.Contains(page, "`"+strings.ToLower(m[0])+"`") {
-			t.Errorf("headers.md: %s is set, and not documented", m[0])
-		}
-	}
-	for _, m := range inSource(t, "internal/upstream", regexp.MustCompile(`(?m)^\t"([a-z0-9-]+)":\s+true`)) {
-		if !strings.Contains(page, "`"+m[0]+"`") {
-			t.Errorf("headers.md: %s is removed, and not documented", m[0])
-		}
-	}
-	families := inSource(t, "internal/upstream", regexp.MustCompile(`reservedPrefixes = \[...\]string\{\s*(.*),\s*\}`))[0][0]
-	for family := range strings.SplitSeq(families, ", ") {
-		if !strings.Contains(page, "`"+strings.Trim(family, `"`)+"`…") {
-			t.Errorf("headers.md: the family %s is removed, and not documented", family)
-		}
-	}
-}
-
 func TestLogsPage(t *testing.T) {
 	page := read(t, "docs/reference/logs.md").text
 	for _, m := range inSource(t, "internal/telemetry", regexp.MustCompile(`slog\.[A-Z][a-z0-9A-Z]+\("([a-z_]+)"`)) {
