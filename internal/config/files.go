@@ -46,7 +46,7 @@ type routeEntry struct {
 
 type tokenPolicyEntry struct {
 	Mode     route.TokenMode `yaml:"mode" enum:"session_passthrough|service_token|on_behalf_of|none" doc:"session_passthrough: the session's access token (default where auth is session). service_token: one by client credentials. on_behalf_of: one exchanged for the user (later). none: no token."`
-	Audience string          `yaml:"audience" doc:"Audience to ask for, with service_token and on_behalf_of."`
+	Audience string          `yaml:"audience" doc:"Audience to ask for, with service_token and on_behalf_of. One that is a URI is sent as resource (RFC 8707) too."`
 	Scopes   []string        `yaml:"scopes" list:"space" doc:"Scopes to ask for, with service_token and on_behalf_of."`
 }
 
