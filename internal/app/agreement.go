@@ -55,23 +55,27 @@ func (a *app) keepAgreed(ctx context.Context) {
 	})
 	defer stop()
 	said := map[string]string{}
-	wait := lookEvery
+	next, hurried := time.NewTimer(around(lookEvery)), false
+	defer next.Stop()
 	for {
-		timer := time.NewTimer(wait*3/4 + rand.N(wait/2))
 		select {
-		case <-timer.C:
-			wait = lookEvery
+		case <-next.C:
+			a.agreeAgain(ctx, said)
+			next.Reset(around(lookEvery))
+			hurried = false
 		case <-lost:
-			timer.Stop()
-			wait = lookSoon
-			continue
+			if !hurried { // else losing it often enough would put it off for ever
+				next.Reset(around(lookSoon))
+				hurried = true
+			}
 		case <-ctx.Done():
-			timer.Stop()
 			return
 		}
-		a.agreeAgain(ctx, said)
 	}
 }
+
+// around is d, give or take a quarter.
+func around(d time.Duration) time.Duration { return d*3/4 + rand.N(d/2) }
 
 // agreeAgain brings the rings that are served with and those in the shared store
 // together. said is what was complained of, by ring, so that it is said once.
@@ -85,7 +89,9 @@ func (a *app) agreeAgain(ctx context.Context, said map[string]string) {
 		found, err := a.agreeOn(ctx, *ring)
 		switch {
 		case err != nil:
-			a.complain(ctx, said, name, err)
+			if away := a.complain(ctx, said, name, err); away {
+				return // those before are taken the next time
+			}
 		case !sameVersions(*ring, found):
 			a.log.Info("secret", "name", name, "version", found.Active().ID, "before", ring.Active().ID)
 			*ring, changed = found, true
@@ -107,15 +113,19 @@ func (a *app) agreeAgain(ctx context.Context, said map[string]string) {
 }
 
 // complain says once for each change that the store can't tell what the fleet
-// agreed on. A store that is away is reported by others.
-func (a *app) complain(ctx context.Context, said map[string]string, name string, err error) {
-	away := !isForeign(err) && a.resources.sessions.Ping(context.WithoutCancel(ctx)) != nil
-	if away || ctx.Err() != nil || said[name] == err.Error() {
-		return
+// agreed on. A store that is away is reported by others; then, complain returns
+// true.
+func (a *app) complain(ctx context.Context, said map[string]string, name string, err error) (away bool) {
+	if !isForeign(err) && (ctx.Err() != nil || a.resources.sessions.Ping(ctx) != nil) {
+		return true
+	}
+	if said[name] == err.Error() {
+		return false
 	}
 	said[name] = err.Error()
 	a.log.Error("this replica and the shared store don't agree on a secret; users may be signed out, depending on which replica they reach",
 		"name", name, "error", err.Error())
+	return false
 }
 
 // isForeign reports whether what is in the shared store was sealed under a salt

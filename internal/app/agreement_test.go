@@ -207,7 +207,7 @@ func TestRingsUnderAnotherSaltAreComplainedOf(t *testing.T) {
 // The whole of it, as users see it: three replicas, Redis restarts empty, one
 // replica is replaced by one with nothing.
 func TestUsersDoNotNoticeThatRedisLostItsData(t *testing.T) {
-	threat.Covers(t, 57)
+	threat.Covers(t, 67)
 	server := redisserver.Start(t)
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

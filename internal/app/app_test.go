@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -227,5 +228,25 @@ func TestTwoGatewaysMakeOneFolderAtOnce(t *testing.T) {
 	group.Wait()
 	if published[0] != published[1] || published[0] == "" {
 		t.Errorf("they publish\n%s and\n%s", published[0], published[1])
+	}
+}
+
+// `OPTIONS *` (RFC 9110 section 9.3.7) is answered by the gateway, with what it
+// says to everybody, and not by net/http.
+func TestOptionsAsterisk(t *testing.T) {
+	gateway := start(t, options(t, env(t, nil), managed, ""))
+	c, err := net.DialTimeout("tcp", strings.TrimPrefix(gateway.Public, "http://"), patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	fmt.Fprint(c, "OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+	answer, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(answer), "X-Content-Type-Options: nosniff") {
+		t.Errorf("got\n%s", answer)
 	}
 }

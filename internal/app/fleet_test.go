@@ -1,12 +1,17 @@
 package app
 
 import (
+	"fmt"
+	"io"
 	"log/slog"
 	"maps"
+	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"keyway/internal/keyring"
 	"keyway/internal/telemetry"
@@ -113,7 +118,85 @@ func TestAReplicaWithAnotherSaltIsRefused(t *testing.T) {
 	}
 	_, err := opened(t, env(t, map[string]string{"REDIS_URL": server.URL(), "TOKEN_HASH_SALT": otherSalt}))
 	if err == nil || !strings.Contains(err.Error(), "TOKEN_HASH_SALT") || strings.Contains(err.Error(), otherSalt) {
-		t.Errorf("got %v", err)
+		t.Fatalf("got %v", err)
+	}
+	// The cure that it names is one.
+	if !strings.Contains(err.Error(), boardKeys) {
+		t.Fatalf("no cure in %v", err)
+	}
+	for _, key := range strings.Fields(redisCommand(t, server, "KEYS", boardKeys)) {
+		if strings.HasPrefix(key, "keyway:") {
+			redisCommand(t, server, "DEL", key)
+		}
+	}
+	if _, err := opened(t, env(t, map[string]string{"REDIS_URL": server.URL(), "TOKEN_HASH_SALT": otherSalt})); err != nil {
+		t.Errorf("after the cure: %v", err)
+	}
+}
+
+// redisCommand sends one command, and returns what is answered at once.
+func redisCommand(t *testing.T, server *redisserver.Server, words ...string) string {
+	t.Helper()
+	c, err := net.DialTimeout("tcp", server.Addr(), patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	if _, err := fmt.Fprintf(c, "%s\r\nQUIT\r\n", strings.Join(words, " ")); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(answer)
+}
+
+// A signing key that is handed in to a fleet that has one is not used, which
+// must not happen in silence. The same key is nothing to speak of.
+func TestASigningKeyThatIsNotUsedIsTold(t *testing.T) {
+	server := redisserver.Start(t)
+	shared := map[string]string{"REDIS_URL": server.URL(), "TOKEN_HASH_SALT": goodSalt}
+	first, err := opened(t, env(t, shared))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lone, err := opened(t, env(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "key.pem")
+	fleets := string(first.current.Load().rings.signingKey.Active().Value.Reveal())
+	others := string(lone.current.Load().rings.signingKey.Active().Value.Reveal())
+	if err := os.WriteFile(file, []byte(others), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		key  string
+		want int
+	}{
+		"another":               {others, 1},
+		"another, in a file":    {file, 1},
+		"another, in one line":  {strings.ReplaceAll(others, "\n", `\n`), 1},
+		"a file that is not":    {file + ".no.pem", 1},
+		"the fleet's":           {fleets, 0},
+		"the fleet's in a line": {strings.ReplaceAll(fleets, "\n", `\n`), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			environ := env(t, shared)
+			environ["BFF_JWT_SIGNING_KEY"] = tc.key
+			said := make(chan struct{}, 10)
+			o := options(t, environ, managed, "")
+			a := &app{config: o.Config, log: told(said, "BFF_JWT_SIGNING_KEY")}
+			defer a.resources.Close()
+			if err := a.open(t.Context(), o.Env); err != nil {
+				t.Fatal(err)
+			}
+			if len(said) != tc.want {
+				t.Errorf("said %d times, want %d", len(said), tc.want)
+			}
+		})
 	}
 }
 

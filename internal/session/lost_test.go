@@ -55,7 +55,6 @@ func TestASessionThatNobodyCanOpenIsOver(t *testing.T) {
 // Where others use the store, one of them may have the key; only when none has
 // it is the session over, and even then the record stays.
 func TestASessionThatAnotherMayOpenIsKept(t *testing.T) {
-	threat.Covers(t, 57)
 	var lost atomic.Bool
 	var asked atomic.Value
 	m, before, header, _ := afterLoss(t, func(o *session.Options) {
@@ -84,7 +83,7 @@ func TestWithoutAWayToKnowASessionIsKept(t *testing.T) {
 
 // Who wants out gets out, even if nobody can open the record.
 func TestASessionIsEndedByItsCookie(t *testing.T) {
-	threat.Covers(t, 33)
+	threat.Covers(t, 27)
 	synctest.Test(t, func(t *testing.T) {
 		m, before, header, s := afterLoss(t, func(*session.Options) {})
 		stream, stop := before.Watch(t.Context(), s)
