@@ -93,9 +93,19 @@ var otherVars = []string{"BFF_CONFIG_DIR", "KEYWAY_ADMIN"}
 // service is called bff).
 func (d *decoder) noteTypos(env environ) {
 	known := slices.Clone(otherVars)
-	walkFields(reflect.TypeFor[Settings](), "", func(_ string, f field) { known = append(known, f.envs...) })
+	var plain []string // not secrets: they have no _FILE and no _PREVIOUS
+	walkFields(reflect.TypeFor[Settings](), "", func(_ string, f field) {
+		known = append(known, f.envs...)
+		if f.typ != typeSecretRef && f.typ != typeRedisURL {
+			plain = append(plain, f.envs...)
+		}
+	})
 	for _, name := range env.names {
 		base := strings.TrimSuffix(strings.TrimSuffix(name, "_FILE"), "_PREVIOUS")
+		if base != name && slices.Contains(plain, base) {
+			d.note(mark{env: name}, "", "no such variable is read: "+base+" is not a secret", "set "+base)
+			continue
+		}
 		if len(base) < 6 || slices.Contains(known, base) {
 			continue
 		}

@@ -223,12 +223,12 @@ func TestStrayFiles(t *testing.T) {
 }
 
 func TestMisspeltVariablesAreNoted(t *testing.T) {
-	cfg := mustLoad(t, nil, "BFF_COOKIE_DOMIAN=x", "BFF_PORT=tcp://10.0.0.1:80", "TOKEN_HASH_SALT_FILE=/x", "OIDC_ISUER=x", "PATH=/bin")
+	cfg := mustLoad(t, nil, "BFF_COOKIE_DOMIAN=x", "BFF_PORT=tcp://10.0.0.1:80", "TOKEN_HASH_SALT_FILE=/x", "OIDC_ISUER=x", "PATH=/bin", "OIDC_ISSUER_FILE=/x")
 	var got []string
 	for _, n := range cfg.Notes {
 		got = append(got, n.Environment+" "+n.Want)
 	}
-	if d := cmp.Diff([]string{"BFF_COOKIE_DOMIAN did you mean BFF_COOKIE_DOMAIN?", "OIDC_ISUER did you mean OIDC_ISSUER?"}, got); d != "" {
+	if d := cmp.Diff([]string{"BFF_COOKIE_DOMIAN did you mean BFF_COOKIE_DOMAIN?", "OIDC_ISSUER_FILE set OIDC_ISSUER", "OIDC_ISUER did you mean OIDC_ISSUER?"}, got); d != "" {
 		t.Error(d)
 	}
 }
