@@ -32,7 +32,11 @@ func (m *Manager) Find(ctx context.Context, cookieHeaders []string, c Client) (*
 			return nil, err
 		}
 	}
-	if err := m.checkBinding(s, c); err != nil {
+	err = m.checkBinding(s, c)
+	if IsUnknownVersion(err) && m.o.Alone {
+		return nil, m.giveUp(ctx, key)
+	}
+	if err != nil {
 		return nil, err
 	}
 	m.touch(ctx, s, now)
@@ -48,10 +52,7 @@ func (m *Manager) load(ctx context.Context, key Key) (*Session, error) {
 	}
 	s, err := m.open(key, it)
 	if IsUnknownVersion(err) && m.lost(it.Data) {
-		if m.o.Alone {
-			_ = m.endKey(ctx, key) // else it expires
-		}
-		return nil, fmt.Errorf("%w: nobody has the key of its record", ErrEnded)
+		return nil, m.giveUp(ctx, key)
 	}
 	if err != nil {
 		return nil, err
@@ -63,6 +64,14 @@ func (m *Manager) load(ctx context.Context, key Key) (*Session, error) {
 	s.freshTill = now.Add(freshFor)
 	m.shared.cache.put(s, ticket)
 	return s, nil
+}
+
+// giveUp ends a session that rests on a version that nobody has.
+func (m *Manager) giveUp(ctx context.Context, key Key) error {
+	if m.o.Alone {
+		_ = m.endKey(ctx, key) // else it expires
+	}
+	return fmt.Errorf("%w: nobody has the keys that it rests on", ErrEnded)
 }
 
 // lost reports whether what was sealed under an unknown version can't be opened

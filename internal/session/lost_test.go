@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"keyway/internal/problem"
+	"keyway/internal/seal"
 	"keyway/internal/session"
 	"keyway/internal/session/sessiontest"
 	"keyway/internal/threat"
@@ -49,6 +50,33 @@ func TestASessionThatNobodyCanOpenIsOver(t *testing.T) {
 		if time.Now().After(until) {
 			t.Fatalf("the record is still there: %v", err)
 		}
+	}
+}
+
+// The same for the salt that a session's binding is made with.
+func TestASessionWhoseBindingNobodyCanCheckIsOver(t *testing.T) {
+	for name, tc := range map[string]struct {
+		alone bool
+		check func(error) bool
+	}{
+		"alone":       {true, func(err error) bool { return errors.Is(err, session.ErrEnded) }},
+		"with others": {false, func(err error) bool { return problem.CodeOf(err) == problem.KeysUnavailable }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := memoryStore(t)
+			bound := func(o *session.Options) { o.Binding.UserAgent, o.Alone = true, tc.alone }
+			header, _ := sessiontest.SignIn(t, sessiontest.Manager(t, store, bound), ada())
+			m := sessiontest.Manager(t, store, func(o *session.Options) {
+				bound(o)
+				var err error
+				if o.UA, err = seal.NewHasher(sessiontest.Ring(t, "ua-hash-salt", "u9"), session.PurposeUA); err != nil {
+					t.Fatal(err)
+				}
+			})
+			if _, err := find(t, m, header); !tc.check(err) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 

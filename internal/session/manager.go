@@ -36,10 +36,10 @@ type Options struct {
 	RefreshAhead   time.Duration // at most so long before an access token ends; 0: when it is over
 	RefreshTimeout time.Duration // for one answer of the IdP; 30 s if 0
 
-	// Alone: nobody else uses the store. A record that was sealed under a version
-	// that this replica lacks can then be opened by nobody: it is ended.
+	// Alone: nobody else uses the store. A session that rests on a version (of
+	// Sealer or UA) that this replica lacks is then of use to nobody: it is ended.
 	Alone bool
-	// Lost is asked about the version of such a record where others use the store
+	// Lost is asked about the version that a record is sealed under where others use the store
 	// too, and reports whether no replica has it any more. The record then counts
 	// as ended, but is left where it is. Until then, and if Lost is nil, the answer
 	// is that nobody can know yet. It must be quick.
