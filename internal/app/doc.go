@@ -7,4 +7,11 @@
 // the process: connections, caches, what is known of the IdP. A
 // gateway.Generation is built from a configuration and the rings, without
 // touching the network, and published as one pointer.
+//
+// Replicas that share a Redis agree in it on the rings that Keyway makes itself,
+// and look every few seconds whether they still do. A Redis that lost its data is
+// given the rings again by whoever runs; if another replica was faster with rings
+// of its own, both stay good: the store's is issued with, ours retires. What can't
+// be healed so, rings under a TOKEN_HASH_SALT that this replica was not given, is
+// logged as an error, and the replica goes on with what it has.
 package app
