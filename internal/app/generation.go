@@ -148,7 +148,7 @@ func settings(c *config.Config) gateway.Settings {
 	s := gateway.Settings{
 		TrustedProxies: gateway.TrustedProxies(c.Server.TrustedProxies),
 		CORS:           gateway.Origins(c.CORS.AllowOrigins),
-		PostLogoutPath: "/",
+		PostLogoutPath: c.Callback.PostLogoutPath,
 		Provider:       c.OIDC.Provider,
 		CSRFCookie: gateway.CSRFCookie{
 			Domain: c.Cookie.Domain, Secure: c.Cookie.Secure, SameSite: sameSite(c.Cookie.SameSite), Lifetime: c.Session.Lifetime,

@@ -66,6 +66,7 @@ func (d *discovery) told(err error) {
 // that is current when it is asked.
 type currentClient struct {
 	current func() *gateway.Generation
+	metrics *telemetry.Metrics
 }
 
 func (c currentClient) ClientCredentials(ctx context.Context, audience string, scopes []string) (secret.Value, time.Time, error) {
@@ -74,7 +75,19 @@ func (c currentClient) ClientCredentials(ctx context.Context, audience string, s
 		return secret.Value{}, time.Time{}, problem.Newf(problem.UpstreamAuthFailed, "no IdP is configured")
 	}
 	tokens, err := generation.SignIn.ClientCredentials(ctx, audience, scopes)
+	c.metrics.TokenRefresh("service", refreshStatus(err))
 	return tokens.AccessToken, tokens.Expiry, err
+}
+
+// refreshStatus is how an attempt at a token is counted.
+func refreshStatus(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, oidc.ErrUnavailable):
+		return "unavailable"
+	}
+	return "failed"
 }
 
 // oneTime marks sign-ins as used in the session store, so that every replica

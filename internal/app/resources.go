@@ -224,7 +224,7 @@ func (r *resources) openProxy(c *config.Config, o opener, current func() *gatewa
 	r.close = append(r.close, func() error { r.tokens.Close(); return nil })
 	options := upstream.Options{}
 	if c.OIDC.Issuer != "" {
-		options.Tokens = r.tokens.For(c.OIDC.Issuer+" "+c.OIDC.ClientID, currentClient{current})
+		options.Tokens = r.tokens.For(c.OIDC.Issuer+" "+c.OIDC.ClientID, currentClient{current, r.metrics})
 	}
 	for name, s := range c.Services {
 		service, err := o.service(name, s)

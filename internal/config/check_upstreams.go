@@ -67,9 +67,11 @@ type reaching struct {
 	exact   bool
 }
 
-// checkBackDoors refuses a public route through which a caller could ask an
+// checkBackDoors notes a public route through which a caller could ask an
 // upstream for what another route keeps for people who are signed in. Paths
 // differ here and meet there: /pub/* to /{path} beside /admin/* to /admin/{path}.
+// It is a note and no error, because an API may well answer both, each with what
+// its caller may see, and only whoever runs it knows; a start says it again.
 //
 // The other way round is an exception that somebody wrote down: what is public is
 // named more narrowly than what is kept. One path beside /api/* to /{path} is
@@ -127,7 +129,7 @@ func (l *loader) checkBackDoor(p reaching, guarded []reaching) {
 		case exception:
 			l.note(at, key, found, "nothing, if that is meant")
 		default:
-			l.wrong(RoutesFile, key, found, want)
+			l.note(at, key, found, want)
 			return
 		}
 	}
