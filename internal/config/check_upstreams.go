@@ -100,7 +100,7 @@ func (l *loader) checkBackDoors(keys []string, routes []route.Route) {
 	}
 }
 
-// checkBackDoor says the first that it finds; it is the same mistake each time.
+// checkBackDoor says what it finds, and of what was hardly meant only the first.
 // Letter case is ignored, because the server behind may.
 func (l *loader) checkBackDoor(p reaching, guarded []reaching) {
 	key := p.key + ".path"
@@ -130,7 +130,7 @@ func (l *loader) checkBackDoor(p reaching, guarded []reaching) {
 			l.note(at, key, found, "nothing, if that is meant")
 		default:
 			l.note(at, key, found, want)
-			return
+			return // it is the same mistake each time
 		}
 	}
 }

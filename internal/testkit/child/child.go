@@ -2,6 +2,7 @@ package child
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os/exec"
 	"regexp"
@@ -11,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Process is a running child. All methods are safe for concurrent use.
@@ -48,6 +51,7 @@ func Start(t testing.TB, cmd *exec.Cmd) *Process {
 		if err != nil {
 			return
 		}
+		p.endGroup()
 		p.err = cmd.Wait()
 		close(p.done)
 	}()
@@ -61,6 +65,19 @@ func Start(t testing.TB, cmd *exec.Cmd) *Process {
 		}
 	})
 	return p
+}
+
+// endGroup waits for the child to end, and then ends what it left behind: jobs of
+// a shell outlive it. Until the child is reaped its id can be nobody else's, so
+// that the group that is killed is its own.
+func (p *Process) endGroup() {
+	for {
+		err := unix.Waitid(unix.P_PID, p.PID(), nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	_ = unix.Kill(-p.PID(), unix.SIGKILL)
 }
 
 // PID is the child's process id.

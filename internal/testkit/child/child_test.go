@@ -73,3 +73,14 @@ func waitGone(t *testing.T, pid string) {
 	}
 	t.Fatalf("process %s still lives", pid)
 }
+
+// What a shell started in the background ends with it, though the shell ended
+// first and of its own accord.
+func TestNothingIsLeftBehind(t *testing.T) {
+	p := child.Start(t, exec.Command("sh", "-c", "sleep 1000 & echo sleeper=$!"))
+	m := p.WaitFor(t, regexp.MustCompile(`sleeper=(\d+)\n`), patience)
+	if code, err := p.ExitCode(patience); code != 0 || err != nil {
+		t.Errorf("the shell ended with %d, %v", code, err)
+	}
+	waitGone(t, m[1])
+}
