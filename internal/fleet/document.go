@@ -73,6 +73,8 @@ func parseVersion(raw fields) (keyring.Version, error) {
 		raw.take("retires_at", &v.RetiresAt),
 		raw.take("withdrawn", &v.Withdrawn),
 		raw.take("compromised", &v.Compromised),
+		raw.take("takes_over", &v.TakesOver),
+		raw.take("handed_in", &v.HandedIn),
 		raw.take("value", &value),
 	)
 	if err != nil {
@@ -114,6 +116,8 @@ func (d RingDocument) Encode() ([]byte, error) {
 		put(m, "retires_at", v.RetiresAt.UTC(), !v.RetiresAt.IsZero())
 		put(m, "withdrawn", true, v.Withdrawn)
 		put(m, "compromised", true, v.Compromised)
+		put(m, "takes_over", true, v.TakesOver)
+		put(m, "handed_in", true, v.HandedIn)
 		put(m, "value", v.Value.Reveal(), !v.Value.IsZero())
 		versions = append(versions, m)
 	}

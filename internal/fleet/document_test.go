@@ -56,7 +56,7 @@ func TestADocumentKeepsWhatANewerReleaseAdded(t *testing.T) {
 	content := `{"format":1,"name":"k","owner":{"team":"a"},"versions":[{"id":"a","state":"active","value":"MQ==","hsm":[1,2]},{"id":"b","state":"pending","value":"Mg==","big":12345678901234567890}]}`
 	d := must[fleet.RingDocument](t)(fleet.ParseRingDocument([]byte(content)))
 	next := must[keyring.Ring](t)(d.Ring.Activate("b", t0))
-	next = must[keyring.Ring](t)(next.Add("c", value("3"), t0))
+	next = must[keyring.Ring](t)(next.Add(keyring.Candidate{ID: "c", Value: value("3")}, t0))
 	var got map[string]any
 	if err := json.Unmarshal(must[[]byte](t)(d.With(next).Encode()), &got); err != nil {
 		t.Fatal(err)

@@ -89,7 +89,7 @@ func TestAnOwnerThatWasPausedCantOverwrite(t *testing.T) {
 		if err != nil || !a.Held() {
 			t.Fatal(err)
 		}
-		stale := must[keyring.Ring](t)(ring.Add("of-a", value("a"), time.Now()))
+		stale := must[keyring.Ring](t)(ring.Add(keyring.Candidate{ID: "of-a", Value: value("a")}, time.Now()))
 
 		// a is paused here, having seen that it has the lease.
 		for !try(t, b) {

@@ -71,7 +71,7 @@ func TestAskingAgainAfterALostAnswer(t *testing.T) {
 				return now, fleet.ErrUnchanged
 			}
 			link.LoseAnswers() // from here on, so that it is the write's that gets lost
-			return now.Add(id, value(id), t0)
+			return now.Add(keyring.Candidate{ID: id, Value: value(id)}, t0)
 		}
 	}
 	if ring, err := rings.Update(ctx, "k", add("v2")); !errors.Is(err, fleettest.ErrCutOff) {
@@ -92,10 +92,10 @@ func TestAStoreThatFellBack(t *testing.T) {
 	ring := ringOf(t, "k", "v1", "1")
 	revision := must[fleet.Revision](t)(rings.Save(ctx, ring, ""))
 	restore := m.Snapshot()
-	lost := must[keyring.Ring](t)(ring.Add("lost", value("2"), t0))
+	lost := must[keyring.Ring](t)(ring.Add(keyring.Candidate{ID: "lost", Value: value("2")}, t0))
 	after := must[fleet.Revision](t)(rings.Save(ctx, lost, revision))
 	restore()
-	must[fleet.Revision](t)(rings.Save(ctx, must[keyring.Ring](t)(ring.Add("other", value("3"), t0)), revision))
+	must[fleet.Revision](t)(rings.Save(ctx, must[keyring.Ring](t)(ring.Add(keyring.Candidate{ID: "other", Value: value("3")}, t0)), revision))
 	next := must[keyring.Ring](t)(lost.Activate("lost", t0))
 	if _, err := rings.Save(ctx, next, after); !errors.Is(err, fleet.ErrConflict) {
 		t.Errorf("got %v", err)

@@ -122,7 +122,7 @@ func TestReplicaIDsAreRandom(t *testing.T) {
 // What the decision makes of reports: each replica counts as live for as long as
 // it promised, whatever the policy's Gone says, and one that left not at all.
 func TestReportsForTheDecision(t *testing.T) {
-	ring := must[keyring.Ring](t)(ringOf(t, "session-key", "a", "1").Add("b", value("2"), t0))
+	ring := must[keyring.Ring](t)(ringOf(t, "session-key", "a", "1").Add(keyring.Candidate{ID: "b", Value: value("2")}, t0))
 	policy := rotation.Policy{Kind: rotation.Inward, Lifetime: time.Hour, Gone: 15 * time.Second}
 	lagging := func(live time.Duration) fleet.Report {
 		r := reportAt(t0)

@@ -100,7 +100,7 @@ func TestLoadAndSave(t *testing.T) {
 	}
 	first := ringOf(t, "k", "a", "1")
 	r1 := must[fleet.Revision](t)(rings.Save(ctx, first, ""))
-	second := must[keyring.Ring](t)(first.Add("b", value("2"), t0))
+	second := must[keyring.Ring](t)(first.Add(keyring.Candidate{ID: "b", Value: value("2")}, t0))
 	r2 := must[fleet.Revision](t)(rings.Save(ctx, second, r1))
 	ring, revision, err := rings.Load(ctx, "k")
 	if tell(ring) != "b pending 2, a active 1" || revision != r2 || err != nil {
@@ -117,7 +117,7 @@ func TestLoadAndSave(t *testing.T) {
 // with a bug (what threat 63 rests on).
 func TestSaveRefusesWhatWouldUndo(t *testing.T) {
 	first := ringOf(t, "k", "a", "1")
-	pending := must[keyring.Ring](t)(first.Add("b", value("2"), t0))
+	pending := must[keyring.Ring](t)(first.Add(keyring.Candidate{ID: "b", Value: value("2")}, t0))
 	active := must[keyring.Ring](t)(pending.Activate("b", t0))
 	retired := must[keyring.Ring](t)(active.Retire("a"))
 	rejected := must[keyring.Ring](t)(pending.Reject("b"))
@@ -166,7 +166,7 @@ func TestSaveKeepsWhatANewerReleaseAdded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	must[fleet.Revision](t)(rings.Save(t.Context(), must[keyring.Ring](t)(ring.Add("b", value("2"), t0)), revision))
+	must[fleet.Revision](t)(rings.Save(t.Context(), must[keyring.Ring](t)(ring.Add(keyring.Candidate{ID: "b", Value: value("2")}, t0)), revision))
 	sealed, _, err := board.Get(t.Context(), "k")
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +207,7 @@ func TestTheSealingKeyTurns(t *testing.T) {
 	before := fleet.NewRings(board, sealerOf(t, kek))
 	must[fleet.Revision](t)(before.Save(ctx, ringOf(t, "k", "a", "1"), ""))
 
-	kek = must[keyring.Ring](t)(kek.Add("s2", value("the salt that comes next, 32 bytes +"), t0))
+	kek = must[keyring.Ring](t)(kek.Add(keyring.Candidate{ID: "s2", Value: value("the salt that comes next, 32 bytes +")}, t0))
 	lagging := fleet.NewRings(board, sealerOf(t, kek)) // holds s2, seals under s1
 	kek = must[keyring.Ring](t)(kek.Activate("s2", t0))
 	after := fleet.NewRings(board, sealerOf(t, kek))
@@ -250,13 +250,13 @@ func TestUpdate(t *testing.T) {
 	ring, err := rings.Update(ctx, "k", func(now keyring.Ring) (keyring.Ring, error) {
 		if calls++; calls == 1 { // somebody else is faster
 			must[keyring.Ring](t)(rings.Update(ctx, "k", func(now keyring.Ring) (keyring.Ring, error) {
-				return now.Add("b", value("2"), t0)
+				return now.Add(keyring.Candidate{ID: "b", Value: value("2")}, t0)
 			}))
 		}
 		if _, ok := now.Pending(); ok {
 			return now, fleet.ErrUnchanged
 		}
-		return now.Add("c", value("3"), t0)
+		return now.Add(keyring.Candidate{ID: "c", Value: value("3")}, t0)
 	})
 	if err != nil || calls != 2 || tell(ring) != "b pending 2, a active 1" {
 		t.Errorf("%s after %d, %v", tell(ring), calls, err)

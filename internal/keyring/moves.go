@@ -11,7 +11,7 @@ import (
 // MoveError says which move a ring refused, and why. The ring is as it was.
 type MoveError struct {
 	Ring, Version string
-	Move          string // "add", "activate", "reject", "retire", "roll back", "compromise"
+	Move          string // "add", "accept", "activate", "reject", "retire", "roll back", "condemn", "compromise"
 	Why           string
 }
 
@@ -23,31 +23,62 @@ func (r Ring) refuse(move, id, why string, args ...any) (Ring, error) {
 	return Ring{}, &MoveError{Ring: r.name, Version: id, Move: move, Why: fmt.Sprintf(why, args...)}
 }
 
+// Candidate is a version that a ring does not have yet.
+type Candidate struct {
+	ID    string
+	Value secret.Value
+	// TakesOver and HandedIn are as in Version.
+	TakesOver, HandedIn bool
+}
+
 // Add takes a new version in, as pending: accepted from now on, issued with
 // later. Refused are an id that the ring has ever had, because what was issued
 // under it would change its meaning, and a second pending version, because then
 // nobody could say which one comes next.
-func (r Ring) Add(id string, value secret.Value, now time.Time) (Ring, error) {
-	if i := r.index(id); i >= 0 {
-		return r.refuse("add", id, "the ring has had it before; it is %s", r.versions[i].State)
+func (r Ring) Add(n Candidate, now time.Time) (Ring, error) {
+	if i := r.index(n.ID); i >= 0 {
+		return r.refuse("add", n.ID, "the ring has had it before; it is %s", r.versions[i].State)
 	}
 	if pending, ok := r.Pending(); ok {
-		return r.refuse("add", id, "%s is pending already; activate or reject it first", pending.ID)
+		return r.refuse("add", n.ID, "%s is pending already; activate or reject it first", pending.ID)
 	}
-	next := slices.Insert(slices.Clone(r.versions), 0, Version{ID: id, State: Pending, CreatedAt: now, Value: value})
-	return New(r.name, next...)
+	return r.insert(0, Version{
+		ID: n.ID, State: Pending, CreatedAt: now, Value: n.Value, TakesOver: n.TakesOver, HandedIn: n.HandedIn,
+	})
+}
+
+// Accept takes in a version that others have issued with before: what was issued
+// is accepted from now on, and nothing is issued with it here. Refused is an id
+// that the ring has ever had.
+func (r Ring) Accept(n Candidate, now time.Time) (Ring, error) {
+	if i := r.index(n.ID); i >= 0 {
+		return r.refuse("accept", n.ID, "the ring has had it before; it is %s", r.versions[i].State)
+	}
+	return r.insert(len(r.versions), Version{
+		ID: n.ID, State: Retiring, CreatedAt: now, RetiresAt: now, Value: n.Value, HandedIn: n.HandedIn,
+	})
+}
+
+// Urge has the pending version take over without overlap when its time comes.
+func (r Ring) Urge(id string) (Ring, error) {
+	i := r.index(id)
+	if i < 0 || r.versions[i].State != Pending {
+		return r.refuse("urge", id, "expected a pending version, found %s", r.describe(i))
+	}
+	return r.change(func(versions []Version) { versions[i].TakesOver = true })
 }
 
 // Pending is the version that comes next, if there is one.
 func (r Ring) Pending() (Version, bool) { return r.first(Pending) }
 
 // Previous is the version that a rollback would bring back: of those that are
-// retiring, the one that was active last, unless it was withdrawn itself.
+// retiring, the one that was active last, unless it was withdrawn itself, is
+// compromised, or never was active here.
 func (r Ring) Previous() (Version, bool) {
 	var previous Version
 	found := false
 	for _, v := range r.versions {
-		if v.State == Retiring && !v.Withdrawn && (!found || v.ActivatedAt.After(previous.ActivatedAt)) {
+		if v.State == Retiring && !v.Withdrawn && !v.Compromised && !v.ActivatedAt.IsZero() && (!found || v.ActivatedAt.After(previous.ActivatedAt)) {
 			previous, found = v, true
 		}
 	}
@@ -64,7 +95,7 @@ func (r Ring) Activate(id string, now time.Time) (Ring, error) {
 	return r.change(func(versions []Version) {
 		versions[r.active].State = Retiring
 		versions[r.active].RetiresAt = now
-		versions[i].State = Active
+		versions[i].State, versions[i].TakesOver = Active, false
 		versions[i].ActivatedAt = now
 	})
 }
@@ -112,18 +143,29 @@ func (r Ring) RollBack(now time.Time) (Ring, error) {
 // without overlap: whoever stole a value must not get another minute of it. What
 // was issued with them is over.
 func (r Ring) Compromise(id string, now time.Time) (Ring, error) {
+	return r.takeOver("compromise", id, now, func(v *Version) { v.erase(Retired) })
+}
+
+// Condemn is Compromise for what is to be sealed anew: the others are kept, as
+// retiring, for no longer than it takes to open what they sealed, and can't be
+// rolled back to. Retire them as soon as that is done.
+func (r Ring) Condemn(id string, now time.Time) (Ring, error) {
+	return r.takeOver("condemn", id, now, func(v *Version) { v.State, v.RetiresAt = Retiring, now })
+}
+
+func (r Ring) takeOver(move, id string, now time.Time, end func(*Version)) (Ring, error) {
 	i := r.index(id)
 	if i < 0 || r.versions[i].State != Pending {
-		return r.refuse("compromise", id, "expected a pending version to take over, found %s", r.describe(i))
+		return r.refuse(move, id, "expected a pending version to take over, found %s", r.describe(i))
 	}
 	return r.change(func(versions []Version) {
 		for j := range versions {
 			switch {
 			case j == i:
-				versions[j].State, versions[j].ActivatedAt = Active, now
+				versions[j].State, versions[j].ActivatedAt, versions[j].TakesOver = Active, now, false
 			case versions[j].State.Live():
 				versions[j].Compromised = true
-				versions[j].erase(Retired)
+				end(&versions[j])
 			}
 		}
 	})
@@ -132,8 +174,12 @@ func (r Ring) Compromise(id string, now time.Time) (Ring, error) {
 // erase ends a version's life. Its id and dates are kept for the record, and so
 // that the id is never used again.
 func (v *Version) erase(state State) {
-	v.State = state
+	v.State, v.TakesOver = state, false
 	v.Value = secret.Value{}
+}
+
+func (r Ring) insert(at int, v Version) (Ring, error) {
+	return New(r.name, slices.Insert(slices.Clone(r.versions), at, v)...)
 }
 
 func (r Ring) change(edit func([]Version)) (Ring, error) {

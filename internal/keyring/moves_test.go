@@ -44,7 +44,9 @@ func look(r Ring) string {
 // The stories that operators live.
 func TestMoves(t *testing.T) {
 	type step = func(Ring) (Ring, error)
-	add := func(id string) step { return func(r Ring) (Ring, error) { return r.Add(id, value(id), began) } }
+	add := func(id string) step {
+		return func(r Ring) (Ring, error) { return r.Add(Candidate{ID: id, Value: value(id)}, began) }
+	}
 	activate := func(id string) step {
 		return func(r Ring) (Ring, error) { return r.Activate(id, began.Add(time.Hour)) }
 	}
@@ -123,7 +125,7 @@ func TestMovesKeepWhatMustAlwaysHold(t *testing.T) {
 			var next Ring
 			switch rapid.IntRange(0, 5).Draw(t, "move") {
 			case 0:
-				next, err = ring.Add(id, value(id), now)
+				next, err = ring.Add(Candidate{ID: id, Value: value(id)}, now)
 			case 1:
 				next, err = ring.Activate(id, now)
 			case 2:

@@ -51,7 +51,12 @@ type Version struct {
 	Withdrawn bool
 	// Compromised: it was ended because somebody else may have its value.
 	Compromised bool
-	Value       secret.Value
+	// TakesOver: when this pending version becomes active, it does so without
+	// overlap, because the ones before it are compromised.
+	TakesOver bool
+	// HandedIn: an operator or a secret store chose the value; else Keyway made it.
+	HandedIn bool
+	Value    secret.Value
 }
 
 // Ring is the versions of one secret. It is immutable and safe for concurrent
@@ -89,6 +94,8 @@ func New(name string, versions ...Version) (Ring, error) {
 			return Ring{}, fmt.Errorf("keyring %s: versions %s and %s are both pending", name, versions[pending].ID, v.ID)
 		case v.State == Active && (v.Withdrawn || v.Compromised):
 			return Ring{}, fmt.Errorf("keyring %s: version %s was withdrawn or compromised, and is active", name, v.ID)
+		case v.TakesOver && v.State != Pending:
+			return Ring{}, fmt.Errorf("keyring %s: version %s takes over, and is %s", name, v.ID, v.State)
 		case v.State == Active && ring.active >= 0:
 			return Ring{}, fmt.Errorf("keyring %s: versions %s and %s are both active", name, versions[ring.active].ID, v.ID)
 		case v.State == Active:

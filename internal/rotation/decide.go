@@ -20,6 +20,7 @@ const (
 	Reject   Move = "reject"    // the pending one
 	RollBack Move = "roll back" // to the previous one
 	Retire   Move = "retire"    // a retiring one
+	TakeOver Move = "take over" // the pending one, and end the others
 )
 
 // Decision is one next move.

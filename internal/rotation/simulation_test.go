@@ -207,7 +207,7 @@ func (s *simulated) operate() {
 	} else {
 		s.made++
 		id := fmt.Sprintf("v%d", s.made)
-		next, err = s.ring.Add(id, secret.NewValue([]byte(id)), at(s.now))
+		next, err = s.ring.Add(keyring.Candidate{ID: id, Value: secret.NewValue([]byte(id))}, at(s.now))
 		s.tell("operator adds %s: %v", id, err)
 	}
 	if err == nil {
