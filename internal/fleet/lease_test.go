@@ -99,7 +99,7 @@ func TestAnOwnerThatWasPausedCantOverwrite(t *testing.T) {
 		if err != nil || theirs != revision {
 			t.Fatal(theirs, err)
 		}
-		must[fleet.Revision](t)(ringsB.Save(ctx, must[keyring.Ring](t)(ring.Add("of-b", value("b"), time.Now())), theirs))
+		must[fleet.Revision](t)(ringsB.Save(ctx, must[keyring.Ring](t)(ring.Add(keyring.Candidate{ID: "of-b", Value: value("b")}, time.Now())), theirs))
 
 		if _, err := ringsA.Save(ctx, stale, revision); !errors.Is(err, fleet.ErrConflict) {
 			t.Errorf("the paused one overwrote: %v", err)

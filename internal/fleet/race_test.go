@@ -30,7 +30,7 @@ func propose(ctx context.Context, rings *fleet.Rings, name string) (string, erro
 		if _, ok := now.Pending(); ok {
 			return now, fleet.ErrUnchanged
 		}
-		return now.Add(rand.Text(), secret.NewValue([]byte(rand.Text())), time.Now())
+		return now.Add(keyring.Candidate{ID: rand.Text(), Value: secret.NewValue([]byte(rand.Text()))}, time.Now())
 	})
 	if err != nil {
 		return "", err
