@@ -55,7 +55,7 @@ func (r Ring) Accept(n Candidate, now time.Time) (Ring, error) {
 		return r.refuse("accept", n.ID, "the ring has had it before; it is %s", r.versions[i].State)
 	}
 	return r.insert(len(r.versions), Version{
-		ID: n.ID, State: Retiring, CreatedAt: now, RetiresAt: now, Value: n.Value, HandedIn: n.HandedIn,
+		ID: n.ID, State: Retiring, CreatedAt: now, RetiresAt: now, Withdrawn: true, Value: n.Value, HandedIn: n.HandedIn,
 	})
 }
 
@@ -72,13 +72,13 @@ func (r Ring) Urge(id string) (Ring, error) {
 func (r Ring) Pending() (Version, bool) { return r.first(Pending) }
 
 // Previous is the version that a rollback would bring back: of those that are
-// retiring, the one that was active last, unless it was withdrawn itself, is
-// compromised, or never was active here.
+// retiring, the one that was active last, unless it was withdrawn itself or is
+// compromised.
 func (r Ring) Previous() (Version, bool) {
 	var previous Version
 	found := false
 	for _, v := range r.versions {
-		if v.State == Retiring && !v.Withdrawn && !v.Compromised && !v.ActivatedAt.IsZero() && (!found || v.ActivatedAt.After(previous.ActivatedAt)) {
+		if v.State == Retiring && !v.Withdrawn && !v.Compromised && (!found || v.ActivatedAt.After(previous.ActivatedAt)) {
 			previous, found = v, true
 		}
 	}

@@ -47,7 +47,8 @@ type Version struct {
 	CreatedAt   time.Time
 	ActivatedAt time.Time // zero: never was active
 	RetiresAt   time.Time // since when it is retiring; zero: it never was
-	// Withdrawn: it was active and rolled back, and can't be active again.
+	// Withdrawn: it was active and rolled back, or never was active here, and can't
+	// become so.
 	Withdrawn bool
 	// Compromised: it was ended because somebody else may have its value.
 	Compromised bool
