@@ -20,6 +20,8 @@ const (
 	// lockPatience bounds how long a start waits for another process in the
 	// folder. Making an RSA key takes a few seconds on a slow machine.
 	lockPatience = 30 * time.Second
+	// lockEvery is how soon one who waits asks again. Most writes take less.
+	lockEvery = time.Millisecond
 	// maxFile bounds what is read; a manifest of a thousand versions is smaller.
 	maxFile = 1 << 20
 )
@@ -86,7 +88,7 @@ func (f folder) locked(do func() error) error {
 	lock := flock.New(filepath.Join(f.path, lockFile), flock.SetPermissions(0o600))
 	ctx, cancel := context.WithTimeout(context.Background(), lockPatience)
 	defer cancel()
-	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
+	if _, err := lock.TryLockContext(ctx, lockEvery); err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("keys folder %s: another process has held %s for %v; if none should, look for it with: fuser -v %s",
 				f.path, lockFile, lockPatience, shellQuote(lock.Path()))
@@ -95,6 +97,17 @@ func (f folder) locked(do func() error) error {
 	}
 	defer lock.Close() //nolint:errcheck // closing lets go, whatever it answers
 	f.sweep()
+	return do()
+}
+
+// ifFree is locked for what need not be done now: when somebody else is in the
+// folder, nothing is.
+func (f folder) ifFree(do func() error) error {
+	lock := flock.New(filepath.Join(f.path, lockFile), flock.SetPermissions(0o600))
+	if free, err := lock.TryLock(); err != nil || !free {
+		return nil //nolint:nilerr // it need not be done
+	}
+	defer lock.Close() //nolint:errcheck // closing lets go, whatever it answers
 	return do()
 }
 
@@ -108,7 +121,7 @@ func (f folder) sweep() {
 	for _, entry := range entries {
 		name := entry.Name()
 		if entry.Type().IsRegular() && (strings.HasPrefix(name, ".signing-") || strings.HasPrefix(name, ".ring-") ||
-			strings.HasPrefix(name, ".kek-") || strings.HasPrefix(name, ".key-encryption-key.json") || strings.HasPrefix(name, ".jwks.json")) {
+			strings.HasPrefix(name, ".root-") || strings.HasPrefix(name, ".kek-") || strings.HasPrefix(name, ".key-encryption-key.json") || strings.HasPrefix(name, ".jwks.json")) {
 			_ = os.Remove(filepath.Join(f.path, name))
 		}
 	}
@@ -157,6 +170,25 @@ func (f folder) write(name string, content []byte) error {
 		return err
 	}
 	return f.step("after " + name)
+}
+
+// remove removes a file, and reports whether it was there. It returns once a power
+// failure can't bring the file back.
+func (f folder) remove(name string) (bool, error) {
+	path := filepath.Join(f.path, name)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err := f.step("before removing " + name); err != nil {
+		return false, err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	if err := f.sync(); err != nil {
+		return false, err
+	}
+	return true, f.step("after removing " + name)
 }
 
 func (f folder) sync() error {

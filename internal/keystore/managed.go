@@ -2,7 +2,6 @@ package keystore
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -18,9 +17,6 @@ import (
 const (
 	kekName     = "key-encryption-key"
 	kekManifest = "key-encryption-key.json"
-	// managedBytes is the size of secrets and key-encryption keys made here:
-	// what `openssl rand 48` gives, well over the 32 bytes demanded of others'.
-	managedBytes = 48
 	// sealPurpose separates what is sealed here from whatever else a
 	// key-encryption key may be used for.
 	sealPurpose = "managed secret"
@@ -68,7 +64,7 @@ func (s *Store) ManagedRing(name string) (keyring.Ring, error) {
 func (s *Store) firstManaged(file, name string, sealer *seal.Sealer) (manifest, error) {
 	value := random()
 	id := secret.Fingerprint(name, value)
-	m := first(name, entry{ID: id, Sealed: sealer.Seal(value.Reveal(), sealContext(name, id))})
+	m := manifest{Name: name, Versions: []entry{{Version: first(id), Sealed: sealer.Seal(value.Reveal(), sealContext(name, id))}}}
 	return m, s.save(file, m)
 }
 
@@ -117,19 +113,17 @@ func (s *Store) firstKEK() (manifest, error) {
 	if err != nil {
 		return manifest{}, err
 	}
-	var m manifest
+	m := manifest{Name: kekName}
 	for _, id := range ids {
 		if _, err := s.readKEK(id); err != nil {
 			continue // not one of ours; nothing can have been sealed under it
 		}
-		if len(m.Versions) == 0 {
-			m = first(kekName, entry{ID: id})
-			continue
+		v := first(id)
+		if len(m.Versions) > 0 {
+			// The manifest was lost, and with it which was which. All can open.
+			v.State = keyring.Retiring
 		}
-		// The manifest was lost, and with it which was which. All can open.
-		older := m.Versions[0]
-		older.ID, older.State = id, keyring.Retiring
-		m.Versions = append(m.Versions, older)
+		m.Versions = append(m.Versions, entry{Version: v})
 	}
 	if len(m.Versions) == 0 {
 		value := random()
@@ -138,7 +132,7 @@ func (s *Store) firstKEK() (manifest, error) {
 		if err := s.folder.write(kekFile(id), []byte(text)); err != nil {
 			return manifest{}, err
 		}
-		m = first(kekName, entry{ID: id})
+		m.Versions = []entry{{Version: first(id)}}
 	}
 	return m, s.save(kekManifest, m)
 }
@@ -159,8 +153,7 @@ func (s *Store) readKEK(id string) (secret.Value, error) {
 	return value, nil
 }
 
-func random() secret.Value {
-	b := make([]byte, managedBytes)
-	rand.Read(b)
-	return secret.NewValue(b)
-}
+// SigningRing is the signing key's versions as they were when the folder was
+// opened without Lazy. A version's id is the key's RFC 7638 thumbprint, its value
+// PKCS #8 in PEM, for [keyway/internal/jwks].
+func (s *Store) SigningRing() keyring.Ring { return s.signing }

@@ -30,25 +30,21 @@ type manifest struct {
 	unknown  fields
 }
 
-// entry is one version. The value is elsewhere (a file named by the id), or in
-// Sealed.
+// entry is one version, without its value: that is elsewhere (a file named by
+// the id), or in Sealed.
 type entry struct {
-	ID          string
-	State       keyring.State
-	Alg         string // signing keys; empty: any that fits the key
-	CreatedAt   time.Time
-	ActivatedAt time.Time
-	RetiresAt   time.Time
-	Sealed      []byte // managed secrets: the value under a key-encryption key
-	unknown     fields
+	keyring.Version
+	Alg     string // signing keys; empty: any that fits the key
+	Sealed  []byte // managed secrets: the value under a key-encryption key
+	unknown fields
 }
 
 type fields map[string]josejson.RawMessage
 
 var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// parseManifest reads what String-ing a manifest writes, and whatever a newer
-// release of the same format added to it.
+// parseManifest reads what encode writes, and whatever a newer release of the
+// same format added to it.
 func parseManifest(content []byte) (manifest, error) {
 	var raw fields
 	if err := jwks.DecodeObject(content, &raw); err != nil {
@@ -90,6 +86,10 @@ func parseEntry(raw fields) (entry, error) {
 		raw.take("created_at", &e.CreatedAt),
 		raw.take("activated_at", &e.ActivatedAt),
 		raw.take("retires_at", &e.RetiresAt),
+		raw.take("withdrawn", &e.Withdrawn),
+		raw.take("compromised", &e.Compromised),
+		raw.take("takes_over", &e.TakesOver),
+		raw.take("handed_in", &e.HandedIn),
 		raw.take("sealed", &e.Sealed),
 	)
 	if err != nil {
@@ -98,8 +98,8 @@ func parseEntry(raw fields) (entry, error) {
 	if !idPattern.MatchString(e.ID) { // it becomes part of a file's name
 		return entry{}, fmt.Errorf("expected an id of the form %s, found another", idPattern)
 	}
-	if !e.State.Live() && e.State != keyring.Retired {
-		return entry{}, fmt.Errorf("expected a state of pending, active, retiring or retired, found %.20q", e.State)
+	if !e.State.Live() && e.State != keyring.Retired && e.State != keyring.Rejected {
+		return entry{}, fmt.Errorf("expected a state of pending, active, retiring, retired or rejected, found %.20q", e.State)
 	}
 	e.unknown = raw
 	return e, nil
@@ -121,27 +121,36 @@ func (f fields) take(name string, v any) error {
 // encode writes the manifest for people to read, members in the order of
 // their names.
 func (m manifest) encode() ([]byte, error) {
-	versions := make([]map[string]any, len(m.Versions))
-	for i, e := range m.Versions {
-		v := e.unknown.copy()
-		v["id"], v["state"], v["created_at"] = e.ID, e.State, e.CreatedAt.UTC()
+	versions := []map[string]any{}
+	for _, e := range m.Versions {
+		v := e.unknown.members()
+		v["id"], v["state"] = e.ID, e.State
 		put(v, "alg", e.Alg, e.Alg != "")
+		put(v, "created_at", e.CreatedAt.UTC(), !e.CreatedAt.IsZero())
 		put(v, "activated_at", e.ActivatedAt.UTC(), !e.ActivatedAt.IsZero())
 		put(v, "retires_at", e.RetiresAt.UTC(), !e.RetiresAt.IsZero())
+		put(v, "withdrawn", true, e.Withdrawn)
+		put(v, "compromised", true, e.Compromised)
+		put(v, "takes_over", true, e.TakesOver)
+		put(v, "handed_in", true, e.HandedIn)
 		put(v, "sealed", e.Sealed, len(e.Sealed) > 0)
-		versions[i] = v
+		versions = append(versions, v)
 	}
-	all := m.unknown.copy()
+	all := m.unknown.members()
 	all["format"], all["name"], all["versions"] = manifestFormat, m.Name, versions
-	content, err := json.MarshalIndent(all, "", "  ")
+	return encode(all)
+}
+
+func encode(members map[string]any) ([]byte, error) {
+	content, err := json.MarshalIndent(members, "", "  ")
 	if err != nil {
-		return nil, fmt.Errorf("encoding the manifest of %s: %w", m.Name, err)
+		return nil, fmt.Errorf("a date is out of range, or an unknown field is no JSON: %w", err)
 	}
 	return append(content, '\n'), nil
 }
 
-func (f fields) copy() map[string]any {
-	m := make(map[string]any, len(f)+7)
+func (f fields) members() map[string]any {
+	m := make(map[string]any, len(f)+8)
 	for name, value := range f {
 		m[name] = json.RawMessage(value)
 	}
@@ -154,15 +163,12 @@ func put(m map[string]any, name string, value any, present bool) {
 	}
 }
 
-// ring builds the ring of the manifest's versions, with the values that open
+// ring builds the ring of the manifest's versions, with the values that value
 // finds for the live ones.
 func (m manifest) ring(value func(entry) (secret.Value, error)) (keyring.Ring, error) {
 	versions := make([]keyring.Version, len(m.Versions))
 	for i, e := range m.Versions {
-		versions[i] = keyring.Version{
-			ID: e.ID, State: e.State,
-			CreatedAt: e.CreatedAt, ActivatedAt: e.ActivatedAt, RetiresAt: e.RetiresAt,
-		}
+		versions[i] = e.Version
 		if !e.State.Live() {
 			continue
 		}
@@ -175,14 +181,33 @@ func (m manifest) ring(value func(entry) (secret.Value, error)) (keyring.Ring, e
 	return keyring.New(m.Name, versions...)
 }
 
-// holds reports whether a version with this id, live or not, is in the record.
-func (m manifest) holds(id string) bool {
-	return slices.ContainsFunc(m.Versions, func(e entry) bool { return e.ID == id })
+// with is the manifest of another state of the ring; alg is that of a live
+// version's key. What this release does not know of a version stays with it.
+func (m manifest) with(ring keyring.Ring, alg map[string]string) manifest {
+	next := manifest{Name: ring.Name(), unknown: m.unknown}
+	for v := range ring.All() {
+		e, _ := m.entry(v.ID)
+		e.Version = v
+		e.Value = secret.Value{}
+		if a, live := alg[v.ID]; live {
+			e.Alg = a
+		}
+		next.Versions = append(next.Versions, e)
+	}
+	return next
 }
 
-// first is a manifest with one active version.
-func first(name string, e entry) manifest {
+// entry finds a version, live or not, in the record.
+func (m manifest) entry(id string) (entry, bool) {
+	i := slices.IndexFunc(m.Versions, func(e entry) bool { return e.ID == id })
+	if i < 0 {
+		return entry{}, false
+	}
+	return m.Versions[i], true
+}
+
+// first is the one version that a record begins with.
+func first(id string) keyring.Version {
 	now := time.Now().UTC().Truncate(time.Second)
-	e.State, e.CreatedAt, e.ActivatedAt = keyring.Active, now, now
-	return manifest{Name: name, Versions: []entry{e}}
+	return keyring.Version{ID: id, State: keyring.Active, CreatedAt: now, ActivatedAt: now}
 }

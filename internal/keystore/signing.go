@@ -2,21 +2,15 @@ package keystore
 
 import (
 	"bytes"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"keyway/internal/jwks"
+	"keyway/internal/keyring"
 	"keyway/internal/secret"
 )
 
@@ -24,90 +18,210 @@ const (
 	signingName     = "signing-key"
 	signingManifest = "signing-key.json"
 	publicFile      = "jwks.json"
-	// newRSABits is the size of RSA keys made here: 128 bits of strength, good
-	// past 2030 (NIST SP 800-57 part 1, table 2).
-	newRSABits = 3072
 )
 
 func pemFile(id string) string { return "signing-" + id + ".pem" }
 
-// openSigning loads the signing key's versions, or begins with one.
-func (s *Store) openSigning(o Options) error {
-	adopted, err := readAdopted(o)
+// Signing is the signing key's versions as they are in the folder now; the zero
+// Ring if there are none. It waits for nobody: what others write meanwhile, it
+// sees whole or not at all. A version's id is the key's RFC 7638 thumbprint, its
+// value PKCS #8 in PEM, for [keyway/internal/jwks]; each key has proved itself.
+func (s *Store) Signing() (keyring.Ring, error) {
+	ring, err := s.readSigning()
 	if err != nil {
-		return fmt.Errorf("BFF_JWT_SIGNING_KEY: %w", err)
+		return keyring.Ring{}, err
+	}
+	// What lies about unused is only certain while nobody writes.
+	if err := s.folder.ifFree(func() error { return s.reportStrays() }); err != nil {
+		return keyring.Ring{}, err
+	}
+	return ring, nil
+}
+
+// signingReads is how often a reader meets a rotation before it takes its turn
+// with the writers.
+const signingReads = 3
+
+func (s *Store) readSigning() (keyring.Ring, error) {
+	for range signingReads {
+		content, err := s.folder.read(signingManifest)
+		if errors.Is(err, fs.ErrNotExist) {
+			return keyring.Ring{}, nil
+		}
+		if err != nil {
+			return keyring.Ring{}, err
+		}
+		m, err := s.parse(signingManifest, content)
+		if err != nil {
+			return keyring.Ring{}, err
+		}
+		ring, err := s.ringOf(m)
+		if err == nil {
+			return ring, nil
+		}
+		// A key's file goes after the manifest has said so.
+		if again, rerr := s.folder.read(signingManifest); rerr == nil && bytes.Equal(again, content) {
+			return keyring.Ring{}, err
+		}
+	}
+	var ring keyring.Ring
+	err := s.folder.locked(func() error {
+		m, err := s.load(signingManifest)
+		if err == nil {
+			ring, err = s.ringOf(m)
+		}
+		return err
+	})
+	return ring, err
+}
+
+func (s *Store) ringOf(m manifest) (keyring.Ring, error) {
+	ring, err := m.ring(s.signingValue)
+	if err != nil {
+		return keyring.Ring{}, fmt.Errorf("%s: %w", filepath.Join(s.folder.path, signingManifest), err)
+	}
+	return ring, nil
+}
+
+// FirstSigning is Signing for a folder that is to have a key: where there is
+// none, one is adopted or made, as the options of [Open] say, and is active at
+// once, since nobody can have fetched another.
+func (s *Store) FirstSigning() (keyring.Ring, error) {
+	var ring keyring.Ring
+	err := s.folder.locked(func() error {
+		var err error
+		ring, err = s.firstSigning()
+		return err
+	})
+	return ring, err
+}
+
+func (s *Store) firstSigning() (keyring.Ring, error) {
+	adopted, err := readAdopted(s.options)
+	if err != nil {
+		return keyring.Ring{}, fmt.Errorf("BFF_JWT_SIGNING_KEY: %w", err)
 	}
 	m, err := s.load(signingManifest)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if m, err = s.firstSigning(o, adopted); err != nil {
-			return err
+	if errors.Is(err, fs.ErrNotExist) {
+		ring, err := s.firstRing(adopted)
+		if err != nil {
+			return keyring.Ring{}, err
 		}
-	case err != nil:
-		return err
-	case !adopted.IsZero() && !m.holds(adopted.ID()):
-		s.notices = append(s.notices, fmt.Sprintf(
-			"BFF_JWT_SIGNING_KEY holds a key (%s) that is not one of those in %s; it was not adopted, because it is meant for a folder without keys",
-			adopted.ID(), s.folder.path))
+		return ring, s.replace(manifest{}, ring)
 	}
-	s.signing, err = m.ring(s.signingValue)
 	if err != nil {
-		return fmt.Errorf("%s: %w", filepath.Join(s.folder.path, signingManifest), err)
+		return keyring.Ring{}, err
 	}
-	public, err := jwks.Document(s.signing)
+	if !adopted.IsZero() {
+		if _, known := m.entry(adopted.ID()); !known {
+			s.notice("BFF_JWT_SIGNING_KEY holds a key (%s) that is not one of those in %s; it was not adopted, because it is meant for a folder without keys",
+				adopted.ID(), s.folder.path)
+		}
+	}
+	ring, err := s.ringOf(m)
 	if err != nil {
-		return err
+		return keyring.Ring{}, err
 	}
-	return s.writeIfChanged(publicFile, public)
+	if err := s.reportStrays(); err != nil {
+		return keyring.Ring{}, err
+	}
+	return ring, s.publish(ring)
 }
 
-// firstSigning writes the first key: the one handed in, else one that an
-// interrupted start left behind, else a new one. The key's file comes first:
-// until the manifest names it, nothing has changed.
-func (s *Store) firstSigning(o Options, key jwks.Key) (manifest, error) {
+// firstRing holds the first key: the one handed in, else one that an interrupted
+// start left behind, else a new one.
+func (s *Store) firstRing(key jwks.Key) (keyring.Ring, error) {
+	var err error
 	if key.IsZero() {
-		var err error
-		if key, err = s.orphan(o); err != nil {
-			return manifest{}, err
+		if key, err = s.orphan(); err != nil {
+			return keyring.Ring{}, err
 		}
 	}
 	if key.IsZero() {
-		var err error
-		if key, err = newKey(o.Algorithm); err != nil {
-			return manifest{}, err
+		if key, err = newKey(s.options.Algorithm); err != nil {
+			return keyring.Ring{}, err
 		}
 	}
-	if err := key.Prove(); err != nil {
-		return manifest{}, fmt.Errorf("signing key: %w", err)
+	v := first(key.ID())
+	if v.Value, err = key.RingValue(); err != nil {
+		return keyring.Ring{}, err
 	}
-	text, err := key.PEM()
-	if err != nil {
-		return manifest{}, err
-	}
-	if err := s.writeIfChanged(pemFile(key.ID()), text.Reveal()); err != nil {
-		return manifest{}, err
-	}
-	m := first(signingName, entry{ID: key.ID(), Alg: key.Algorithm()})
-	return m, s.save(signingManifest, m)
+	return keyring.New(signingName, v)
 }
 
-// orphan finds the newest key file, in a folder without a manifest, that holds
-// the key that its name says and suits the options.
-func (s *Store) orphan(o Options) (jwks.Key, error) {
+// orphan finds, in a folder without a manifest, a key file that holds the key
+// that its name says and suits the options: before all others one that was
+// published, in the order in which it was, the active one first; else the newest.
+func (s *Store) orphan() (jwks.Key, error) {
 	ids, err := s.folder.match("signing-", ".pem")
 	if err != nil {
 		return jwks.Key{}, err
 	}
+	published := s.published()
+	slices.SortStableFunc(ids, func(a, b string) int { return rank(published, a) - rank(published, b) })
 	for _, id := range ids {
-		key, err := s.readKey(id, o.Algorithm)
+		key, err := s.readKey(id, s.options.Algorithm)
 		if err == nil {
-			s.notices = append(s.notices, fmt.Sprintf(
-				"%s was there without a manifest, as an interrupted first start leaves it; it is in use now", pemFile(id)))
+			s.notice("%s was there without a manifest, as an interrupted first start leaves it; it is in use now", pemFile(id))
 			return key, nil
 		}
-		s.notices = append(s.notices, fmt.Sprintf("%s was left alone: %v", pemFile(id), err))
+		s.notice("%s was left alone: %v", pemFile(id), err)
 	}
 	return jwks.Key{}, nil
+}
+
+func rank(list []string, id string) int {
+	if i := slices.Index(list, id); i >= 0 {
+		return i
+	}
+	return len(list)
+}
+
+// published lists the keys of jwks.json, none if it can't be read.
+func (s *Store) published() []string {
+	content, err := s.folder.read(publicFile)
+	if err != nil {
+		return nil
+	}
+	var set struct {
+		Keys []struct {
+			ID string `json:"kid"`
+		} `json:"keys"`
+	}
+	if json.Unmarshal(content, &set) != nil {
+		return nil
+	}
+	ids := make([]string, len(set.Keys))
+	for i, key := range set.Keys {
+		ids[i] = key.ID
+	}
+	return ids
+}
+
+// reportStrays tells of key files that are not in use.
+func (s *Store) reportStrays() error {
+	m, err := s.load(signingManifest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // any may be the first
+	}
+	if err != nil {
+		return err
+	}
+	ids, err := s.folder.match("signing-", ".pem")
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		e, known := m.entry(id)
+		switch {
+		case !known:
+			s.notice("%s is named by no version in %s; it is not used, and may be removed", pemFile(id), signingManifest)
+		case !e.State.Live():
+			s.notice("%s is there, as restoring a backup leaves it, though version %s is %s; it is not used, and should be removed",
+				pemFile(id), id, e.State)
+		}
+	}
+	return nil
 }
 
 // readKey reads a key file and checks that it holds what its name says.
@@ -146,74 +260,4 @@ func (s *Store) signingValue(e entry) (secret.Value, error) {
 		return secret.Value{}, err
 	}
 	return key.RingValue()
-}
-
-// newKey makes a key for an algorithm.
-func newKey(algorithm string) (jwks.Key, error) {
-	var signer crypto.Signer
-	var err error
-	switch algorithm {
-	case "", jwks.ES256:
-		algorithm = jwks.ES256
-		signer, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case jwks.EdDSA:
-		_, signer, err = ed25519.GenerateKey(rand.Reader)
-	case jwks.PS256, jwks.RS256:
-		signer, err = rsa.GenerateKey(rand.Reader, newRSABits)
-	default:
-		return jwks.Key{}, fmt.Errorf("signing key: expected an algorithm of ES256, PS256, RS256 or EdDSA, found %.20q", algorithm)
-	}
-	if err != nil {
-		return jwks.Key{}, fmt.Errorf("signing key: making one for %s: %w", algorithm, err)
-	}
-	key, err := jwks.NewKey(signer)
-	if err != nil {
-		return jwks.Key{}, err
-	}
-	return key.Bind(algorithm)
-}
-
-// readAdopted reads the key handed in, if there is one. Errors never show the
-// value: it may be a key that merely is not PEM.
-func readAdopted(o Options) (jwks.Key, error) {
-	text := bytes.TrimSpace(o.Adopt.Reveal())
-	if len(text) == 0 {
-		return jwks.Key{}, nil
-	}
-	if !bytes.Contains(text, []byte("-----BEGIN ")) {
-		content, err := readPath(string(text))
-		if err != nil {
-			return jwks.Key{}, err
-		}
-		text = content
-	} else if !bytes.ContainsRune(text, '\n') {
-		// One line with \n in it: what is left of a PEM in many .env files.
-		text = bytes.ReplaceAll(text, []byte(`\n`), []byte("\n"))
-	}
-	key, err := jwks.ParseKey(secret.NewValue(text))
-	if err != nil {
-		return jwks.Key{}, err
-	}
-	if o.Algorithm != "" {
-		return key.Bind(o.Algorithm)
-	}
-	return key, nil
-}
-
-func readPath(path string) ([]byte, error) {
-	looksLikePath := len(path) < 1024 && !strings.ContainsAny(path, "\n\r=+") &&
-		(strings.HasPrefix(path, "/") || strings.HasPrefix(path, ".") || strings.HasSuffix(path, ".pem") || strings.HasSuffix(path, ".key"))
-	if !looksLikePath {
-		return nil, errors.New("expected a PEM private key, or the path of one (beginning with / or ., or ending in .pem or .key), found neither")
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxFile))
-	if err != nil {
-		return nil, err
-	}
-	return content, nil
 }

@@ -2,10 +2,13 @@ package keystore
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
+	"sync"
 
 	"keyway/internal/keyring"
 	"keyway/internal/secret"
@@ -21,33 +24,47 @@ type Options struct {
 	// file: BFF_JWT_SIGNING_KEY. Empty means that one is made. In a folder that
 	// has keys already it changes nothing; see [Store.Notices].
 	Adopt secret.Value
+	// Lazy leaves the signing key alone at the opening: none is made or adopted
+	// before [Store.FirstSigning] is called.
+	Lazy bool
 
 	step func(string) error // tests: told before and after each write
 }
+
+// maxNotices bounds what is remembered for the operator.
+const maxNotices = 100
 
 // Store is an open folder of keys. It is safe for concurrent use, and several
 // Stores, in one process or many, may be open on one folder.
 type Store struct {
 	folder  folder
-	signing keyring.Ring
+	options Options
+	signing keyring.Ring // of SigningRing
+
+	mu      sync.Mutex
 	notices []string
 }
 
-// Open opens the folder, and makes or adopts the signing key if there is none.
-// The folder is made with mode 0700; one that others can enter is refused with
-// a *PermissionError, and so are files in it that others can read. Open waits
-// up to 30 s for another process that is at work in the folder.
+// Open opens the folder, and, unless it is to be Lazy, makes or adopts the
+// signing key if there is none. The folder is made with mode 0700; one that
+// others can enter is refused with a *PermissionError, and so are files in it
+// that others can read. Open waits up to 30 s for another process that is at work
+// in the folder, and so does all that writes.
 func Open(dir string, o Options) (*Store, error) {
 	f, err := openFolder(dir, o.step)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{folder: f}
+	s := &Store{folder: f, options: o}
 	err = f.locked(func() error {
 		if err := f.checkFiles(); err != nil {
 			return err
 		}
-		return s.openSigning(o)
+		if o.Lazy {
+			return nil
+		}
+		s.signing, err = s.firstSigning()
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -58,7 +75,7 @@ func Open(dir string, o Options) (*Store, error) {
 // checkFiles refuses secret files that others can read, those that no manifest
 // names among them.
 func (f folder) checkFiles() error {
-	for _, pattern := range [][2]string{{"signing-", ".pem"}, {"kek-", ".key"}, {"ring-", ".json"}} {
+	for _, pattern := range [][2]string{{"signing-", ".pem"}, {"root-", ".key"}, {"kek-", ".key"}, {"ring-", ".json"}} {
 		ids, err := f.match(pattern[0], pattern[1])
 		if err != nil {
 			return err
@@ -75,14 +92,23 @@ func (f folder) checkFiles() error {
 // Dir is the folder.
 func (s *Store) Dir() string { return s.folder.path }
 
-// SigningRing is the signing key's versions as they were when the folder was
-// opened. A version's id is the key's RFC 7638 thumbprint, its value PKCS #8 in
-// PEM, for [keyway/internal/jwks].
-func (s *Store) SigningRing() keyring.Ring { return s.signing }
+// Notices are sentences for the operator about what was found in the folder since
+// it was opened, and stopped nothing: each once, the first hundred. They name no
+// secret.
+func (s *Store) Notices() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.notices)
+}
 
-// Notices are sentences for the operator about what was found at the opening
-// and did not stop it. They name no secret.
-func (s *Store) Notices() []string { return s.notices }
+func (s *Store) notice(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text := fmt.Sprintf(format, args...)
+	if len(s.notices) < maxNotices && !slices.Contains(s.notices, text) {
+		s.notices = append(s.notices, text)
+	}
+}
 
 // load reads and parses a manifest. The error is fs.ErrNotExist when there is
 // none.
@@ -91,6 +117,10 @@ func (s *Store) load(name string) (manifest, error) {
 	if err != nil {
 		return manifest{}, err
 	}
+	return s.parse(name, content)
+}
+
+func (s *Store) parse(name string, content []byte) (manifest, error) {
 	m, err := parseManifest(content)
 	if err != nil {
 		return manifest{}, fmt.Errorf("%s: %w", filepath.Join(s.folder.path, name), err)
@@ -103,7 +133,7 @@ func (s *Store) save(name string, m manifest) error {
 	if err != nil {
 		return err
 	}
-	return s.folder.write(name, content)
+	return s.writeIfChanged(name, content)
 }
 
 // writeIfChanged spares the disk, and the eyes of who watches the file.
@@ -112,14 +142,16 @@ func (s *Store) writeIfChanged(name string, content []byte) error {
 	switch {
 	case err == nil && bytes.Equal(found, content):
 		return nil
-	case err != nil && !errors.Is(err, fs.ErrNotExist) && !isPermission(err):
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
 	return s.folder.write(name, content)
 }
 
-// isPermission: a derived, public file with a loose mode is simply replaced.
-func isPermission(err error) bool {
-	_, ok := errors.AsType[*PermissionError](err)
-	return ok
+// random is a key or secret of 48 bytes: what `openssl rand 48` gives, well over
+// the 32 bytes demanded of others'.
+func random() secret.Value {
+	b := make([]byte, 48)
+	rand.Read(b)
+	return secret.NewValue(b)
 }

@@ -1,0 +1,151 @@
+package keystore
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"keyway/internal/jwks"
+	"keyway/internal/secret"
+)
+
+const rootName = "root-key"
+
+func rootFile(id string) string { return "root-" + id + ".key" }
+
+// RootKey opens what else is sealed on this machine, where nobody hands in a
+// secret to do so.
+type RootKey struct {
+	ID    string
+	Value secret.Value // 48 random bytes
+	made  time.Time
+}
+
+// ErrLastRoot says that the last root key was to go.
+var ErrLastRoot = errors.New("keys folder: this is the last root key; without it nothing that is sealed under it can be opened")
+
+// RootKeys are the root keys of the folder, newest first. One is made if there is
+// none. A file that holds no root key is passed over with a notice, unless nothing
+// else is left: a new key would open nothing of what there is.
+func (s *Store) RootKeys() ([]RootKey, error) {
+	var keys []RootKey
+	err := s.folder.locked(func() error {
+		var err error
+		if keys, err = s.rootKeys(); err == nil && len(keys) == 0 {
+			var key RootKey
+			key, err = s.newRoot(time.Time{})
+			keys = []RootKey{key}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return keys, nil
+}
+
+// TurnRoot makes another root key, the newest from now on. Those before it stay.
+func (s *Store) TurnRoot() (RootKey, error) {
+	var key RootKey
+	err := s.folder.locked(func() error {
+		keys, err := s.rootKeys()
+		if err != nil {
+			return err
+		}
+		var newest time.Time
+		if len(keys) > 0 {
+			newest = keys[0].made
+		}
+		key, err = s.newRoot(newest)
+		return err
+	})
+	return key, err
+}
+
+// DropRoot removes a root key; one that is not there is no error. The last one
+// that can be read stays: ErrLastRoot. What is sealed under the key is for the
+// caller to have sealed under another before.
+func (s *Store) DropRoot(id string) error {
+	if !idPattern.MatchString(id) {
+		return fmt.Errorf("root key: expected an id of the form %s, found another", idPattern)
+	}
+	return s.folder.locked(func() error {
+		keys, err := s.rootKeys()
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(keys, func(k RootKey) bool { return k.ID != id }) {
+			return ErrLastRoot
+		}
+		_, err = s.folder.remove(rootFile(id))
+		return err
+	})
+}
+
+func (s *Store) rootKeys() ([]RootKey, error) {
+	ids, err := s.folder.match("root-", ".key")
+	if err != nil {
+		return nil, err
+	}
+	var keys []RootKey
+	var damaged error
+	for _, id := range ids {
+		key, err := s.readRoot(id)
+		if err != nil {
+			damaged = err
+			s.notice("a root key was passed over: %v", err)
+			continue
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 && damaged != nil {
+		return nil, fmt.Errorf("%w; restore it from a backup, or, if nothing is sealed under it, remove it", damaged)
+	}
+	slices.SortFunc(keys, func(a, b RootKey) int { return b.made.Compare(a.made) })
+	return keys, nil
+}
+
+func (s *Store) readRoot(id string) (RootKey, error) {
+	content, err := s.folder.read(rootFile(id))
+	if err != nil {
+		return RootKey{}, err
+	}
+	path := filepath.Join(s.folder.path, rootFile(id))
+	var raw fields
+	if err := jwks.DecodeObject(content, &raw); err != nil {
+		return RootKey{}, fmt.Errorf("%s: %w", path, err)
+	}
+	var format int
+	var value []byte
+	key := RootKey{ID: id}
+	err = errors.Join(raw.take("format", &format), raw.take("created_at", &key.made), raw.take("value", &value))
+	switch {
+	case err != nil:
+		return RootKey{}, fmt.Errorf("%s: %w", path, err)
+	case format != manifestFormat:
+		return RootKey{}, fmt.Errorf("%s: expected format %d, found %d; was it written by a newer release?", path, manifestFormat, format)
+	}
+	key.Value = secret.NewValue(value)
+	if secret.Fingerprint(rootName, key.Value) != id {
+		return RootKey{}, fmt.Errorf("%s: holds another key than its name says", path)
+	}
+	return key, nil
+}
+
+// newRoot makes a root key that is newer than the newest, whatever the clock says.
+func (s *Store) newRoot(newest time.Time) (RootKey, error) {
+	key := RootKey{Value: random(), made: time.Now().UTC()}
+	if !key.made.After(newest) {
+		key.made = newest.Add(time.Microsecond)
+	}
+	key.ID = secret.Fingerprint(rootName, key.Value)
+	all := fields(nil).members()
+	all["format"], all["created_at"], all["value"] = manifestFormat, key.made, key.Value.Reveal()
+	content, err := encode(all)
+	if err != nil {
+		return RootKey{}, err
+	}
+	return key, s.folder.write(rootFile(key.ID), content)
+}
