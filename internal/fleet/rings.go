@@ -12,10 +12,6 @@ import (
 // SealPurpose is the purpose to derive the sealer of NewRings for.
 const SealPurpose = "fleet ring"
 
-// ErrUnchanged is what a change in [Rings.Update] returns when there is nothing
-// to do.
-var ErrUnchanged = errors.New("fleet: the ring stays as it is")
-
 // Rings keeps rings on a board. It is safe for concurrent use.
 //
 // Each is sealed as a whole, with its name as context, so that who reads the
@@ -30,13 +26,6 @@ type Rings struct {
 
 // NewRings keeps rings on board, sealed by sealer.
 func NewRings(board Board, sealer *seal.Sealer) *Rings { return &Rings{board: board, seal: sealer} }
-
-// stored is what is on the board under a name.
-type stored struct {
-	document RingDocument
-	revision Revision // zero: nothing
-	sealedBy string   // the version
-}
 
 // Load returns the fleet's ring and its revision; the zero Ring and Revision,
 // without an error, when nobody has put one there. The errors are the board's,
@@ -60,7 +49,7 @@ func (r *Rings) load(ctx context.Context, name string) (stored, error) {
 		return stored{}, err
 	}
 	version, _ := seal.VersionOf(sealed)
-	return stored{document, revision, version}, nil
+	return stored{document: document, revision: revision, sealedBy: version}, nil
 }
 
 // Save puts ring in the place of what Load found at revision (zero: nothing). It
