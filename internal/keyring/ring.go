@@ -137,6 +137,22 @@ func (r Ring) Lookup(id string) (Version, error) {
 	return Version{}, ErrUnknownVersion
 }
 
+// Find is the version with this id, whatever its state.
+func (r Ring) Find(id string) (Version, bool) {
+	if i := r.index(id); i >= 0 {
+		return r.versions[i], true
+	}
+	return Version{}, false
+}
+
+// Same reports whether two rings have the same versions in the same states, so
+// that what was decided for the one holds for the other.
+func Same(a, b Ring) bool {
+	return slices.EqualFunc(a.versions, b.versions, func(v, w Version) bool {
+		return v.ID == w.ID && v.State == w.State && v.Withdrawn == w.Withdrawn && v.Compromised == w.Compromised && v.TakesOver == w.TakesOver
+	})
+}
+
 // Live yields the versions whose artefacts are accepted, the active one first.
 func (r Ring) Live() iter.Seq[Version] {
 	return func(yield func(Version) bool) {

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
@@ -94,12 +95,12 @@ func advance(ring keyring.Ring, k Knowledge, p Policy, now time.Time) Decision {
 		return Decision{Move: Wait, Version: pending.ID, Blocked: lacking, Because: "not yet held by " + strings.Join(lacking, ", ")}
 	}
 	if p.Kind == Inward {
-		return Decision{Move: Activate, Version: pending.ID, Because: "every live replica holds it"}
+		return use(pending, "every live replica holds it")
 	}
 	proof := k.Proofs[pending.ID]
 	switch {
 	case proof.Accepted:
-		return Decision{Move: Activate, Version: pending.ID, Because: "the peer accepts it"}
+		return use(pending, "the peer accepts it")
 	case !proof.FirstRefused.IsZero():
 		return refused(pending, proof, p, now)
 	case p.Published <= 0:
@@ -109,7 +110,16 @@ func advance(ring keyring.Ring, k Knowledge, p Policy, now time.Time) Decision {
 	if now.Before(ready) {
 		return Decision{Move: Wait, Version: pending.ID, Again: ready, Because: "published; the peer may still go by what it fetched before"}
 	}
-	return Decision{Move: Activate, Version: pending.ID, Because: "published for longer than the peer may keep what it fetched before"}
+	return use(pending, "published for longer than the peer may keep what it fetched before")
+}
+
+// use is the move that puts a pending version to use.
+func use(pending keyring.Version, because string) Decision {
+	move := Activate
+	if pending.TakesOver {
+		move = TakeOver
+	}
+	return Decision{Move: move, Version: pending.ID, Because: because}
 }
 
 // refused: whoever handed the version in may have been faster than the peer.
@@ -164,6 +174,9 @@ func retire(ring keyring.Ring, k Knowledge, p Policy, now time.Time) Decision {
 }
 
 func retireOne(v, active keyring.Version, k Knowledge, p Policy, now time.Time) Decision {
+	if v.Compromised {
+		return retireCondemned(v, k, p, now)
+	}
 	if end := active.ActivatedAt.Add(p.Guard); now.Before(end) {
 		return Decision{Move: Wait, Version: v.ID, Again: end, Because: "kept as the way back while the new version is watched"}
 	}
@@ -185,6 +198,7 @@ func retireOne(v, active keyring.Version, k Knowledge, p Policy, now time.Time) 
 		return Decision{Move: Wait, Version: v.ID, Blocked: issuing, Because: "still issued with by " + strings.Join(issuing, ", ")}
 	}
 	n, counted := k.Dependents[v.ID]
+	counted = counted && !k.CountedAt.Before(last)
 	if counted && n == 0 && !now.Before(last.Add(p.Skew)) {
 		return Decision{Move: Retire, Version: v.ID, Because: "nothing that lives was issued with it"}
 	}
@@ -199,6 +213,28 @@ func retireOne(v, active keyring.Version, k Knowledge, p Policy, now time.Time) 
 	return d
 }
 
+// retireCondemned ends a version that is kept only until what it sealed has been
+// sealed anew. There is no way back to it, so there is none to keep.
+func retireCondemned(v keyring.Version, k Knowledge, p Policy, now time.Time) Decision {
+	last := v.RetiresAt
+	for _, r := range k.Replicas {
+		if live(r, p.Gone, now) {
+			last = later(last, r.Since)
+			if r.Issues == v.ID {
+				last = now.Add(1) // it still does
+			}
+		}
+	}
+	if n, counted := k.Dependents[v.ID]; counted && n == 0 && !k.CountedAt.Before(last) {
+		return Decision{Move: Retire, Version: v.ID, Because: "it is compromised, and all that it sealed is sealed anew"}
+	}
+	end := v.RetiresAt.Add(p.Condemned)
+	if now.Before(end) {
+		return Decision{Move: Wait, Version: v.ID, Again: end, Because: "what it sealed is being sealed anew"}
+	}
+	return Decision{Move: Retire, Version: v.ID, Because: "it is compromised; what was not sealed anew in time is over"}
+}
+
 // later of two times.
 func later(a, b time.Time) time.Time {
 	if b.After(a) {
@@ -207,17 +243,29 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// renew has the next version made when the active one is old enough.
+// renew has the next version made when the active one is old enough. What was
+// handed in is for those who did to replace.
 func renew(ring keyring.Ring, _ Knowledge, p Policy, now time.Time) Decision {
-	if p.Every <= 0 {
+	if p.Every <= 0 || ring.Active().HandedIn {
 		return Decision{Move: Wait}
 	}
 	if _, pending := ring.Pending(); pending {
 		return Decision{Move: Wait} // one at a time
 	}
-	due := ring.Active().CreatedAt.Add(p.Every)
+	due := Due(ring, p.Every)
 	if now.Before(due) {
 		return Decision{Move: Wait, Again: due, Because: "until it is due by age"}
 	}
 	return Decision{Move: Make, Because: "the active version is older than " + p.Every.String()}
+}
+
+// Due is when the ring's active version is old enough to be replaced: when it is
+// every old, or up to a twentieth of that earlier, so that secrets that were made
+// together are not all replaced together. It is the same for all who ask.
+func Due(ring keyring.Ring, every time.Duration) time.Time {
+	active := ring.Active()
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(ring.Name() + "\x00" + active.ID))
+	early := time.Duration(float64(every) / 20 * float64(h.Sum32()) / (1 << 32))
+	return active.CreatedAt.Add(every - early)
 }

@@ -39,6 +39,7 @@ func ring(t *testing.T, versions ...keyring.Version) keyring.Ring {
 
 var inward = Policy{
 	Kind: Inward, Every: 90 * 24 * time.Hour, Guard: 10 * time.Minute, Lifetime: time.Hour, Skew: time.Minute, Gone: 15 * time.Second, Limit: 3,
+	Condemned: time.Minute,
 }
 
 var outward = Policy{
@@ -55,9 +56,15 @@ func replica(id string, seen time.Duration, issues string, since time.Duration, 
 	return r
 }
 
+func handedIn(v keyring.Version) keyring.Version  { v.HandedIn = true; return v }
+func takesOver(v keyring.Version) keyring.Version { v.TakesOver = true; return v }
+
 func TestDecide(t *testing.T) {
 	young := v("a", keyring.Active, 0, 0, 0)
 	pending := []keyring.Version{v("b", keyring.Pending, 0, 0, 0), young}
+	lost := v("a", keyring.Retiring, 0, 0, 10*time.Minute)
+	lost.Compromised = true
+	condemned := []keyring.Version{v("b", keyring.Active, 0, 10*time.Minute, 0), lost}
 	turned := []keyring.Version{v("b", keyring.Active, 0, 10*time.Minute, 0), v("a", keyring.Retiring, 0, 0, 10*time.Minute)}
 	for name, c := range map[string]struct {
 		versions []keyring.Version
@@ -68,12 +75,21 @@ func TestDecide(t *testing.T) {
 		version  string
 		says     string
 	}{
-		"nothing to do": {[]keyring.Version{young}, Knowledge{}, inward, time.Hour, Wait, "", "until it is due by age"},
-		"due by age":    {[]keyring.Version{young}, Knowledge{}, inward, 90 * 24 * time.Hour, Make, "", "older than"},
-		"never by age":  {[]keyring.Version{young}, Knowledge{}, Policy{Kind: Inward, Lifetime: time.Hour}, 9000 * time.Hour, Wait, "", "nothing to do"},
-		"one at a time": {pending, Knowledge{Replicas: []Replica{replica("r1", 90*24*time.Hour, "a", 0)}}, inward, 90 * 24 * time.Hour, Wait, "b", "not yet held by r1"},
-		"alone":         {pending, Knowledge{}, inward, time.Second, Activate, "b", "every live replica"},
-		"all hold it":   {pending, Knowledge{Replicas: []Replica{replica("r1", 0, "a", 0, "a", "b"), replica("r2", 0, "a", 0, "a", "b")}}, inward, time.Second, Activate, "b", "every live replica"},
+		"nothing to do":                       {[]keyring.Version{young}, Knowledge{}, inward, time.Hour, Wait, "", "until it is due by age"},
+		"due by age":                          {[]keyring.Version{young}, Knowledge{}, inward, 90 * 24 * time.Hour, Make, "", "older than"},
+		"handed in, so for others to replace": {[]keyring.Version{handedIn(young)}, Knowledge{}, inward, 900 * 24 * time.Hour, Wait, "", "nothing to do"},
+		"takes over": {[]keyring.Version{takesOver(pending[0]), young}, Knowledge{Replicas: []Replica{replica("r1", 0, "a", 0, "a", "b")}}, inward, time.Second,
+			TakeOver, "b", "every live replica"},
+		"takes over, but one lags": {[]keyring.Version{takesOver(pending[0]), young}, Knowledge{Replicas: []Replica{replica("r1", 0, "a", 0, "a")}}, inward, time.Second,
+			Wait, "b", "not yet held by r1"},
+		"condemned, something still sealed": {condemned, Knowledge{Dependents: map[string]int{"a": 3}}, inward, 10*time.Minute + time.Second, Wait, "a", "sealed anew"},
+		"condemned, all sealed anew":        {condemned, Knowledge{Dependents: map[string]int{"a": 0}}, inward, 10*time.Minute + time.Second, Retire, "a", "compromised"},
+		"condemned, and not done in time":   {condemned, Knowledge{}, inward, 12 * time.Minute, Retire, "a", "over"},
+		"condemned is no way back":          {condemned, Knowledge{Refusals: Refusals{InGuard: 400}, Dependents: map[string]int{"a": 1}}, inward, 10*time.Minute + time.Second, Wait, "a", "sealed anew"},
+		"never by age":                      {[]keyring.Version{young}, Knowledge{}, Policy{Kind: Inward, Lifetime: time.Hour}, 9000 * time.Hour, Wait, "", "nothing to do"},
+		"one at a time":                     {pending, Knowledge{Replicas: []Replica{replica("r1", 90*24*time.Hour, "a", 0)}}, inward, 90 * 24 * time.Hour, Wait, "b", "not yet held by r1"},
+		"alone":                             {pending, Knowledge{}, inward, time.Second, Activate, "b", "every live replica"},
+		"all hold it":                       {pending, Knowledge{Replicas: []Replica{replica("r1", 0, "a", 0, "a", "b"), replica("r2", 0, "a", 0, "a", "b")}}, inward, time.Second, Activate, "b", "every live replica"},
 		"one lags, and is named": {pending, Knowledge{Replicas: []Replica{replica("r2", 0, "a", 0, "a"), replica("r1", 0, "a", 0, "a", "b")}}, inward, time.Second,
 			Wait, "b", "not yet held by r2"},
 		"one is gone": {pending, Knowledge{Replicas: []Replica{replica("r2", 0, "a", 0, "a"), replica("r1", 15*time.Second, "a", 0, "a", "b")}}, inward, 15 * time.Second,
@@ -94,11 +110,12 @@ func TestDecide(t *testing.T) {
 		"as many refusals as ever":     {turned, Knowledge{Refusals: Refusals{InGuard: 40, Before: 20}}, outward, 12 * time.Minute, Wait, "a", "way back"},
 		"refusals after the window":    {turned, Knowledge{Refusals: Refusals{InGuard: 400}}, outward, 25 * time.Minute, Retire, "a", "has expired"},
 
-		"the way back is kept":   {turned, Knowledge{Dependents: map[string]int{"a": 0}}, inward, 19 * time.Minute, Wait, "a", "way back"},
-		"drained":                {turned, Knowledge{Dependents: map[string]int{"a": 0}}, inward, 20 * time.Minute, Retire, "a", "nothing that lives"},
-		"sessions still live":    {turned, Knowledge{Dependents: map[string]int{"a": 7}}, inward, 30 * time.Minute, Wait, "a", "7 still depend"},
-		"not counted":            {turned, Knowledge{}, inward, 30 * time.Minute, Wait, "a", "may still live"},
-		"whatever lived expired": {turned, Knowledge{}, inward, 71 * time.Minute, Retire, "a", "has expired"},
+		"the way back is kept":               {turned, Knowledge{Dependents: map[string]int{"a": 0}}, inward, 19 * time.Minute, Wait, "a", "way back"},
+		"drained":                            {turned, Knowledge{Dependents: map[string]int{"a": 0}}, inward, 20 * time.Minute, Retire, "a", "nothing that lives"},
+		"counted before the last was issued": {turned, Knowledge{Dependents: map[string]int{"a": 0}, CountedAt: at(9 * time.Minute)}, inward, 20 * time.Minute, Wait, "a", "may still live"},
+		"sessions still live":                {turned, Knowledge{Dependents: map[string]int{"a": 7}}, inward, 30 * time.Minute, Wait, "a", "7 still depend"},
+		"not counted":                        {turned, Knowledge{}, inward, 30 * time.Minute, Wait, "a", "may still live"},
+		"whatever lived expired":             {turned, Knowledge{}, inward, 71 * time.Minute, Retire, "a", "has expired"},
 		"a replica still issues": {turned, Knowledge{Replicas: []Replica{replica("r1", 2*time.Hour, "a", 0, "a", "b")}, Dependents: map[string]int{"a": 0}}, inward, 2 * time.Hour,
 			Wait, "a", "still issued with by r1"},
 		"a replica switched late": {turned, Knowledge{Replicas: []Replica{replica("r1", time.Hour, "b", 30*time.Minute, "a", "b")}}, inward, 80 * time.Minute,
@@ -109,6 +126,9 @@ func TestDecide(t *testing.T) {
 			Retire, "a", "has expired"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if c.k.CountedAt.IsZero() {
+				c.k.CountedAt = at(c.now)
+			}
 			d := Decide(ring(t, c.versions...), c.k, c.p, at(c.now))
 			if d.Move != c.move || d.Version != c.version || !strings.Contains(d.Because, c.says) {
 				t.Errorf("decided %s %q because %q; want %s %q because … %q …", d.Move, d.Version, d.Because, c.move, c.version, c.says)

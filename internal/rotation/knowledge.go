@@ -34,6 +34,9 @@ type Policy struct {
 	// Patience is how long a peer may refuse a pending version before that is
 	// rejected. Zero: for ever.
 	Patience time.Duration
+	// Condemned is how long what a compromised version sealed may take to be sealed
+	// anew, before the version is erased all the same.
+	Condemned time.Duration
 	// Gone is how long after its last word a replica counts as live.
 	Gone time.Duration
 	// Limit is how many refusals in the guard window are borne however few there
@@ -50,6 +53,8 @@ type Knowledge struct {
 	// Dependents counts what lives and was issued with a version, by id. An id
 	// that is missing was not counted: nothing is known.
 	Dependents map[string]int
+	// CountedAt is when that count began. What was issued later is not in it.
+	CountedAt time.Time
 	// Refusals compares the guard window with what was before it.
 	Refusals Refusals
 }

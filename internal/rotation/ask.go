@@ -1,0 +1,248 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"keyway/internal/keyring"
+)
+
+// UnknownSecretError says that there is no secret of that name.
+type UnknownSecretError struct{ Name string }
+
+func (e *UnknownSecretError) Error() string {
+	return fmt.Sprintf("there is no secret called %q", e.Name)
+}
+
+// RefusedError says why a request can't be done, and what would be right.
+type RefusedError struct{ Secret, Why, Cure string }
+
+func (e *RefusedError) Error() string { return fmt.Sprintf("%s: %s; %s", e.Secret, e.Why, e.Cure) }
+
+// Request is what somebody wants of a secret.
+type Request struct {
+	// From is the version that was active when it was asked. If another one is
+	// active by now, the request has been met already: two who ask at once get
+	// one new version.
+	From        string
+	AskedBy     string
+	Compromised bool
+}
+
+// Rotate begins a rotation, or joins the one that is under way. The result has no
+// outcome yet, unless nothing is to be done, or only a person can.
+func (r *Runner) Rotate(ctx context.Context, secret string, q Request) (Rotation, error) {
+	s, err := r.find(secret)
+	if err != nil {
+		return Rotation{}, err
+	}
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	ring, err := r.o.Rings.Load(ctx, secret)
+	if err != nil {
+		return Rotation{}, err
+	}
+	if ring.IsZero() {
+		return Rotation{}, &RefusedError{secret, "it is not in use", "expected a secret that keyway status lists"}
+	}
+	if _, pending := ring.Pending(); !pending && s.Make == nil {
+		now := time.Now()
+		rotation := Rotation{ID: newID(), Secret: secret, From: ring.Active().ID, AskedBy: q.AskedBy, StartedAt: now}
+		rotation.end(now, OutcomeNeedsOperator)
+		rotation.Waiting = s.HandIn
+		return rotation, nil
+	}
+	return r.begin(ctx, s, ring, q)
+}
+
+func (r *Runner) begin(ctx context.Context, s *turning, ring keyring.Ring, q Request) (Rotation, error) {
+	var candidate keyring.Candidate
+	if _, pending := ring.Pending(); !pending && (q.From == "" || ring.Active().ID == q.From) {
+		var err error
+		if candidate, err = s.Make(ctx); err != nil {
+			return Rotation{}, fmt.Errorf("making a new version: %w", err)
+		}
+		candidate.TakesOver = q.Compromised
+	}
+	now := time.Now()
+	id := newID()
+	if candidate.ID != "" {
+		_, err := r.o.Journal.Update(ctx, s.Name, func(h *History) bool {
+			h.begin(Rotation{
+				ID: id, Secret: s.Name, From: ring.Active().ID, To: candidate.ID, AskedBy: q.AskedBy, Compromised: q.Compromised,
+				StartedAt: now, Steps: []Step{{At: now, What: StepMade}},
+			})
+			return true
+		})
+		if err != nil {
+			return Rotation{}, err
+		}
+	}
+	next, err := r.o.Rings.Update(ctx, s.Name, func(there keyring.Ring) (keyring.Ring, error) {
+		pending, waiting := there.Pending()
+		switch {
+		case waiting && q.Compromised && !pending.TakesOver:
+			return there.Urge(pending.ID)
+		case waiting || candidate.ID == "" || q.From != "" && there.Active().ID != q.From || there.Active().ID != ring.Active().ID:
+			return there, ErrUnchanged
+		}
+		return there.Add(candidate, now)
+	})
+	if err != nil {
+		return Rotation{}, err
+	}
+	defer r.Wake()
+	return r.joined(ctx, s, next, candidate.ID, id, q)
+}
+
+// joined is the rotation that a request has become part of: its own, or the one
+// that was there.
+func (r *Runner) joined(ctx context.Context, s *turning, ring keyring.Ring, made, id string, q Request) (Rotation, error) {
+	to := ring.Active().ID
+	if pending, ok := ring.Pending(); ok {
+		to = pending.ID
+	}
+	var mine Rotation
+	_, err := r.o.Journal.Update(ctx, s.Name, func(h *History) bool {
+		_, changed := h.reconcile(ring, newID, time.Now())
+		if made != "" && made != to {
+			h.drop(id)
+			changed = true
+		}
+		if rotation := h.to(to); rotation != nil {
+			if q.Compromised && rotation.Outcome == "" && !rotation.Compromised {
+				rotation.Compromised, changed = true, true
+			}
+			mine = *rotation
+		} else { // it is over for so long that nobody remembers
+			now := time.Now()
+			mine = Rotation{ID: id, Secret: s.Name, From: q.From, To: to, AskedBy: q.AskedBy, StartedAt: now, EndedAt: now, Outcome: OutcomeUnchanged}
+		}
+		return changed
+	})
+	return mine, err
+}
+
+// renew begins a rotation by age.
+func (r *Runner) renew(ctx context.Context, s *turning, ring keyring.Ring, d Decision) error {
+	if s.Make == nil {
+		return nil
+	}
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	_, err := r.begin(ctx, s, ring, Request{From: ring.Active().ID, AskedBy: "schedule: " + d.Because})
+	return err
+}
+
+// RollBack makes the previous version active again, at once: every replica holds
+// it.
+func (r *Runner) RollBack(ctx context.Context, secret, askedBy string) (Rotation, error) {
+	s, err := r.find(secret)
+	if err != nil {
+		return Rotation{}, err
+	}
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	now := time.Now()
+	var was string
+	next, err := r.o.Rings.Update(ctx, secret, func(there keyring.Ring) (keyring.Ring, error) {
+		was = there.Active().ID
+		return there.RollBack(now)
+	})
+	if refused, ok := errors.AsType[*keyring.MoveError](err); ok {
+		return Rotation{}, &RefusedError{secret, refused.Why, "a version that is retired, withdrawn or compromised does not come back; rotate to a new one with: keyway rotate " + secret}
+	}
+	if err != nil {
+		return Rotation{}, err
+	}
+	defer r.Wake()
+	rotation := Rotation{
+		ID: newID(), Secret: secret, From: was, To: next.Active().ID, AskedBy: askedBy, StartedAt: now,
+		Steps: []Step{{At: now, What: StepRolledBack, Detail: "asked for by " + askedBy}},
+	}
+	rotation.end(time.Now(), OutcomeActive)
+	_, err = r.o.Journal.Update(ctx, secret, func(h *History) bool {
+		h.reconcile(next, newID, now)
+		h.begin(rotation)
+		return true
+	})
+	return rotation, err
+}
+
+// HandIn proposes a value that was found where the secret is handed in, and has
+// what was issued with the previous one accepted. It may be called again and
+// again: a version that the ring has had is left as it is, which state is then
+// its state.
+func (r *Runner) HandIn(ctx context.Context, secret string, current keyring.Candidate, previous *keyring.Candidate) (keyring.Version, error) {
+	s, err := r.find(secret)
+	if err != nil {
+		return keyring.Version{}, err
+	}
+	ring, err := r.o.Rings.Update(ctx, s.Name, func(there keyring.Ring) (keyring.Ring, error) {
+		return HandIn(there, current, previous, time.Now())
+	})
+	if err != nil {
+		return keyring.Version{}, err
+	}
+	r.Wake()
+	v, _ := ring.Find(current.ID)
+	return v, nil
+}
+
+// HandIn is the ring after a value was handed in. A pending one that was handed in
+// before, and that the newer one replaces, is rejected; one that Keyway made goes
+// on first.
+func HandIn(there keyring.Ring, current keyring.Candidate, previous *keyring.Candidate, now time.Time) (keyring.Ring, error) {
+	next, changed := there, false
+	if previous != nil {
+		if _, known := there.Find(previous.ID); !known {
+			accepted, err := next.Accept(*previous, now)
+			if err != nil {
+				return keyring.Ring{}, err
+			}
+			next, changed = accepted, true
+		}
+	}
+	if _, known := there.Find(current.ID); !known {
+		pending, waiting := next.Pending()
+		if waiting && pending.HandedIn {
+			rejected, err := next.Reject(pending.ID)
+			if err != nil {
+				return keyring.Ring{}, err
+			}
+			next, waiting = rejected, false
+		}
+		if !waiting {
+			added, err := next.Add(current, now)
+			if err != nil {
+				return keyring.Ring{}, err
+			}
+			next, changed = added, true
+		}
+	}
+	if !changed {
+		return there, ErrUnchanged
+	}
+	return next, nil
+}
+
+// History is the secret's rotations, brought up to what its ring shows.
+func (r *Runner) History(ctx context.Context, secret string) (History, error) {
+	if _, err := r.find(secret); err != nil {
+		return History{}, err
+	}
+	return r.o.Journal.Load(ctx, secret)
+}
+
+// Secrets are the names, in the order of the options.
+func (r *Runner) Secrets() []Secret { return r.o.Secrets }
+
+func (r *Runner) find(secret string) (*turning, error) {
+	s := r.secrets[secret]
+	if s == nil {
+		return nil, &UnknownSecretError{secret}
+	}
+	return s, nil
+}

@@ -1,0 +1,104 @@
+package rotation
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"keyway/internal/keyring"
+)
+
+const (
+	// proveWithin bounds one question to a peer.
+	proveWithin = 20 * time.Second
+	// A peer that has refused a version is asked again after proveSoonest, twice
+	// that, and so on up to proveLatest: a refusal looks to it like somebody who
+	// guesses, and many count those.
+	proveSoonest = time.Second
+	proveLatest  = time.Minute
+	// provePatient is how many times that goes on before it is asked every
+	// proveRarely only.
+	provePatient = 30
+	proveRarely  = 5 * time.Minute
+)
+
+// proofs is what the peer said of one version of a secret, the pending one.
+type proofs struct {
+	mu      sync.Mutex
+	version string
+	proof   Proof
+	asked   bool
+	busy    bool
+	tries   int
+	last    time.Time
+	next    time.Time
+}
+
+func (p *proofs) of(version string) (Proof, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.proof, p.version == version && p.asked
+}
+
+// ask asks the peer, unless it has been asked lately or has accepted. It does not
+// wait for the answer: the Runner is woken by it. A peer that has fetched what
+// is published since it was asked last may know better now.
+func (p *proofs) ask(ctx context.Context, r *Runner, s *turning, pending keyring.Version, fetched time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if p.version != pending.ID {
+		p.version, p.proof, p.asked, p.tries, p.next, p.last = pending.ID, Proof{}, false, 0, time.Time{}, time.Time{}
+	}
+	due := !now.Before(p.next) || fetched.After(p.last) && now.Sub(p.last) >= proveSoonest
+	if p.busy || p.proof.Accepted || !due {
+		return
+	}
+	p.busy, p.last = true, now
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), proveWithin)
+		defer cancel()
+		verdict, err := s.Prove(ctx, pending.ID)
+		p.answered(pending.ID, verdict, err)
+		if err != nil {
+			r.o.Log.Info("the peer could not be asked whether it accepts a pending version; it is asked again", "secret", s.Name, "version", pending.ID, "error", err.Error())
+		}
+		r.Wake()
+	}()
+}
+
+func (p *proofs) answered(version string, verdict Verdict, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.busy = false
+	if p.version != version {
+		return
+	}
+	now := time.Now()
+	p.tries++
+	p.next = now.Add(backOff(p.tries))
+	if err != nil {
+		return
+	}
+	p.asked = true
+	p.proof.At = now
+	switch verdict {
+	case Accepted:
+		p.proof.Accepted, p.proof.FirstRefused = true, time.Time{}
+	case Refused:
+		p.proof.Accepted = false
+		if p.proof.FirstRefused.IsZero() {
+			p.proof.FirstRefused = now
+		}
+	}
+}
+
+// backOff is the time before the next question, give or take a fifth.
+func backOff(tries int) time.Duration {
+	d := proveRarely
+	if tries <= provePatient {
+		d = min(proveLatest, proveSoonest<<min(tries-1, 10))
+	}
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64())) //nolint:gosec // to be apart from others, not to be unguessable
+}

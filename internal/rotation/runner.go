@@ -1,0 +1,337 @@
+package rotation
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"keyway/internal/keyring"
+)
+
+// ErrUnchanged is what a change of [Rings.Update] returns when there is nothing
+// to do.
+var ErrUnchanged = errors.New("rotation: the ring stays as it is")
+
+// errMoved: the ring is not the one that was decided on any more.
+var errMoved = errors.New("rotation: the ring has been moved on meanwhile")
+
+const (
+	// eager is how often a decision is looked at again while replicas or a peer
+	// are waited for, and idle when nothing is under way.
+	eager = 100 * time.Millisecond
+	idle  = 4 * time.Second
+	// hurry is for how long after something happened a Runner is eager.
+	hurry = 30 * time.Second
+	// passWithin bounds one pass over all secrets.
+	passWithin = 30 * time.Second
+	// maxMoves bounds the moves of one secret in one pass.
+	maxMoves = 8
+)
+
+// Options of a Runner. All but Log and Observer are needed.
+type Options struct {
+	Rings    Rings
+	Journal  Journal
+	Fleet    Fleet
+	Secrets  []Secret
+	Log      *slog.Logger
+	Observer Observer
+}
+
+// Runner turns secrets. Each replica has one; that which leads moves rings on,
+// one move at a time, each written to the journal before it is made. Any of them
+// takes requests. It is safe for concurrent use.
+type Runner struct {
+	o       Options
+	secrets map[string]*turning
+	wake    chan struct{}
+
+	mu     sync.Mutex
+	hurry  time.Time // be eager until
+	failed string    // what was last complained of
+}
+
+// turning is a secret, and what the Runner that leads remembers of it.
+type turning struct {
+	Secret
+	asking sync.Mutex // one request at a time
+	proofs proofs
+	tended tended
+}
+
+// NewRunner builds a Runner. Names of secrets must differ.
+func NewRunner(o Options) (*Runner, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Observer == nil {
+		o.Observer = silent{}
+	}
+	r := &Runner{o: o, secrets: map[string]*turning{}, wake: make(chan struct{}, 1)}
+	for _, s := range o.Secrets {
+		if r.secrets[s.Name] != nil {
+			return nil, fmt.Errorf("rotation: expected names that differ, found %s twice", s.Name)
+		}
+		r.secrets[s.Name] = &turning{Secret: s}
+	}
+	return r, nil
+}
+
+type silent struct{}
+
+func (silent) Moved(string, string) {}
+func (silent) Phase(string, Phase)  {}
+
+// Wake has the Runner look at once: a ring was changed, or a replica said
+// something new.
+func (r *Runner) Wake() {
+	r.mu.Lock()
+	r.hurry = time.Now().Add(hurry)
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run turns secrets until ctx ends.
+func (r *Runner) Run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		case <-timer.C:
+		}
+		timer.Reset(r.pass(ctx))
+	}
+}
+
+// pass looks at every secret once, and says when to look again.
+func (r *Runner) pass(ctx context.Context) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, passWithin)
+	defer cancel()
+	lead, err := r.o.Fleet.Lead(ctx)
+	if err != nil || !lead {
+		r.complain(ctx, err)
+		return idle / 4
+	}
+	roll, err := r.o.Fleet.Roll(ctx)
+	if err != nil {
+		r.complain(ctx, err)
+		return idle / 4
+	}
+	if roll.Now.Before(roll.Ready) {
+		return min(idle, roll.Ready.Sub(roll.Now)+time.Millisecond)
+	}
+	next := idle
+	var errs []error
+	for _, s := range r.o.Secrets {
+		again, err := r.turn(ctx, r.secrets[s.Name], roll)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", s.Name, err))
+		}
+		next = min(next, again)
+	}
+	r.complain(ctx, errors.Join(errs...))
+	return max(next, eager/10)
+}
+
+// complain says once for each change that nothing can be moved.
+func (r *Runner) complain(ctx context.Context, err error) {
+	text := ""
+	if err != nil && ctx.Err() == nil {
+		text = err.Error()
+	}
+	r.mu.Lock()
+	was := r.failed
+	r.failed = text
+	r.mu.Unlock()
+	switch {
+	case text == was:
+	case text != "":
+		r.o.Log.Warn("secrets can't be turned for now; what is in use stays in use", "error", text)
+	default:
+		r.o.Log.Info("secrets can be turned again")
+	}
+}
+
+// turn makes the moves of one secret that can be made now.
+func (r *Runner) turn(ctx context.Context, s *turning, roll Roll) (again time.Duration, err error) {
+	for range maxMoves {
+		ring, err := r.o.Rings.Load(ctx, s.Name)
+		if err != nil || ring.IsZero() {
+			return idle, err
+		}
+		policy := s.Policy(ring)
+		k, err := r.know(ctx, s, ring, policy, roll)
+		if err != nil {
+			return idle, err
+		}
+		r.o.Observer.Phase(s.Name, PhaseOf(ring, policy.Guard, roll.Now))
+		d := Decide(ring, k, policy, roll.Now)
+		if err := r.write(ctx, s, ring, d, k, policy, roll.Now); err != nil {
+			return idle, err
+		}
+		if d.Move == Wait {
+			return r.patience(ring, d, roll.Now), nil
+		}
+		err = r.move(ctx, s, ring, d, policy, roll.Now)
+		if err != nil && !errors.Is(err, errMoved) {
+			return idle, fmt.Errorf("%s: %w", d.Move, err)
+		}
+	}
+	return eager, nil
+}
+
+// patience is when to look again.
+func (r *Runner) patience(ring keyring.Ring, d Decision, now time.Time) time.Duration {
+	wait := idle
+	if !d.Again.IsZero() {
+		wait = min(wait, max(d.Again.Sub(now), eager))
+	}
+	if _, pending := ring.Pending(); pending {
+		r.mu.Lock()
+		hurried := time.Now().Before(r.hurry)
+		r.mu.Unlock()
+		wait = min(wait, time.Second)
+		if hurried {
+			wait = eager
+		}
+	}
+	return wait
+}
+
+// know gathers what a decision rests on, and has what is not known yet asked for.
+func (r *Runner) know(ctx context.Context, s *turning, ring keyring.Ring, p Policy, roll Roll) (Knowledge, error) {
+	k := Knowledge{Replicas: roll.Replicas(s.Name), Refusals: roll.Refusals(s.Name)}
+	if pending, ok := ring.Pending(); ok && s.Prove != nil {
+		lacking, _ := holders(k.Replicas, pending.ID, p.Gone, roll.Now)
+		if len(lacking) == 0 { // published everywhere, so that the peer can know it
+			s.proofs.ask(ctx, r, s, pending, roll.Fetched(s.Name))
+		}
+		if proof, asked := s.proofs.of(pending.ID); asked {
+			k.Proofs = map[string]Proof{pending.ID: proof}
+		}
+	}
+	if s.Tend != nil {
+		k.Dependents, k.CountedAt = s.tended.look(ctx, r, s, ring, roll.Now)
+	}
+	return k, nil
+}
+
+// write brings the journal up to what the ring shows and the decision waits for.
+func (r *Runner) write(ctx context.Context, s *turning, ring keyring.Ring, d Decision, k Knowledge, p Policy, now time.Time) error {
+	var ended []Rotation
+	edit := func(h *History) bool {
+		var changed bool
+		ended, changed = h.reconcile(ring, newID, now)
+		if pending, ok := ring.Pending(); ok {
+			if lacking, _ := holders(k.Replicas, pending.ID, p.Gone, now); len(lacking) == 0 {
+				changed = h.note(pending.ID, StepHeld, "by every live replica", now) || changed
+			}
+			if proof := k.Proofs[pending.ID]; proof.Accepted {
+				changed = h.note(pending.ID, StepProved, "the peer accepts it", now) || changed
+			}
+			if d.Move == Wait && d.Version == pending.ID {
+				operator := ""
+				if s.Operator != nil {
+					operator = s.Operator(pending, k.Proofs[pending.ID])
+				}
+				changed = h.tell(d, operator) || changed
+			}
+		}
+		active := ring.Active()
+		if p.Guard > 0 && !active.ActivatedAt.IsZero() && !now.Before(active.ActivatedAt.Add(p.Guard)) && d.Move != RollBack {
+			changed = h.note(active.ID, StepGuarded, fmt.Sprintf("%s without trouble", p.Guard), now) || changed
+		}
+		return changed
+	}
+	h, err := r.o.Journal.Load(ctx, s.Name)
+	if err != nil {
+		return err
+	}
+	if probe := h.Clone(); !edit(&probe) {
+		return nil // most often there is nothing to write
+	}
+	ended = nil
+	if _, err := r.o.Journal.Update(ctx, s.Name, edit); err != nil {
+		return err
+	}
+	for _, rotation := range ended {
+		r.o.Observer.Moved(s.Name, rotation.Outcome)
+		r.o.Log.Info("rotation", "secret", s.Name, "from", rotation.From, "to", rotation.To, "outcome", rotation.Outcome)
+	}
+	return nil
+}
+
+// move makes one move: the journal first, then the ring, by compare-and-set from
+// the ring that was decided on.
+func (r *Runner) move(ctx context.Context, s *turning, ring keyring.Ring, d Decision, p Policy, now time.Time) error {
+	if d.Move == Make {
+		return r.renew(ctx, s, ring, d)
+	}
+	step, version, apply := planned(ring, d, p, now)
+	_, err := r.o.Journal.Update(ctx, s.Name, func(h *History) bool {
+		if rotation := h.to(version); rotation != nil {
+			rotation.step(now, step, d.Because)
+			return true
+		}
+		return false
+	})
+	if err != nil {
+		return err
+	}
+	_, err = r.o.Rings.Update(ctx, s.Name, func(there keyring.Ring) (keyring.Ring, error) {
+		if !keyring.Same(there, ring) {
+			return keyring.Ring{}, errMoved
+		}
+		return apply(there)
+	})
+	if err != nil {
+		return err
+	}
+	r.o.Log.Info("secret moved", "secret", s.Name, "move", string(d.Move), "version", d.Version, "because", d.Because)
+	s.tended.again()
+	if d.Move == Retire {
+		_, err = r.o.Journal.Update(ctx, s.Name, func(h *History) bool {
+			return h.note(version, StepRetired, d.Version, now)
+		})
+	}
+	return err
+}
+
+// planned is how a decision is written down (with the rotation to which version, as
+// which step) and done.
+func planned(ring keyring.Ring, d Decision, p Policy, now time.Time) (step, version string, apply func(keyring.Ring) (keyring.Ring, error)) {
+	switch d.Move {
+	case Activate:
+		return StepActivating, d.Version, func(r keyring.Ring) (keyring.Ring, error) { return r.Activate(d.Version, now) }
+	case TakeOver:
+		return StepActivating, d.Version, func(r keyring.Ring) (keyring.Ring, error) {
+			if p.Condemned > 0 {
+				return r.Condemn(d.Version, now)
+			}
+			return r.Compromise(d.Version, now)
+		}
+	case Reject:
+		return StepRejecting, d.Version, func(r keyring.Ring) (keyring.Ring, error) { return r.Reject(d.Version) }
+	case RollBack:
+		return StepRollBack, ring.Active().ID, func(r keyring.Ring) (keyring.Ring, error) { return r.RollBack(now) }
+	case Retire:
+		return StepRetiring, ring.Active().ID, func(r keyring.Ring) (keyring.Ring, error) { return r.Retire(d.Version) }
+	}
+	return "", "", func(keyring.Ring) (keyring.Ring, error) {
+		return keyring.Ring{}, fmt.Errorf("rotation: no such move: %s", d.Move)
+	}
+}
+
+// newID is the id of a rotation.
+func newID() string { return strings.ToLower(rand.Text()[:16]) }
