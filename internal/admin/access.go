@@ -1,0 +1,123 @@
+package admin
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"keyway/internal/problem"
+	"keyway/internal/secret"
+)
+
+// admit decides whether a request is served at all.
+func (h *Handler) admit(r *http.Request) *Problem {
+	if h.token == nil {
+		return h.admitLocal(r)
+	}
+	want, ok := h.token()
+	if !ok || want.IsZero() {
+		return fail(http.StatusServiceUnavailable, codeUnavailable, "the token file of the admin API can't be read, so nobody can be let in").
+			cured("See the gateway's log, and admin.token_file.")
+	}
+	return admitToken(r, want)
+}
+
+// admitToken follows RFC 6750 section 2.1 only: a token in the query would be in
+// logs and histories, one in a form could come from anybody's page.
+func admitToken(r *http.Request, want secret.Value) *Problem {
+	values := r.Header.Values("Authorization")
+	if len(values) == 0 {
+		return fail(http.StatusUnauthorized, problem.Unauthenticated, "expected a bearer token in Authorization, found none").
+			cured("Pass --admin-token-file FILE, or set KEYWAY_ADMIN_TOKEN_FILE.")
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return fail(http.StatusUnauthorized, problem.Unauthenticated, "expected one bearer token in Authorization, found something else").
+			cured("Pass --admin-token-file FILE, or set KEYWAY_ADMIN_TOKEN_FILE.")
+	}
+	// Hashed first: the comparison takes as long whatever the lengths are.
+	a, b := sha256.Sum256([]byte(token)), sha256.Sum256(want.Reveal())
+	if subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
+		return fail(http.StatusUnauthorized, problem.InvalidToken, "the bearer token is not the one of this gateway").
+			cured("Expected the content of the file that admin.token_file (BFF_ADMIN_TOKEN_FILE) of the gateway names.")
+	}
+	return nil
+}
+
+const tokenCure = "Ask on the machine itself, or give the gateway a token: admin.token_file (BFF_ADMIN_TOKEN_FILE)."
+
+// admitLocal serves programs on this machine. A browser is on this machine, too,
+// and sends what any page tells it to, so each thing that it can't be made to
+// fake is looked at.
+func (h *Handler) admitLocal(r *http.Request) *Problem {
+	switch {
+	case !h.loopback:
+		return fail(http.StatusForbidden, problem.Forbidden, "the admin listener is not on loopback, and there is no token to tell who may ask").
+			cured("Give the gateway a token: admin.token_file (BFF_ADMIN_TOKEN_FILE).")
+	case !loopbackPeer(r.RemoteAddr):
+		return fail(http.StatusForbidden, problem.Forbidden, "without a token only this machine may ask").cured("%s", tokenCure)
+	case !loopbackHost(r.Host):
+		// DNS rebinding: the page's own name leads here, and so its origin is ours.
+		return fail(http.StatusForbidden, problem.Forbidden, "expected a loopback name or address in Host, as in 127.0.0.1:8001").cured("%s", tokenCure)
+	case forwarded(r.Header):
+		return fail(http.StatusForbidden, problem.Forbidden, "a proxy on this machine passes on what somebody else asks").cured("%s", tokenCure)
+	case crossOrigin(r):
+		return fail(http.StatusForbidden, problem.CrossOrigin, "the request comes from a page of another origin").cured("Use 'keyway', or a program that is no browser.")
+	}
+	return nil
+}
+
+func loopbackPeer(remote string) bool {
+	peer, err := netip.ParseAddrPort(remote)
+	return err == nil && peer.Addr().Unmap().IsLoopback()
+}
+
+// loopbackHost goes by the text alone; nothing is resolved. "localhost" is
+// loopback for every browser (RFC 6761 section 6.3).
+func loopbackHost(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	} else {
+		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Unmap().IsLoopback()
+}
+
+func forwarded(header http.Header) bool {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"} {
+		if len(header.Values(name)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// crossOrigin: another port of localhost is another origin, and the public
+// listener's pages are not the operator's.
+func crossOrigin(r *http.Request) bool {
+	for _, site := range r.Header.Values("Sec-Fetch-Site") {
+		if site != "none" && site != "same-origin" {
+			return true
+		}
+	}
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	for _, origin := range r.Header.Values("Origin") {
+		u, err := url.Parse(origin)
+		if err != nil || u.Scheme != scheme || !strings.EqualFold(u.Host, r.Host) {
+			return true
+		}
+	}
+	return false
+}
