@@ -32,6 +32,23 @@ type Options struct {
 	// StreamsPerSession bounds how many streams one session holds open; 0: no
 	// bound.
 	StreamsPerSession int
+
+	// Reread reads everything again that versions of secrets come from: the fleet's
+	// board and the sources of what is handed in. When it returns, Current gives
+	// what came of it; changed says whether anything did. It is called, for at most
+	// 5 s, at most once a second and never twice at once, when a request names a
+	// version that its generation lacks; an error means that nobody can know, and is
+	// answered 503. nil: never, what is unknown is refused.
+	Reread func(ctx context.Context) (changed bool, err error)
+	// MayIssue says whether this replica may issue anything new. It may not when it
+	// was cut off from its store for so long that the others go on without it: they
+	// might not know what it issues with any more. Sign-ins and CSRF tokens then
+	// answer 503. It must be quick. nil: always.
+	MayIssue func() bool
+	// Refused is told of an artefact that was refused and should have been good:
+	// secret is csrf-key, ua-hash-salt or session-key; who the session's public id,
+	// or the record's key for session-key. It must be quick. May be nil.
+	Refused func(secret, version, who string)
 }
 
 // Gateway is the public http.Handler. It is safe for concurrent use.
@@ -42,6 +59,9 @@ type Gateway struct {
 	health  *Health
 	streams *streams
 	own     map[string]endpoint
+	rereads *rereads // nil: what is unknown is refused
+	issue   func() bool
+	refused func(secret, version, who string)
 	busy    atomic.Int64
 	// callbacks are the sign-ins that are being finished.
 	callbacks singleflight.Group
@@ -57,7 +77,10 @@ func New(o Options) *Gateway {
 		metrics: o.Metrics,
 		health:  o.Health,
 		streams: newStreams(o.StreamsPerSession),
+		issue:   o.MayIssue,
+		refused: o.Refused,
 	}
+	g.rereads = newRereads(o.Reread, &g.background)
 	g.own = g.endpoints()
 	return g
 }
@@ -78,7 +101,7 @@ func (g *Gateway) Wait() { g.background.Wait() }
 // part of it, so that it is one allocation.
 type call struct {
 	gateway  *Gateway
-	gen      *Generation
+	gen      *Generation         // nil once the request is forwarded
 	w        http.ResponseWriter // recorder
 	r        *http.Request
 	client   Client
@@ -93,6 +116,8 @@ type call struct {
 	counted  bool      // among the requests that are served at once
 	// forwarded: the request's body is the proxy's to read, and to bound.
 	forwarded bool
+	// settled are the versions that are nobody's if they are unknown now; see settle.
+	settled *settled
 }
 
 // ServeHTTP takes the request through the chain, and is the one edge at which
@@ -137,7 +162,10 @@ func (c *call) run() (err error, abort bool) {
 		}
 	}()
 	defer c.leave()
-	err = c.serve()
+	r := c.r
+	if err = c.serve(); err != nil {
+		err = c.settle(err, r)
+	}
 	if errors.Is(err, context.Canceled) && c.r.Context().Err() != nil && !c.recorder.Started() {
 		// Whatever could not be asked any more: nobody waits for it.
 		err = upstream.ErrClientGone

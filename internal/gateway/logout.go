@@ -46,7 +46,7 @@ func (c *call) logout() error {
 	c.r = c.r.WithContext(ctx)
 	s, err := c.findSession()
 	if err != nil {
-		if problem.CodeOf(err).Status() != http.StatusUnauthorized {
+		if problem.CodeOf(err).Status() != http.StatusUnauthorized || c.undecided(err) {
 			return err // can't know: the session may be there, and would stay
 		}
 		// Nobody is signed in, which is what was asked for.

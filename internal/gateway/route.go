@@ -125,6 +125,7 @@ var (
 func (c *call) guard(s *session.Session) error {
 	safe := isSafe(c.r.Method)
 	if safe && c.r.Header["Upgrade"] == nil {
+		c.renewCSRF(s)
 		return nil
 	}
 	if err := c.gen.Settings.CORS.sameSite(c.r, c.client); err != nil {
@@ -140,9 +141,12 @@ func (c *call) guard(s *session.Session) error {
 // forward hands the request over to the proxy, as a stream if the route is one.
 func (c *call) forward(r *route.Route, request upstream.Request, s *session.Session) error {
 	request.Token = c.gen.policies[r]
-	c.forwarded = true
+	// From here on the request is the proxy's, for hours if it is a stream. It must
+	// not keep its generation, and so the keys of then, in memory.
+	proxy, sessions := c.gen.Proxy, c.gen.Sessions
+	c.forwarded, c.gen = true, nil
 	if !r.Streaming {
-		return c.gen.Proxy.Forward(c.w, c.r, request)
+		return proxy.Forward(c.w, c.r, request)
 	}
 	ctx, id := c.r.Context(), ""
 	if s != nil {
@@ -156,11 +160,11 @@ func (c *call) forward(r *route.Route, request upstream.Request, s *session.Sess
 	c.leave()
 	if s != nil {
 		// A stream outlives the check at its beginning: it ends with the session.
-		watched, stop := c.gen.Sessions.Watch(ctx, s)
+		watched, stop := sessions.Watch(ctx, s)
 		defer stop()
 		ctx = watched
 	}
-	return c.gen.Proxy.Forward(c.w, c.r.WithContext(ctx), request)
+	return proxy.Forward(c.w, c.r.WithContext(ctx), request)
 }
 
 // tokenPolicy is what the upstream gets as Authorization. Nobody is signed in on

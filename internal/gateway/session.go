@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
+	"keyway/internal/keyring"
 	"keyway/internal/problem"
 	"keyway/internal/seal"
 	"keyway/internal/session"
@@ -18,6 +21,10 @@ func (c *call) findSession() (*session.Session, error) {
 	if err != nil {
 		if b, ok := errors.AsType[*session.BindingError](err); ok {
 			c.gateway.metrics.BindingFailure(b.Reason)
+		}
+		c.tellRefused(err)
+		if v, ok := errors.AsType[*session.VersionError](err); ok && v.Secret == session.SecretSalt && errors.Is(err, keyring.ErrRetired) {
+			c.clearCookies() // it can't be good again, whatever happens
 		}
 		return nil, err
 	}
@@ -35,7 +42,32 @@ func (c *call) fresh(s *session.Session) (*session.Session, error) {
 	if c.gen.SignIn == nil {
 		return s, nil
 	}
-	return c.gen.Sessions.Fresh(c.r.Context(), s, c.refresh)
+	rp, g := c.gen.SignIn, c.gateway // a refresh may outlive the request, which lets go of its generation
+	return c.gen.Sessions.Fresh(c.r.Context(), s, func(ctx context.Context, record session.Record) (session.Record, error) {
+		return g.refresh(ctx, rp, record)
+	})
+}
+
+// tellRefused reports what should have been good. What is retired is meant to be
+// refused, and a CSRF token of a version that nobody has is made up; but a record,
+// and the binding in it, somebody of ours has written.
+func (c *call) tellRefused(err error) {
+	v, ok := errors.AsType[*session.VersionError](err)
+	if !ok || c.gateway.refused == nil || c.undecided(err) || errors.Is(err, keyring.ErrRetired) {
+		return
+	}
+	if v.Secret == session.SecretSalt || v.Secret == session.SecretCSRF && session.IsUnknownVersion(err) {
+		return
+	}
+	c.gateway.refused(v.Secret, v.Version, v.Who)
+}
+
+// mayIssue fails where something new would be issued, and must not.
+func (c *call) mayIssue() error {
+	if c.gateway.issue == nil || c.gateway.issue() {
+		return nil
+	}
+	return problem.Newf(problem.KeysUnavailable, "cut off from the store for too long: other replicas may not accept what is issued here")
 }
 
 // exhausted reports whether the session's access token is over for good.
@@ -61,7 +93,7 @@ type sessionView struct {
 func (c *call) sessionInfo() error {
 	s, err := c.findSession()
 	if err != nil {
-		if problem.CodeOf(err).Status() == http.StatusUnauthorized {
+		if problem.CodeOf(err).Status() == http.StatusUnauthorized && !c.undecided(err) {
 			return c.writeJSON(http.StatusOK, sessionView{})
 		}
 		return err
@@ -69,6 +101,7 @@ func (c *call) sessionInfo() error {
 	if exhausted(s) {
 		return c.writeJSON(http.StatusOK, sessionView{}) // whoever is told to be signed in would be refused everywhere
 	}
+	c.renewCSRF(s)
 	now := time.Now()
 	record := s.Record()
 	view := sessionView{
@@ -111,6 +144,9 @@ const csrfCookieName = "bff_csrf"
 
 // csrfToken serves GET /auth/csrf.
 func (c *call) csrfToken() error {
+	if err := c.mayIssue(); err != nil {
+		return err
+	}
 	s, err := c.findSession()
 	if err != nil {
 		return err
@@ -128,6 +164,40 @@ func (c *call) giveCSRFToken(s *session.Session) string {
 	return token
 }
 
+// renewCSRF gives a page whose token is of an older version another one, before
+// that version is retired and the page's next form fails. Only safe requests come
+// here: nobody waits for their answer to be sent again.
+func (c *call) renewCSRF(s *session.Session) {
+	if (stale(c.r.Header["X-Csrf-Token"], c.gen.CSRF) || staleCookie(c.r.Header["Cookie"], c.gen.CSRF)) && c.mayIssue() == nil {
+		c.giveCSRFToken(s)
+	}
+}
+
+func stale(tokens []string, csrf session.CSRF) bool {
+	for _, token := range tokens {
+		if token != "" && !csrf.Current(token) {
+			return true
+		}
+	}
+	return false
+}
+
+// staleCookie looks for bff_csrf in the values of the Cookie header. It is on the
+// way of each request, so it allocates nothing.
+func staleCookie(headers []string, csrf session.CSRF) bool {
+	for _, rest := range headers {
+		for rest != "" {
+			var pair string
+			pair, rest, _ = strings.Cut(rest, ";")
+			name, token, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+			if name == csrfCookieName && token != "" && !csrf.Current(token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (o CSRFCookie) cookie() *http.Cookie {
 	return &http.Cookie{Name: csrfCookieName, Path: "/", Domain: o.Domain, Secure: o.Secure, SameSite: o.SameSite}
 }
@@ -143,6 +213,10 @@ func (c *call) checkCSRF(s *session.Session, tokens []string) error {
 	if err == nil {
 		return nil
 	}
+	if c.undecided(err) {
+		return problem.New(problem.CSRFFailed, err)
+	}
+	c.tellRefused(err)
 	reason := "unknown_key"
 	if errors.Is(err, seal.ErrForged) {
 		reason = "invalid"

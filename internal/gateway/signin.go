@@ -21,6 +21,9 @@ func (c *call) login() error {
 	if rp == nil {
 		return problem.Newf(problem.NotFound, "no identity provider is configured (OIDC_ISSUER)")
 	}
+	if err := c.mayIssue(); err != nil {
+		return err
+	}
 	defer c.flow("login", time.Now())
 	query, err := url.ParseQuery(c.query)
 	if err != nil {
@@ -52,26 +55,43 @@ func (c *call) callback() error {
 	if rp == nil {
 		return problem.New(problem.NotFound, nil)
 	}
+	if err := c.mayIssue(); err != nil {
+		return err
+	}
 	defer c.flow("callback", time.Now())
 	// A browser whose user clicks twice drops the first request, whose answer would
 	// have had the cookie, and can't use the code again. So equal requests of one
 	// browser share one answer, and it is worked out whoever hangs up.
 	key := c.query + "\x00" + c.loginCookies()
-	shared, _, _ := c.gateway.callbacks.Do(key, func() (any, error) { return c.finishSignIn(), nil })
-	done := shared.(finished)
+	var done finished
+	for mine := false; ; {
+		shared, _, _ := c.gateway.callbacks.Do(key, func() (any, error) {
+			mine = true
+			return c.finishSignIn(), nil
+		})
+		// Whoever lacked a version may have had an older generation than we have.
+		if done = shared.(finished); mine || !session.IsUnknownVersion(done.err) {
+			break
+		}
+	}
 	if done.clear != nil {
 		http.SetCookie(c.w, done.clear)
 	}
 	if errors.Is(done.err, oidc.ErrAlreadyUsed) {
 		// The first time counts: if it led to a session, that is where the user
 		// wanted to be.
-		if _, err := c.findSession(); err == nil {
+		_, err := c.findSession()
+		if err == nil {
 			return c.redirect(done.returnTo)
+		}
+		if c.undecided(err) {
+			return err
 		}
 	}
 	if done.err != nil {
 		return done.err
 	}
+	c.gen = c.gateway.current() // as for the session, see finishSignIn
 	c.event.Session = done.session.PublicID()
 	http.SetCookie(c.w, done.cookie)
 	c.giveCSRFToken(done.session)
@@ -93,6 +113,11 @@ const callbackWithin = 45 * time.Second
 func (c *call) finishSignIn() finished {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), callbackWithin)
 	defer cancel()
+	// The session that this browser has is ended by the sign-in, so it must be clear
+	// which one that is before the code, which is good once, is used up.
+	if err := c.gen.Sessions.Knows(c.r.Header["Cookie"]); c.undecided(err) {
+		return finished{err: err}
+	}
 	rp := c.gen.SignIn
 	grant, err := rp.Finish(ctx, oidc.CallbackRequest{Params: c.query, Cookie: c.cookie})
 	done := finished{returnTo: grant.ReturnTo, err: err}
@@ -103,7 +128,9 @@ func (c *call) finishSignIn() finished {
 		return done
 	}
 	record := newRecord(c.gen.Settings.Provider, grant)
-	if done.cookie, done.session, done.err = c.gen.Sessions.Renew(ctx, c.r.Header["Cookie"], record, c.sender()); done.err == nil {
+	// The IdP took its time. What is issued now must be issued with what is active now.
+	now := c.gateway.current()
+	if done.cookie, done.session, done.err = now.Sessions.Renew(ctx, c.r.Header["Cookie"], record, c.sender()); done.err == nil {
 		c.gateway.metrics.SessionCreated()
 	}
 	return done
@@ -221,23 +248,23 @@ func text(grant oidc.Grant, name string) string {
 }
 
 // refresh is how the session room asks the IdP for new tokens.
-func (c *call) refresh(ctx context.Context, record session.Record) (session.Record, error) {
+func (g *Gateway) refresh(ctx context.Context, rp *oidc.RelyingParty, record session.Record) (session.Record, error) {
 	started := time.Now()
-	answer, err := c.gen.SignIn.Refresh(ctx, oidc.RefreshRequest{RefreshToken: record.RefreshToken, Subject: record.Subject})
-	c.flow("refresh", started)
+	answer, err := rp.Refresh(ctx, oidc.RefreshRequest{RefreshToken: record.RefreshToken, Subject: record.Subject})
+	g.metrics.Flow("refresh", time.Since(started))
 	switch {
 	case errors.Is(err, oidc.ErrGrantGone):
-		c.gateway.metrics.TokenRefresh("session", "grant_gone")
-		c.gateway.metrics.SessionDestroyed("grant_gone")
+		g.metrics.TokenRefresh("session", "grant_gone")
+		g.metrics.SessionDestroyed("grant_gone")
 		return record, errors.Join(session.ErrGrantGone, err)
 	case errors.Is(err, oidc.ErrUnavailable):
-		c.gateway.metrics.TokenRefresh("session", "unavailable")
+		g.metrics.TokenRefresh("session", "unavailable")
 		return record, err
 	case err != nil:
-		c.gateway.metrics.TokenRefresh("session", "failed")
+		g.metrics.TokenRefresh("session", "failed")
 		return record, err
 	}
-	c.gateway.metrics.TokenRefresh("session", "ok")
+	g.metrics.TokenRefresh("session", "ok")
 	tokens := answer.Tokens
 	record.AccessToken = tokens.AccessToken
 	record.AccessExpiry = tokens.Expiry

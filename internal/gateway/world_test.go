@@ -46,6 +46,8 @@ type world struct {
 	settings gateway.Settings
 	secure   bool
 	routes   []route.Route
+	options  []func(*gateway.Options)
+	onBody   func(string) // given what is posted to the upstream, if set
 
 	mu   sync.Mutex
 	seen []*http.Request // what the upstream saw
@@ -90,10 +92,14 @@ func start(t *testing.T, options ...option) *world {
 	if w.proxy, err = upstream.New(upstream.Options{Tokens: tokens.For("keyway", clientCredentials{w}), Services: []upstream.Service{{Name: "api", BaseURL: api.URL}}}); err != nil {
 		t.Fatal(err)
 	}
-	w.gateway = gateway.New(gateway.Options{
+	gatewayOptions := gateway.Options{
 		Current: w.current.Load, Log: slog.New(slog.NewJSONHandler(w.log, nil)), Metrics: telemetry.NewMetrics(),
 		Health: &gateway.Health{Store: w.shared.Ping}, StreamsPerSession: 2,
-	})
+	}
+	for _, change := range w.options {
+		change(&gatewayOptions)
+	}
+	w.gateway = gateway.New(gatewayOptions)
 	w.server = httptest.NewServer(w.gateway)
 	t.Cleanup(func() {
 		w.server.CloseClientConnections()
@@ -182,7 +188,10 @@ func (c claims) Claim(ctx context.Context, id string, ttl time.Duration) (bool, 
 
 // upstream notes what came and answers 200.
 func (w *world) upstream(rw http.ResponseWriter, r *http.Request) {
-	_, _ = io.Copy(io.Discard, r.Body)
+	body, _ := io.ReadAll(r.Body)
+	if w.onBody != nil {
+		w.onBody(string(body))
+	}
 	w.mu.Lock()
 	w.seen = append(w.seen, r)
 	answer := w.answer

@@ -90,6 +90,18 @@ func (e *UnavailableError) Is(target error) bool { return target == ErrUnavailab
 // Unwrap returns the cause.
 func (e *UnavailableError) Unwrap() error { return e.Cause }
 
+// StateVersionError says which version of the state key a callback names that is
+// unknown here. It does not print it: anybody may have put it there.
+type StateVersionError struct {
+	Version string
+	Err     error // keyring.ErrUnknownVersion
+}
+
+func (e *StateVersionError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *StateVersionError) Unwrap() error { return e.Err }
+
 // OAuthError is an error response (RFC 6749 section 4.1.2.1 and 5.2).
 type OAuthError struct {
 	Endpoint    string

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -103,7 +104,7 @@ func (s transactions) openState(text string, now time.Time) (id transactionID, c
 	}
 	plain, err := s.state.OpenText(text, nil)
 	if err != nil {
-		return id, 0, sealError(err)
+		return id, 0, sealError(text, err)
 	}
 	if len(plain) != 24 {
 		return id, 0, fail(problem.LoginFailed, ErrState, "malformed")
@@ -123,7 +124,11 @@ func checkAge(created int64, now time.Time) error {
 // sealError is final unless it wraps keyring.ErrUnknownVersion: then reading the
 // sources again may help. But anybody can make a version up, so where nobody has
 // it the answer is that of any other forgery.
-func sealError(err error) error {
+func sealError(text string, err error) error {
+	if errors.Is(err, keyring.ErrUnknownVersion) {
+		version, _, _ := strings.Cut(text, ".")
+		err = &StateVersionError{Version: version, Err: err}
+	}
 	return problem.New(problem.LoginFailed, fmt.Errorf("%w: %w", ErrState, err))
 }
 
@@ -142,7 +147,7 @@ func (s transactions) openCookie(id transactionID, text string) (transaction, er
 	}
 	plain, err := s.cookie.OpenText(text, id[:])
 	if err != nil {
-		return t, sealError(err)
+		return t, sealError(text, err)
 	}
 	if err := json.Unmarshal(plain, &t); err != nil {
 		return t, fail(problem.LoginFailed, ErrState, "the cookie's content is malformed")

@@ -83,7 +83,7 @@ func (b Binding) check(h *seal.Hasher, o BindingOptions, c Client) error {
 			same, err = h.Equal(b.Version, prefixInput(addr, b.PrefixBits), b.PrefixHash)
 		}
 		if err != nil {
-			return fromKeys("binding", err)
+			return err
 		}
 		if !same {
 			return &BindingError{Reason: "address"}
@@ -92,7 +92,7 @@ func (b Binding) check(h *seal.Hasher, o BindingOptions, c Client) error {
 	if b.UAHash != nil && o.UserAgent {
 		same, err := h.Equal(b.Version, uaInput(c.UserAgent), b.UAHash)
 		if err != nil {
-			return fromKeys("binding", err)
+			return err
 		}
 		if !same {
 			return &BindingError{Reason: "user_agent"}

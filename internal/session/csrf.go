@@ -19,10 +19,18 @@ func NewCSRF(tokens *seal.Tokens) CSRF { return CSRF{tokens} }
 // Mint makes a token for s.
 func (c CSRF) Mint(s *Session, now time.Time) string { return c.tokens.Mint(s.rec.PublicID, now) }
 
-// Check accepts a token that was minted for s. Errors: seal.ErrForged,
-// keyring.ErrUnknownVersion, keyring.ErrRetired.
+// Check accepts a token that was minted for s. Errors, in a *VersionError if the
+// token names a version: seal.ErrForged, keyring.ErrUnknownVersion,
+// keyring.ErrRetired.
 func (c CSRF) Check(s *Session, token string, now time.Time) error {
-	return c.tokens.Check(token, s.rec.PublicID, now)
+	err := c.tokens.Check(token, s.rec.PublicID, now)
+	if err == nil {
+		return nil
+	}
+	if v, ok := c.tokens.Version(token); ok {
+		return &VersionError{Secret: SecretCSRF, Version: v, Who: s.rec.PublicID, Err: err}
+	}
+	return err
 }
 
 // Current reports whether token was minted by the active version, so that a page

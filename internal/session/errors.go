@@ -55,25 +55,46 @@ func fromStore(err error) error {
 	}
 }
 
-// fromKeys does the same for what a ring says about a version that something
-// names. What a retired version protects is over.
-func fromKeys(what string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, keyring.ErrUnknownVersion):
-		return problem.New(problem.KeysUnavailable, fmt.Errorf("session: %s: %w", what, err))
-	default: // retired, or not ours at all
-		return fmt.Errorf("%w: %s: %w", ErrEnded, what, err)
+// The secrets that something in this package may name a version of.
+const (
+	SecretSalt   = "token-hash-salt"
+	SecretRecord = "session-key"
+	SecretUA     = "ua-hash-salt"
+	SecretCSRF   = "csrf-key"
+)
+
+// VersionError says which version of which secret something names that was not
+// accepted: one that is unknown or retired, or a live one under which it is not
+// good. It is wrapped in what the Manager says, and does not print the version,
+// which anybody may have put there.
+type VersionError struct {
+	Secret  string // SecretSalt, ...
+	Version string
+	Who     string // the session's public id, or for SecretRecord the record's key; empty: not known
+	Err     error
+}
+
+func (e *VersionError) Error() string { return "session: " + e.Secret + ": " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *VersionError) Unwrap() error { return e.Err }
+
+// fromKeys turns what a ring says about a version that something names into what a
+// Manager says. What a retired version protects is over.
+func fromKeys(e VersionError) error {
+	if errors.Is(e.Err, keyring.ErrUnknownVersion) {
+		return problem.New(problem.KeysUnavailable, &e)
 	}
+	return fmt.Errorf("%w: %w", ErrEnded, &e) // retired, or not ours at all
 }
 
 // fromCookieKey is fromKeys for the version that a cookie names, which anybody can
 // make up. Where nobody has such a version (IsUnknownVersion is how to find that
 // out first), the cookie is as good as none.
-func fromCookieKey(err error) error {
+func fromCookieKey(version string, err error) error {
+	e := VersionError{Secret: SecretSalt, Version: version, Err: err}
 	if errors.Is(err, keyring.ErrUnknownVersion) {
-		return problem.New(problem.Unauthenticated, fmt.Errorf("session: cookie: %w", err))
+		return problem.New(problem.Unauthenticated, &e)
 	}
-	return fromKeys("cookie", err)
+	return fromKeys(e)
 }

@@ -87,7 +87,8 @@ func (m *Manager) lost(sealed []byte) bool {
 func (m *Manager) open(key Key, it Item) (*Session, error) {
 	plain, err := m.o.Sealer.Open(it.Data, key[:])
 	if err != nil {
-		return nil, fromKeys("record", err)
+		version, _ := seal.VersionOf(it.Data)
+		return nil, fromKeys(VersionError{Secret: SecretRecord, Version: version, Who: key.String(), Err: err})
 	}
 	rec, more, err := decode(plain)
 	if err != nil {
@@ -109,8 +110,13 @@ func (m *Manager) checkBinding(s *Session, c Client) error {
 	err := s.rec.Binding.check(m.o.UA, m.o.Binding, c)
 	if err == nil {
 		s.seen.Store(&seen{m, c})
+		return nil
 	}
-	return err
+	e := VersionError{Secret: SecretUA, Version: s.rec.Binding.Version, Who: s.rec.PublicID, Err: err}
+	if errors.Is(err, ErrBinding) {
+		return &e
+	}
+	return fromKeys(e)
 }
 
 // touch moves the idle timeout, if that is worth a write: when it would gain an

@@ -126,7 +126,8 @@ func (m *Manager) Create(ctx context.Context, rec Record, c Client) (*http.Cooki
 
 // Renew is Create at sign-in: whatever session the request's cookie names is
 // ended, whoever put the cookie there, and nothing of it is carried over
-// (session fixation). If that can't be done, there is no new session either.
+// (session fixation). If that can't be done, there is no new session either. A
+// version that this replica lacks counts as nobody's: ask Knows first.
 func (m *Manager) Renew(ctx context.Context, cookieHeaders []string, rec Record, c Client) (*http.Cookie, *Session, error) {
 	cookie, s, err := m.Create(ctx, rec, c)
 	if err != nil {
@@ -242,9 +243,19 @@ func (m *Manager) key(cookieHeaders []string) (Key, error) {
 	}
 	sum, err := m.o.Salt.Sum(version, id[:])
 	if err != nil {
-		return Key{}, fromCookieKey(err)
+		return Key{}, fromCookieKey(version, err)
 	}
 	return Key(sum), nil
+}
+
+// Knows reports, by an unknown version, that this replica lacks the version of the
+// salt that the request's cookie names. Whatever else is to be said of the cookie
+// is nil here. It asks nobody.
+func (m *Manager) Knows(cookieHeaders []string) error {
+	if _, err := m.key(cookieHeaders); IsUnknownVersion(err) {
+		return err
+	}
+	return nil
 }
 
 func newPublicID() string {
