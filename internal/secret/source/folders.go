@@ -1,12 +1,14 @@
 package source
 
 import (
+	"errors"
 	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/fsnotify/fsnotify"
 )
@@ -116,8 +118,12 @@ func (n *notifier) matters(e fsnotify.Event) bool {
 	return n.names[filepath.Dir(e.Name)][filepath.Base(e.Name)] || n.names[e.Name] != nil
 }
 
-// arm watches the folders in want and no others, and says whether that is
-// different from before: then something may have happened unheard.
+// arm watches the folders in want and no others, and says whether something may
+// have happened unheard: other folders are watched than before, a watch is new,
+// or one is lost. A trail is of a moment. A folder on it that is gone when its
+// watch is to be placed is the one to look for again: with it went its watch,
+// and what that had heard and not yet told, so that no event brings anybody back
+// to it. That the folders wanted are those of the last time proves nothing.
 func (n *notifier) arm(want names) (changed bool) {
 	if n.watcher == nil {
 		return false
@@ -142,11 +148,14 @@ func (n *notifier) arm(want names) (changed bool) {
 			_ = n.watcher.Remove(folder) // another folder of this name
 		}
 		delete(n.armed, folder)
-		if err != nil {
-			continue
+		changed = changed || before != nil
+		if err == nil {
+			err = n.watcher.Add(folder)
 		}
-		if err := n.watcher.Add(folder); err != nil {
-			if !n.refused[folder] {
+		if err != nil {
+			if vanished(err) {
+				changed = true
+			} else if !n.refused[folder] {
 				n.refused[folder] = true
 				n.log.Warn("a folder of secrets can't be watched: a change in it is seen at the next poll only", "folder", folder, "error", reason(err))
 			}
@@ -158,4 +167,10 @@ func (n *notifier) arm(want names) (changed bool) {
 	changed = changed || !maps.EqualFunc(n.names, want, maps.Equal[map[string]bool, map[string]bool])
 	n.names = want
 	return changed
+}
+
+// vanished says that a folder was taken away, which is over at the next look,
+// as the trail is another one then. Other errors stay, and polling is left.
+func vanished(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
