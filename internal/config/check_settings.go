@@ -19,6 +19,7 @@ func (l *loader) checkSettings() {
 	l.checkCookie()
 	l.checkCallback()
 	l.checkOrigins()
+	l.checkRotation()
 	if !s.Authz.Enabled {
 		l.note(l.files[SettingsFile].at("authz.enabled"), "authz.enabled", "all checks by the policy decision point are switched off", "remove it as soon as the emergency is over")
 	}
@@ -48,7 +49,11 @@ func (l *loader) checkListeners() {
 	if port == s.Server.Port && port != 0 && (host == s.Server.Host || anyAddress(host) || anyAddress(s.Server.Host)) {
 		l.wrong(SettingsFile, key, "the admin listener has the public listener's port", "a port of its own, so that it can't be reached from outside")
 	}
-	if !isLoopback(host) {
+	switch {
+	case isLoopback(host):
+	case s.Admin.TokenFile == "":
+		l.note(l.files[SettingsFile].at(key), key, "the admin listener can be reached from other machines, and there is no token to ask of them: the admin API is off, metrics are served", "admin.token_file (BFF_ADMIN_TOKEN_FILE), or a loopback address")
+	default:
 		l.note(l.files[SettingsFile].at(key), key, "the admin listener can be reached from other machines", "make sure that only operators reach it")
 	}
 }

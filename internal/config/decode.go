@@ -97,8 +97,8 @@ func (d *decoder) whatKey(key, path string, fields []field) string {
 	walkFields(d.root, "", func(p string, f field) {
 		if slices.Contains(f.envs, key) {
 			elsewhere = "the variable " + key + " is " + p + " in this file"
-		} else if f.key == key && elsewhere == "" && p != joinKey(path, key) {
-			elsewhere = "did you mean " + p + "?"
+		} else if f.key == key && p != joinKey(path, key) && (elsewhere == "" || strings.Contains(elsewhere, "<") && !strings.Contains(p, "<")) {
+			elsewhere = "did you mean " + p + "?" // rather one that is there once than one of many
 		}
 	})
 	if elsewhere != "" {

@@ -106,7 +106,7 @@ func (d *decoder) noteTypos(env environ) {
 			d.note(mark{env: name}, "", "no such variable is read: "+base+" is not a secret", "set "+base)
 			continue
 		}
-		if len(base) < 6 || slices.Contains(known, base) {
+		if len(base) < 6 || slices.Contains(known, base) || slices.Contains(known, name) {
 			continue
 		}
 		i := slices.IndexFunc(known, func(k string) bool { return len(k) >= 6 && distance(base, k) <= 2 })

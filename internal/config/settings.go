@@ -13,6 +13,7 @@ type Settings struct {
 	Admin         Admin         `yaml:"admin" doc:"The admin listener: API, console, metrics. Never on the public listener."`
 	OIDC          OIDC          `yaml:"oidc" doc:"The OpenID Provider that users sign in at, and our client there."`
 	SigningKey    SigningKey    `yaml:"signing_key" doc:"The key that signs client assertions; its public side is served at /.well-known/jwks.json."`
+	Rotation      Rotation      `yaml:"rotation" doc:"When secrets are rotated, and how carefully."`
 	Secrets       SecretMode    `yaml:"secrets" enum:"provided|managed" default:"provided" doc:"provided: TOKEN_HASH_SALT, UA_HASH_SALT, CSRF_SECRET_KEY and STATE_TOKEN_KEY are handed in. managed: Keyway makes and keeps those that are not."`
 	SecretSources SecretSources `yaml:"secret_sources" doc:"Where secrets are found, if not by their usual names."`
 	Store         Store         `yaml:"store" doc:"Where sessions are kept."`
@@ -39,7 +40,8 @@ type Server struct {
 
 // Admin is the admin listener.
 type Admin struct {
-	Addr string `yaml:"addr" env:"BFF_ADMIN_ADDR" default:"127.0.0.1:8001" doc:"host:port of the admin listener. Whoever reaches it can read metrics; keep it off the public network."`
+	Addr      string `yaml:"addr" env:"BFF_ADMIN_ADDR" default:"127.0.0.1:8001" doc:"host:port of the admin listener. Whoever reaches it can read metrics; keep it off the public network."`
+	TokenFile string `yaml:"token_file" env:"BFF_ADMIN_TOKEN_FILE" doc:"Path of a file with the bearer token that callers of the admin API present. Without one the API is there on a loopback address only; elsewhere it is off, and metrics stay."`
 }
 
 // OIDC is the provider that users sign in at.
@@ -83,10 +85,9 @@ const (
 
 // SigningKey is the key behind private_key_jwt.
 type SigningKey struct {
-	Algorithm    string    `yaml:"algorithm" enum:"ES256|PS256|RS256|EdDSA" doc:"Signature algorithm of keys that Keyway makes. By default the best that the provider's metadata allows."`
-	Adopt        SecretRef `yaml:"adopt" env:"BFF_JWT_SIGNING_KEY" doc:"PEM private key to adopt as the first signing key. The variable may hold the PEM or a path to it. Without one a key is made on first start."`
-	Dir          string    `yaml:"dir" env:"BFF_KEYS_DIR,KEYS_DIR" default:"./keys" doc:"Folder (mode 0700) in which keys and jwks.json live."`
-	AutoRotation bool      `yaml:"auto_rotation" env:"AUTO_KEY_ROTATION" default:"false" doc:"Rotate by age."`
+	Algorithm string    `yaml:"algorithm" enum:"ES256|PS256|RS256|EdDSA" doc:"Signature algorithm of keys that Keyway makes. By default the best that the provider's metadata allows."`
+	Adopt     SecretRef `yaml:"adopt" env:"BFF_JWT_SIGNING_KEY" doc:"PEM private key to adopt as the first signing key. The variable may hold the PEM or a path to it. Without one a key is made on first start."`
+	Dir       string    `yaml:"dir" env:"BFF_KEYS_DIR,KEYS_DIR" default:"./keys" doc:"Folder (mode 0700) in which keys and jwks.json live."`
 }
 
 // SecretMode says who makes the inward secrets.
