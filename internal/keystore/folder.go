@@ -22,8 +22,8 @@ const (
 	lockPatience = 30 * time.Second
 	// lockEvery is how soon one who waits asks again. Most writes take less.
 	lockEvery = time.Millisecond
-	// maxFile bounds what is read; a manifest of a thousand versions is smaller.
-	maxFile = 1 << 20
+	// maxFile bounds what is read; a manifest of maxVersions is smaller.
+	maxFile = 4 << 20
 )
 
 // PermissionError says that others could read or change a folder or file.

@@ -37,13 +37,24 @@ func NewSigningKey(algorithm string) (id string, value secret.Value, err error) 
 	return key.ID(), value, err
 }
 
-// newKey makes a key for an algorithm.
+// newKey makes a key that is bound to an algorithm.
 func newKey(algorithm string) (jwks.Key, error) {
+	if algorithm == "" {
+		algorithm = jwks.ES256
+	}
+	key, err := makeKey(algorithm)
+	if err != nil {
+		return jwks.Key{}, err
+	}
+	return key.Bind(algorithm)
+}
+
+// makeKey makes a key that can sign with an algorithm.
+func makeKey(algorithm string) (jwks.Key, error) {
 	var signer crypto.Signer
 	var err error
 	switch algorithm {
-	case "", jwks.ES256:
-		algorithm = jwks.ES256
+	case jwks.ES256:
 		signer, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	case jwks.EdDSA:
 		_, signer, err = ed25519.GenerateKey(rand.Reader)
@@ -55,11 +66,7 @@ func newKey(algorithm string) (jwks.Key, error) {
 	if err != nil {
 		return jwks.Key{}, fmt.Errorf("signing key: making one for %s: %w", algorithm, err)
 	}
-	key, err := jwks.NewKey(signer)
-	if err != nil {
-		return jwks.Key{}, err
-	}
-	return key.Bind(algorithm)
+	return jwks.NewKey(signer)
 }
 
 // readAdopted reads the key handed in, if there is one. Errors never show the

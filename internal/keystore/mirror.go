@@ -50,10 +50,7 @@ func (s *Store) Mirror(ring keyring.Ring) error {
 		if err != nil {
 			return err
 		}
-		if err := s.replace(old, next); err != nil {
-			return err
-		}
-		return s.reportStrays()
+		return s.replace(old, next)
 	})
 }
 
@@ -119,10 +116,8 @@ func (s *Store) replace(old manifest, ring keyring.Ring) error {
 			return fmt.Errorf("signing key %s: expected the key that the id is the thumbprint of, found %s", v.ID, key.ID())
 		}
 		alg[v.ID] = key.Algorithm()
-		if e, known := old.entry(v.ID); !known || !e.State.Live() {
-			if err := key.Prove(); err != nil {
-				return fmt.Errorf("signing key %s: %w", v.ID, err)
-			}
+		if err := s.prove(key, v.Value); err != nil {
+			return err
 		}
 		text, err := key.PEM()
 		if err != nil {
@@ -146,7 +141,10 @@ func (s *Store) replace(old manifest, ring keyring.Ring) error {
 	if err := s.publish(ring); err != nil {
 		return err
 	}
-	return s.clear(old, next)
+	if err := s.clear(old, next); err != nil {
+		return err
+	}
+	return s.reportStrays(next)
 }
 
 // overlap is the ring, and as retiring whatever else is live in the old manifest.

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,16 +32,38 @@ func (s *Store) Signing() (keyring.Ring, error) {
 	if err != nil {
 		return keyring.Ring{}, err
 	}
-	// What lies about unused is only certain while nobody writes.
-	if err := s.folder.ifFree(func() error { return s.reportStrays() }); err != nil {
-		return keyring.Ring{}, err
+	strays, err := s.strays(ring)
+	if err != nil || len(strays) == 0 {
+		return ring, err
 	}
-	return ring, nil
+	// Whether they are strays is only certain while nobody writes.
+	return ring, s.folder.ifFree(func() error {
+		m, err := s.load(signingManifest)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // any may be the first
+		}
+		if err != nil {
+			return err
+		}
+		return s.reportStrays(m)
+	})
+}
+
+// strays lists the key files that are not of a live version.
+func (s *Store) strays(ring keyring.Ring) ([]string, error) {
+	ids, err := s.folder.match("signing-", ".pem")
+	return slices.DeleteFunc(ids, func(id string) bool {
+		_, err := ring.Lookup(id)
+		return err == nil
+	}), err
 }
 
 // signingReads is how often a reader meets a rotation before it takes its turn
 // with the writers.
 const signingReads = 3
+
+// maxProved bounds what is remembered of keys; few live at a time.
+const maxProved = 100
 
 func (s *Store) readSigning() (keyring.Ring, error) {
 	for range signingReads {
@@ -122,7 +145,7 @@ func (s *Store) firstSigning() (keyring.Ring, error) {
 	if err != nil {
 		return keyring.Ring{}, err
 	}
-	if err := s.reportStrays(); err != nil {
+	if err := s.reportStrays(m); err != nil {
 		return keyring.Ring{}, err
 	}
 	return ring, s.publish(ring)
@@ -199,14 +222,7 @@ func (s *Store) published() []string {
 }
 
 // reportStrays tells of key files that are not in use.
-func (s *Store) reportStrays() error {
-	m, err := s.load(signingManifest)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // any may be the first
-	}
-	if err != nil {
-		return err
-	}
+func (s *Store) reportStrays(m manifest) error {
 	ids, err := s.folder.match("signing-", ".pem")
 	if err != nil {
 		return err
@@ -256,8 +272,30 @@ func (s *Store) signingValue(e entry) (secret.Value, error) {
 	if err != nil {
 		return secret.Value{}, err
 	}
-	if err := key.Prove(); err != nil {
+	value, err := key.RingValue()
+	if err != nil {
 		return secret.Value{}, err
 	}
-	return key.RingValue()
+	return value, s.prove(key, value)
+}
+
+// prove has a key sign and verify, once for each that this Store meets.
+func (s *Store) prove(key jwks.Key, value secret.Value) error {
+	sum := sha256.Sum256(value.Reveal())
+	s.mu.Lock()
+	done, known := s.proved[key.ID()]
+	s.mu.Unlock()
+	if known && done == sum {
+		return nil
+	}
+	if err := key.Prove(); err != nil {
+		return fmt.Errorf("signing key %s: %w", key.ID(), err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.proved) >= maxProved {
+		clear(s.proved)
+	}
+	s.proved[key.ID()] = sum
+	return nil
 }

@@ -3,6 +3,7 @@ package keystore
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,6 +44,7 @@ type Store struct {
 
 	mu      sync.Mutex
 	notices []string
+	proved  map[string][sha256.Size]byte // keys that have, by id, with a hash of the value
 }
 
 // Open opens the folder, and, unless it is to be Lazy, makes or adopts the
@@ -55,7 +57,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{folder: f, options: o}
+	s := &Store{folder: f, options: o, proved: map[string][sha256.Size]byte{}}
 	err = f.locked(func() error {
 		if err := f.checkFiles(); err != nil {
 			return err

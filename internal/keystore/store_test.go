@@ -253,25 +253,6 @@ func TestCrashAtEachWrite(t *testing.T) {
 	}
 }
 
-// TestMain lets the test binary stand in for a second process.
-func TestMain(m *testing.M) {
-	if dir := os.Getenv("KEYSTORE_TEST_OPEN"); dir != "" {
-		s, err := Open(dir, Options{})
-		if err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
-		ring, err := s.ManagedRing("session-key")
-		if err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
-		fmt.Println(s.SigningRing().Active().ID, ring.Active().ID)
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
 func TestProcessesThatStartTogetherMakeOneKey(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
 	var mu sync.Mutex
@@ -285,7 +266,7 @@ func TestProcessesThatStartTogetherMakeOneKey(t *testing.T) {
 	for range 3 {
 		wg.Go(func() {
 			cmd := exec.CommandContext(t.Context(), os.Args[0])
-			cmd.Env = append(os.Environ(), "KEYSTORE_TEST_OPEN="+dir)
+			cmd.Env = append(os.Environ(), childVariable+"=open "+dir)
 			out, err := cmd.CombinedOutput()
 			if err != nil {
 				t.Errorf("%v: %s", err, out)
