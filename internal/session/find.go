@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"keyway/internal/seal"
 )
 
 // extendWithin bounds writing the idle timeout, beside the request.
@@ -33,7 +31,7 @@ func (m *Manager) Find(ctx context.Context, cookieHeaders []string, c Client) (*
 		}
 	}
 	err = m.checkBinding(s, c)
-	if IsUnknownVersion(err) && m.o.Alone {
+	if IsUnknownVersion(err) && m.o.Alone && m.latest() == m {
 		return nil, m.giveUp(ctx, key)
 	}
 	if err != nil {
@@ -76,26 +74,28 @@ func (m *Manager) giveUp(ctx context.Context, key Key) error {
 
 // lost reports whether what was sealed under an unknown version can't be opened
 // by anybody.
-func (m *Manager) lost(sealed []byte) bool {
+func (m *Manager) lost(data []byte) bool {
+	if m.latest() != m {
+		return false // a later generation may know it
+	}
 	if m.o.Alone || m.o.Lost == nil {
 		return m.o.Alone
 	}
-	version, ok := seal.VersionOf(sealed)
-	return ok && m.o.Lost(version)
+	h, _, err := parseHead(data)
+	return err == nil && m.o.Lost(h.key)
 }
 
 func (m *Manager) open(key Key, it Item) (*Session, error) {
-	plain, err := m.o.Sealer.Open(it.Data, key[:])
+	plain, h, err := m.unsealed(key, it.Data)
 	if err != nil {
-		version, _ := seal.VersionOf(it.Data)
-		return nil, fromKeys(VersionError{Secret: SecretRecord, Version: version, Who: key.String(), Err: err})
+		return nil, err
 	}
 	rec, more, err := decode(plain)
 	if err != nil {
 		// A newer replica wrote it: this one can't know.
 		return nil, errors.Join(ErrUnavailable, err)
 	}
-	return m.session(key, &rec, more, it), nil
+	return m.session(key, h.salt, &rec, more, it), nil
 }
 
 // checkBinding costs a hash for each new client only. A session whose binding

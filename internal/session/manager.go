@@ -59,7 +59,8 @@ type Manager struct {
 	cookies cookies
 }
 
-// New checks o, and touches nothing.
+// New checks o. What outlives the requests of earlier generations, such as a
+// refresh under way, goes on with the keys of the manager that was made last.
 func New(o Options) (*Manager, error) {
 	switch {
 	case o.Shared == nil || o.Salt == nil || o.Sealer == nil:
@@ -84,8 +85,15 @@ func New(o Options) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Manager{o: o, shared: o.Shared, store: o.Shared.store, cookies: c}, nil
+	m := &Manager{o: o, shared: o.Shared, store: o.Shared.store, cookies: c}
+	o.Shared.newest.Store(m)
+	return m, nil
 }
+
+// latest is the manager with the newest keys. A refresh can take longer than a
+// rotation: what it then saves under a version that was active when it began might
+// be the first thing that nobody can open any more.
+func (m *Manager) latest() *Manager { return m.shared.newest.Load() }
 
 // CookieName is the name of the session cookie, which no upstream may see.
 func (m *Manager) CookieName() string { return m.cookies.name }
@@ -113,7 +121,7 @@ func (m *Manager) Create(ctx context.Context, rec Record, c Client) (*http.Cooki
 		return nil, nil, fmt.Errorf("session: hashing the id: %w", err)
 	}
 	key := Key(sum)
-	data, err := m.seal(key, rec, nil)
+	data, err := m.seal(key, version, rec, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -121,7 +129,7 @@ func (m *Manager) Create(ctx context.Context, rec Record, c Client) (*http.Cooki
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return m.cookies.make(version, id, m.o.Absolute), m.session(key, &rec, nil, it), nil
+	return m.cookies.make(version, id, m.o.Absolute), m.session(key, version, &rec, nil, it), nil
 }
 
 // Renew is Create at sign-in: whatever session the request's cookie names is
@@ -195,7 +203,7 @@ func (m *Manager) Update(ctx context.Context, s *Session, fn func(Record) Record
 // ErrConflict if that is no longer what is stored.
 func (m *Manager) replace(ctx context.Context, s *Session, rec Record) (*Session, error) {
 	rec = rec.keepFixed(*s.rec)
-	data, err := m.seal(s.key, rec, s.more)
+	data, err := m.seal(s.key, s.salt, rec, s.more)
 	if err != nil {
 		return nil, err
 	}
@@ -207,20 +215,20 @@ func (m *Manager) replace(ctx context.Context, s *Session, rec Record) (*Session
 	if err != nil {
 		return nil, fromStore(err)
 	}
-	return m.session(s.key, &rec, s.more, it), nil
+	return m.session(s.key, s.salt, &rec, s.more, it), nil
 }
 
-func (m *Manager) seal(k Key, rec Record, more unknown) ([]byte, error) {
+func (m *Manager) seal(k Key, salt string, rec Record, more unknown) ([]byte, error) {
 	plain, err := encode(rec, more)
 	if err != nil {
 		return nil, err
 	}
-	return m.o.Sealer.Seal(plain, k[:]), nil
+	return m.sealed(k, salt, rec.Binding.Version, plain), nil
 }
 
-func (m *Manager) session(k Key, rec *Record, more unknown, it Item) *Session {
+func (m *Manager) session(k Key, salt string, rec *Record, more unknown, it Item) *Session {
 	return &Session{
-		key: k, rec: rec, more: more, revision: it.Revision, expires: it.Expires,
+		key: k, salt: salt, rec: rec, more: more, revision: it.Revision, expires: it.Expires,
 		refreshAt: refreshAt(rec, m.o.RefreshAhead),
 	}
 }

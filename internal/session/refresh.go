@@ -48,7 +48,7 @@ func (m *Manager) refresh(ctx context.Context, k Key, ask RefreshFunc) (_ *Sessi
 		_ = m.store.Release(ctx, name, owner) // else it ends by itself
 	}
 	// Between our read and the lease, whoever had it may have been done.
-	if s, err = m.load(ctx, k); err != nil || !s.refreshDue(time.Now()) {
+	if s, err = m.latest().load(ctx, k); err != nil || !s.refreshDue(time.Now()) {
 		return s, release, err
 	}
 	s, err = m.ask(ctx, s, ask)
@@ -60,7 +60,7 @@ func (m *Manager) lease(ctx context.Context, k Key, name, owner string) (s *Sess
 	changed, stop := m.shared.watchers.add(k)
 	defer stop()
 	for {
-		if s, err = m.load(ctx, k); err != nil || !s.refreshDue(time.Now()) {
+		if s, err = m.latest().load(ctx, k); err != nil || !s.refreshDue(time.Now()) {
 			return s, false, err
 		}
 		if got, err = m.store.Acquire(ctx, name, owner, leaseFor); err != nil {
@@ -155,7 +155,7 @@ func (m *Manager) orphan(ctx context.Context, rec Record) {
 // grantGone ends the session, unless somebody has saved another refresh token
 // since: then it was not the grant that was gone, but the token that we used.
 func (m *Manager) grantGone(ctx context.Context, s *Session, used secret.Value, why error) (*Session, error) {
-	now, err := m.load(ctx, s.key)
+	now, err := m.latest().load(ctx, s.key)
 	if err != nil {
 		return nil, err
 	}
@@ -173,10 +173,10 @@ func (m *Manager) grantGone(ctx context.Context, s *Session, used secret.Value, 
 func (m *Manager) save(ctx context.Context, s *Session, used secret.Value, rec Record) (*Session, error) {
 	deadline := time.Now().Add(saveWithin)
 	for {
-		next, err := m.replace(ctx, s, rec)
+		next, err := m.latest().replace(ctx, s, rec)
 		if errors.Is(err, ErrConflict) {
 			var now *Session
-			if now, err = m.load(ctx, s.key); err == nil {
+			if now, err = m.latest().load(ctx, s.key); err == nil {
 				switch got := now.rec.RefreshToken; {
 				case got.Equal(rec.RefreshToken) && now.rec.AccessToken.Equal(rec.AccessToken):
 					return now, nil // it was our own write, whose answer we did not hear

@@ -13,6 +13,7 @@ import (
 // concurrent use; one that was found a moment ago may have ended since.
 type Session struct {
 	key       Key
+	salt      string // version of the salt that key is hashed under
 	rec       *Record
 	more      unknown // fields of the record that a newer version wrote
 	revision  uint64
@@ -78,7 +79,7 @@ func (s *Session) ended(now time.Time) bool {
 // weight is about what the session takes in memory, in bytes.
 func (s *Session) weight() uint32 {
 	r := s.rec
-	n := 1200 // this struct, the Record, the cache's own
+	n := 1220 + len(s.salt) // this struct, the Record, the cache's own
 	n += len(r.PublicID) + len(r.Provider) + len(r.Issuer) + len(r.Subject) + len(r.SID) + len(r.Email) + len(r.Name) + len(r.Scope)
 	n += r.AccessToken.Len() + r.RefreshToken.Len() + r.IDToken.Len()
 	for _, list := range [][]string{r.Roles, r.Permissions} {

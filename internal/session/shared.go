@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,6 +25,7 @@ type Shared struct {
 	flights  flights
 	backoff  backoff
 	work     sync.WaitGroup // Extend and refresh, which outlive their requests
+	newest   atomic.Pointer[Manager]
 	unlisten func()
 
 	mu      sync.Mutex

@@ -64,6 +64,12 @@ type Records interface {
 	// Count is the number of items that have not expired. It may be off by
 	// those that expired, came or went in the last seconds.
 	Count(ctx context.Context) (int, error)
+	// Heads visits every live item, with the first n bytes of its data, or all if
+	// there are less. It may miss or repeat what is created, deleted or expires
+	// meanwhile, and misses nothing else: what is replaced or extended is visited. An
+	// error of visit ends it, and is returned. head is good until visit returns;
+	// visit may call the store.
+	Heads(ctx context.Context, n int, visit func(k Key, head []byte) error) error
 }
 
 // Leases are claims on a name that end by themselves. A one-time claim (a

@@ -17,6 +17,7 @@ import (
 
 	"keyway/internal/session"
 	"keyway/internal/session/embedded"
+	"keyway/internal/session/sessiontest"
 	"keyway/internal/session/storetest"
 )
 
@@ -198,3 +199,5 @@ func TestGivingUpDuringAWrite(t *testing.T) {
 		}
 	}
 }
+
+func TestKeysTurnUnderManySessions(t *testing.T) { sessiontest.Rotation(t, open(t, folder(t))) }

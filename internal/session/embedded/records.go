@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -172,4 +173,53 @@ func (s *Store) Count(ctx context.Context) (n int, err error) {
 		return nil
 	})
 	return n, err
+}
+
+// headsPage is how many heads are read in one transaction: one that stays open for
+// long keeps the file from using space again, and what it has freed from being
+// used.
+const headsPage = 1000
+
+// Heads implements session.Records.
+func (s *Store) Heads(ctx context.Context, n int, visit func(session.Key, []byte) error) error {
+	type found struct {
+		key  session.Key
+		head []byte
+	}
+	var after []byte // the last key seen
+	for page := make([]found, 0, headsPage); ; page = page[:0] {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		seen := 0
+		err := s.db.View(func(tx *bolt.Tx) error {
+			now := time.Now().UnixMilli()
+			c := tx.Bucket(bucketRecords).Cursor()
+			k, raw := c.Seek(after)
+			if after != nil && bytes.Equal(k, after) {
+				k, raw = c.Next()
+			}
+			for ; k != nil && seen < headsPage; k, raw = c.Next() {
+				seen++
+				after = append(after[:0], k...)
+				if len(k) != len(session.Key{}) || len(raw) < recordHeader || now >= int64(binary.BigEndian.Uint64(raw[8:])) {
+					continue
+				}
+				data := raw[recordHeader:]
+				page = append(page, found{session.Key(k), bytes.Clone(data[:min(n, len(data))])})
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, f := range page {
+			if err := visit(f.key, f.head); err != nil {
+				return err
+			}
+		}
+		if seen < headsPage {
+			return nil
+		}
+	}
 }

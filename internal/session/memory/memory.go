@@ -197,6 +197,35 @@ func (s *Store) Count(ctx context.Context) (int, error) {
 	return int(s.count.Load()), s.ready(ctx)
 }
 
+// Heads implements session.Records.
+func (s *Store) Heads(ctx context.Context, n int, visit func(session.Key, []byte) error) error {
+	type found struct {
+		key  session.Key
+		head []byte
+	}
+	var page []found
+	for i := range s.shards {
+		if err := s.ready(ctx); err != nil {
+			return err
+		}
+		sh, now := &s.shards[i], time.Now()
+		page = page[:0]
+		sh.mu.RLock()
+		for k, it := range sh.items {
+			if now.Before(it.Expires) {
+				page = append(page, found{k, it.Data[:min(n, len(it.Data)):min(n, len(it.Data))]}) // what is stored is never changed in place
+			}
+		}
+		sh.mu.RUnlock()
+		for _, f := range page {
+			if err := visit(f.key, f.head); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // Changes implements session.Notifier.
 func (s *Store) Changes(fn func([]session.Key, bool)) (stop func()) { return s.listeners.Add(fn) }
 

@@ -196,6 +196,11 @@ func TestRefreshStampede(t *testing.T) {
 	sessiontest.Stampede(t, a, b, 4*time.Second) // beyond the first renewal of the lease
 }
 
+func TestKeysTurnUnderManySessions(t *testing.T) {
+	server := redisserver.Start(t)
+	sessiontest.Rotation(t, open(t, server.URL()))
+}
+
 // within fails the test if fn takes longer.
 func within(t testing.TB, most time.Duration, what string, fn func()) {
 	t.Helper()
