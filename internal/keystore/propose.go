@@ -43,6 +43,9 @@ func (s *Store) Propose(o ProposeOptions) (Proposal, error) {
 	if o.Now.IsZero() {
 		o.Now = time.Now()
 	}
+	if err := checkOwned(s.folder.path); err != nil {
+		return Proposal{}, err
+	}
 	var p Proposal
 	err := s.folder.locked(func() error {
 		m, err := s.load(signingManifest)
