@@ -82,7 +82,7 @@ func (m *Manager) lost(data []byte) bool {
 		return m.o.Alone
 	}
 	h, _, err := parseHead(data)
-	return err == nil && m.o.Lost(h.key)
+	return err == nil && m.o.Lost(h.key())
 }
 
 func (m *Manager) open(key Key, it Item) (*Session, error) {
@@ -95,7 +95,7 @@ func (m *Manager) open(key Key, it Item) (*Session, error) {
 		// A newer replica wrote it: this one can't know.
 		return nil, errors.Join(ErrUnavailable, err)
 	}
-	return m.session(key, h.salt, &rec, more, it), nil
+	return m.session(key, m.saltName(h), &rec, more, it), nil
 }
 
 // checkBinding costs a hash for each new client only. A session whose binding

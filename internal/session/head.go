@@ -3,7 +3,6 @@ package session
 import (
 	"fmt"
 
-	"keyway/internal/problem"
 	"keyway/internal/seal"
 )
 
@@ -20,10 +19,17 @@ const headFormat = 0x48
 // ids of at most 64 bytes.
 const headBytes = 256
 
-// head is the versions that a stored session names. Empty: none.
+// head is the versions that a stored session names, as slices of what was read:
+// looking at it on the way of a request costs nothing.
 type head struct {
-	salt, ua string
-	key      string // of the session key
+	salt, ua []byte // ua is empty if it is bound to nothing
+	sealed   []byte
+}
+
+// key is the version of the session key, empty if there is none.
+func (h head) key() string {
+	version, _ := seal.VersionOf(h.sealed)
+	return version
 }
 
 // appendHead is the head in clear.
@@ -35,32 +41,40 @@ func appendHead(b []byte, salt, ua string) []byte {
 }
 
 // parseHead reads the head of data, of which the first headBytes are enough; clear
-// is how long it is without the key's version. It fails with ErrEnded for what is
-// no session, and with ErrUnavailable for what a newer version of this program may
+// is what comes before the sealed record. It fails with ErrEnded for what is no
+// session, and with ErrUnavailable for what a newer version of this program may
 // have written.
-func parseHead(data []byte) (h head, clear int, err error) {
+func parseHead(data []byte) (h head, clear []byte, err error) {
 	if len(data) == 0 || data[0] != headFormat {
 		if len(data) > 0 && data[0] > headFormat {
-			return h, 0, fmt.Errorf("%w: %w", ErrUnavailable, errFormat)
+			return h, nil, fmt.Errorf("%w: %w", ErrUnavailable, errFormat)
 		}
-		return h, 0, errNoHead
+		return h, nil, errNoHead
 	}
 	rest := data[1:]
-	for _, id := range []*string{&h.salt, &h.ua} {
+	for _, id := range []*[]byte{&h.salt, &h.ua} {
 		if len(rest) == 0 || len(rest) < 1+int(rest[0]) {
-			return head{}, 0, errNoHead
+			return head{}, nil, errNoHead
 		}
 		n := 1 + int(rest[0])
-		*id, rest = string(rest[1:n]), rest[n:]
+		*id, rest = rest[1:n], rest[n:]
 	}
-	var ok bool
-	if h.key, ok = seal.VersionOf(rest); !ok || h.salt == "" {
-		return head{}, 0, errNoHead
+	if len(h.salt) == 0 {
+		return head{}, nil, errNoHead
 	}
-	return h, len(data) - len(rest), nil
+	h.sealed = rest
+	return h, data[:len(data)-len(rest)], nil
 }
 
-var errNoHead error = problem.New(problem.SessionEnded, fmt.Errorf("%w: malformed", ErrEnded))
+var errNoHead = fmt.Errorf("%w: malformed", ErrEnded)
+
+// saltName is h.salt as a string, mostly without making one.
+func (m *Manager) saltName(h head) string {
+	if active := m.o.Salt.ActiveVersion(); string(h.salt) == active {
+		return active
+	}
+	return string(h.salt)
+}
 
 // sealed is plain under the active session key, bound to the key and the head.
 func (m *Manager) sealed(k Key, salt, ua string, plain []byte) []byte {
@@ -74,9 +88,9 @@ func (m *Manager) unsealed(k Key, data []byte) (plain []byte, h head, err error)
 	if err != nil {
 		return nil, h, err
 	}
-	plain, err = m.o.Sealer.Open(data[clear:], bound(k, data[:clear]))
+	plain, err = m.o.Sealer.Open(h.sealed, bound(k, clear))
 	if err != nil {
-		return nil, h, fromKeys(VersionError{Secret: SecretRecord, Version: h.key, Who: k.String(), Err: err})
+		return nil, h, fromKeys(VersionError{Secret: SecretRecord, Version: h.key(), Who: k.String(), Err: err})
 	}
 	return plain, h, nil
 }

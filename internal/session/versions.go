@@ -19,10 +19,10 @@ type VersionCount struct{ Salt, SessionKey, UA map[string]int }
 func (m *Manager) CountVersions(ctx context.Context) (VersionCount, error) {
 	count := VersionCount{Salt: map[string]int{}, SessionKey: map[string]int{}, UA: map[string]int{}}
 	err := m.heads(ctx, func(_ Key, h head) error {
-		count.Salt[h.salt]++
-		count.SessionKey[h.key]++
-		if h.ua != "" {
-			count.UA[h.ua]++
+		count.Salt[string(h.salt)]++
+		count.SessionKey[h.key()]++
+		if len(h.ua) > 0 {
+			count.UA[string(h.ua)]++
 		}
 		return nil
 	})
@@ -37,7 +37,7 @@ func (m *Manager) heads(ctx context.Context, visit func(Key, head) error) error 
 	var told error
 	err := m.store.Heads(ctx, headBytes, func(k Key, data []byte) error {
 		h, _, err := parseHead(data)
-		if errors.Is(err, ErrEnded) {
+		if errors.Is(err, ErrEnded) || err == nil && h.key() == "" {
 			return nil
 		}
 		if err == nil {
@@ -59,7 +59,7 @@ func (m *Manager) heads(ctx context.Context, visit func(Key, head) error) error 
 // ErrUnavailable, the rest is left too; calling again goes on with it.
 func (m *Manager) Reseal(ctx context.Context) (resealed int, err error) {
 	active := m.o.Sealer.ActiveVersion()
-	return m.each(ctx, func(h head) bool { return h.key != active }, m.reseal)
+	return m.each(ctx, func(h head) bool { return h.key() != active }, m.reseal)
 }
 
 func (m *Manager) reseal(ctx context.Context, k Key) (bool, error) {
@@ -75,10 +75,10 @@ func (m *Manager) reseal(ctx context.Context, k Key) (bool, error) {
 		if errors.Is(err, ErrUnavailable) {
 			return false, err
 		}
-		if err != nil || h.key == m.o.Sealer.ActiveVersion() {
+		if err != nil || h.key() == m.o.Sealer.ActiveVersion() {
 			return false, nil
 		}
-		_, err = m.store.Replace(ctx, k, it.Revision, m.sealed(k, h.salt, h.ua, plain))
+		_, err = m.store.Replace(ctx, k, it.Revision, m.sealed(k, string(h.salt), string(h.ua), plain))
 		switch {
 		case errors.Is(err, ErrConflict):
 			continue // by somebody who may have an older active version than ours
@@ -97,7 +97,7 @@ func (m *Manager) reseal(ctx context.Context, k Key) (bool, error) {
 // how many. On an error, which is ErrUnavailable, the rest is left; calling again
 // goes on with it.
 func (m *Manager) EndUnder(ctx context.Context, saltVersion string) (ended int, err error) {
-	return m.each(ctx, func(h head) bool { return h.salt == saltVersion }, func(ctx context.Context, k Key) (bool, error) {
+	return m.each(ctx, func(h head) bool { return string(h.salt) == saltVersion }, func(ctx context.Context, k Key) (bool, error) {
 		err := m.endKey(ctx, k)
 		return err == nil, err
 	})
