@@ -84,7 +84,7 @@ type proposer func(dir, from string) (to string, made bool, err error)
 func childProposer(t *testing.T) proposer {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"=propose -", "GORACE=atexit_sleep_ms=10")
+	cmd.Env = append(os.Environ(), childVariable+"=propose -", "GORACE=atexit_sleep_ms=10", "GOMAXPROCS=1")
 	in, out := must(cmd.StdinPipe())(t), must(cmd.StdoutPipe())(t)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -111,7 +111,12 @@ func childProposer(t *testing.T) proposer {
 // Two processes and a goroutine propose at one instant, a thousand times.
 func TestProposeTogether(t *testing.T) {
 	threat.Covers(t, 55, 57)
-	const folders, rounds = 100, 10 // short manifests: what is slow is reading long ones
+	t.Parallel()
+	const folders = 100 // short manifests: what is slow is reading long ones
+	rounds := 10
+	if testing.Short() {
+		rounds = 1
+	}
 	root := fastDir(t)
 	stores := make([]*Store, folders)
 	rings := make([]keyring.Ring, folders)
