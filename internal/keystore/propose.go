@@ -95,7 +95,10 @@ func decide(ring keyring.Ring, o ProposeOptions) Proposal {
 	active := ring.Active()
 	p := Proposal{Ring: ring, From: active.ID}
 	pending, isPending := ring.Pending()
-	age := o.Now.Sub(active.ActivatedAt)
+	since := active.ActivatedAt
+	if since.IsZero() {
+		since = active.CreatedAt
+	}
 	switch {
 	case o.From != "" && o.From != active.ID:
 		p.From, p.To = o.From, active.ID
@@ -103,9 +106,9 @@ func decide(ring keyring.Ring, o ProposeOptions) Proposal {
 	case isPending:
 		p.To = pending.ID
 		p.Why = "one is pending already, since " + pending.CreatedAt.UTC().Format(time.DateTime) + " UTC"
-	case o.OlderThan > 0 && age < o.OlderThan:
+	case o.OlderThan > 0 && o.Now.Sub(since) < o.OlderThan:
 		// A clock that was set back makes a key younger, never older.
-		p.Why = fmt.Sprintf("the active version is not old enough; it is due at %s UTC", active.ActivatedAt.Add(o.OlderThan).UTC().Format(time.DateTime))
+		p.Why = fmt.Sprintf("the active version is not old enough; it is due at %s UTC", since.Add(o.OlderThan).UTC().Format(time.DateTime))
 	}
 	return p
 }

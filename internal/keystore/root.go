@@ -112,24 +112,31 @@ func (s *Store) readRoot(id string) (RootKey, error) {
 	if err != nil {
 		return RootKey{}, err
 	}
-	path := filepath.Join(s.folder.path, rootFile(id))
+	key, err := parseRoot(id, content)
+	if err != nil {
+		return RootKey{}, fmt.Errorf("%s: %w", filepath.Join(s.folder.path, rootFile(id)), err)
+	}
+	return key, nil
+}
+
+func parseRoot(id string, content []byte) (RootKey, error) {
 	var raw fields
 	if err := jwks.DecodeObject(content, &raw); err != nil {
-		return RootKey{}, fmt.Errorf("%s: %w", path, err)
+		return RootKey{}, err
 	}
 	var format int
 	var value []byte
 	key := RootKey{ID: id}
-	err = errors.Join(raw.take("format", &format), raw.take("created_at", &key.made), raw.take("value", &value))
+	err := errors.Join(raw.take("format", &format), raw.take("created_at", &key.made), raw.take("value", &value))
 	switch {
 	case err != nil:
-		return RootKey{}, fmt.Errorf("%s: %w", path, err)
+		return RootKey{}, err
 	case format != manifestFormat:
-		return RootKey{}, fmt.Errorf("%s: expected format %d, found %d; was it written by a newer release?", path, manifestFormat, format)
+		return RootKey{}, fmt.Errorf("expected format %d, found %d; was it written by a newer release?", manifestFormat, format)
 	}
 	key.Value = secret.NewValue(value)
 	if secret.Fingerprint(rootName, key.Value) != id {
-		return RootKey{}, fmt.Errorf("%s: holds another key than its name says", path)
+		return RootKey{}, errors.New("holds another key than its name says")
 	}
 	return key, nil
 }

@@ -103,3 +103,16 @@ func TestRootKeysTogether(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseRoot(f *testing.F) {
+	value := secret.NewValue([]byte("0123456789"))
+	id := secret.Fingerprint(rootName, value)
+	f.Add([]byte(`{"format":1,"created_at":"2026-11-22T12:00:00Z","value":"MDEyMzQ1Njc4OQ==","later":[]}`))
+	f.Add([]byte(`{"format":2}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		key, err := parseRoot(id, text)
+		if err == nil && !key.Value.Equal(value) {
+			t.Errorf("a value that is not the one that the id is of")
+		}
+	})
+}
