@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"keyway/internal/demo/idp"
 	"keyway/internal/gateway"
 	"keyway/internal/keyring"
+	"keyway/internal/session"
 	"keyway/internal/threat"
 )
 
@@ -120,11 +122,17 @@ func TestUnknownVersionIsLookedForBeforeItIsRefused(t *testing.T) {
 
 func TestAHundredRequestsReadTheSourcesOnce(t *testing.T) {
 	s := &sources{hold: make(chan struct{})}
-	w := start(t, withSources(s))
+	var begun atomic.Int32
+	w := start(t, withSources(s), func(w *world) {
+		w.options = append(w.options, func(o *gateway.Options) {
+			o.Current = func() *gateway.Generation { begun.Add(1); return w.current.Load() }
+		})
+	})
 	w.publish(overlap)
 	u := w.user().signIn()
 	w.publish(onlyOld)
 	s.set(overlap, nil)
+	begun.Store(0)
 	var served atomic.Int32
 	var group sync.WaitGroup
 	for range 100 {
@@ -134,7 +142,7 @@ func TestAHundredRequestsReadTheSourcesOnce(t *testing.T) {
 			}
 		})
 	}
-	poll(t, "a reading begins", func() bool { return s.calls.Load() == 1 })
+	poll(t, "all have come, and a reading has begun", func() bool { return s.calls.Load() == 1 && begun.Load() >= 200 })
 	close(s.hold)
 	group.Wait()
 	if served.Load() != 100 || s.calls.Load() != 1 {
@@ -357,6 +365,7 @@ func TestRefusalsAreTold(t *testing.T) {
 	var mu sync.Mutex
 	var told []string
 	w := start(t, func(w *world) {
+		w.binding.UserAgent = true
 		w.options = append(w.options, func(o *gateway.Options) {
 			o.Refused = func(secret, version, who string) {
 				mu.Lock()
@@ -375,8 +384,84 @@ func TestRefusalsAreTold(t *testing.T) {
 		t.Errorf("told of what was good, or made up: %v", told)
 	}
 	other.do("POST", "/api/notes", "X-CSRF-Token", token)
-	if len(told) != 1 || !strings.HasPrefix(told[0], "csrf-key v1 ") || len(told[0]) < len("csrf-key v1 ")+20 {
+	who := strings.TrimPrefix(told[0], "csrf-key v1 ")
+	if len(told) != 1 || len(who) < 20 || !strings.Contains(other.do("GET", "/auth/session").body, who) {
 		t.Errorf("told %v, want the csrf-key, its version and the session's public id", told)
+	}
+	other.do("GET", "/api/notes", "User-Agent", "another browser")
+	if len(told) != 2 || told[1] != "ua-hash-salt v1 "+who {
+		t.Errorf("told %v, want the ua-hash-salt too", told)
+	}
+	var damaged string
+	must(t, w.store.Heads(t.Context(), 8, func(k session.Key, _ []byte) error {
+		it, err := w.store.Get(t.Context(), k)
+		must(t, err)
+		it.Data = append([]byte(nil), it.Data...)
+		it.Data[len(it.Data)-1] ^= 1
+		_, err = w.store.Replace(t.Context(), k, it.Revision, it.Data)
+		damaged += k.String() + " "
+		return err
+	}))
+	u.do("GET", "/auth/session")
+	if record, ok := strings.CutPrefix(told[len(told)-1], "session-key v1 "); !ok || !strings.Contains(damaged, record) {
+		t.Errorf("told %v, want the session-key too", told)
+	}
+}
+
+// Who waits for the sources does not keep others from being served, and is counted
+// once.
+func TestWhoWaitsIsNotServed(t *testing.T) {
+	s := &sources{hold: make(chan struct{})}
+	w := start(t, withSources(s), func(w *world) { w.settings.ConcurrentRequests = 1 })
+	w.publish(overlap)
+	newer := w.user().signIn()
+	w.publish(onlyOld)
+	older := w.user().signIn()
+	s.set(overlap, nil)
+	var waits sync.WaitGroup
+	waits.Go(func() {
+		if got := newer.do("GET", "/api/notes"); got.status != 200 {
+			t.Errorf("who waited: %d %s", got.status, got.body)
+		}
+	})
+	poll(t, "a reading begins", func() bool { return s.calls.Load() == 1 })
+	if got := older.do("GET", "/api/notes"); got.status != 200 {
+		t.Errorf("meanwhile: %d %s", got.status, got.body)
+	}
+	close(s.hold)
+	waits.Wait()
+	for range 3 {
+		if got := older.do("GET", "/api/notes"); got.status != 200 {
+			t.Errorf("afterwards: %d %s", got.status, got.body)
+		}
+	}
+}
+
+// The IdP takes its time, and a secret turns meanwhile: the session is made with
+// what is active then.
+func TestASignInIsIssuedWithWhatIsActiveAtItsEnd(t *testing.T) {
+	threat.Covers(t, 61)
+	w := start(t)
+	u := w.user()
+	callback := u.toCallback("/home")
+	w.idp.SetHooks(&idp.Hooks{Before: func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/token" {
+			w.publish(overlap)
+		}
+		return false
+	}})
+	if got := u.do("GET", callback); got.status != http.StatusSeeOther {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	for _, name := range []string{"bff_session", "bff_csrf"} {
+		if !strings.HasPrefix(u.cookie(name), "v2.") {
+			t.Errorf("%s is issued with %.3s", name, u.cookie(name))
+		}
+	}
+	count, err := w.current.Load().Sessions.CountVersions(t.Context())
+	must(t, err)
+	if count.SessionKey["v2"] != 1 || count.Salt["v2"] != 1 {
+		t.Errorf("the record rests on %v", count)
 	}
 }
 

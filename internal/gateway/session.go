@@ -168,29 +168,29 @@ func (c *call) giveCSRFToken(s *session.Session) string {
 // that version is retired and the page's next form fails. Only safe requests come
 // here: nobody waits for their answer to be sent again.
 func (c *call) renewCSRF(s *session.Session) {
-	if (stale(c.r.Header["X-Csrf-Token"], c.gen.CSRF) || staleCookie(c.r.Header["Cookie"], c.gen.CSRF)) && c.mayIssue() == nil {
+	if (superseded(c.r.Header["X-Csrf-Token"], c.gen.CSRF) || supersededCookie(c.r.Header["Cookie"], c.gen.CSRF)) && c.mayIssue() == nil {
 		c.giveCSRFToken(s)
 	}
 }
 
-func stale(tokens []string, csrf session.CSRF) bool {
+func superseded(tokens []string, csrf session.CSRF) bool {
 	for _, token := range tokens {
-		if token != "" && !csrf.Current(token) {
+		if csrf.Superseded(token) {
 			return true
 		}
 	}
 	return false
 }
 
-// staleCookie looks for bff_csrf in the values of the Cookie header. It is on the
+// supersededCookie looks for bff_csrf in the values of the Cookie header. It is on the
 // way of each request, so it allocates nothing.
-func staleCookie(headers []string, csrf session.CSRF) bool {
+func supersededCookie(headers []string, csrf session.CSRF) bool {
 	for _, rest := range headers {
 		for rest != "" {
 			var pair string
 			pair, rest, _ = strings.Cut(rest, ";")
 			name, token, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
-			if name == csrfCookieName && token != "" && !csrf.Current(token) {
+			if name == csrfCookieName && csrf.Superseded(token) {
 				return true
 			}
 		}

@@ -45,6 +45,7 @@ type world struct {
 	current  atomic.Pointer[gateway.Generation]
 	settings gateway.Settings
 	secure   bool
+	binding  session.BindingOptions
 	routes   []route.Route
 	options  []func(*gateway.Options)
 	onBody   func(string) // given what is posted to the upstream, if set
@@ -131,8 +132,14 @@ func version(id string, state keyring.State) keyring.Version {
 // publish serves with a generation whose secrets all have these versions.
 func (w *world) publish(versions []keyring.Version) {
 	w.t.Helper()
+	w.current.Store(w.generation(w.shared, func(string) []keyring.Version { return versions }))
+}
+
+// generation is one whose secrets have these versions.
+func (w *world) generation(shared *session.Shared, versions func(name string) []keyring.Version) *gateway.Generation {
+	w.t.Helper()
 	ring := func(name string) keyring.Ring {
-		r, err := keyring.New(name, versions...)
+		r, err := keyring.New(name, versions(name)...)
 		must(w.t, err)
 		return r
 	}
@@ -140,13 +147,19 @@ func (w *world) publish(versions []keyring.Version) {
 	must(w.t, err)
 	sealer, err := seal.NewSealer(ring("session-key"), session.PurposeRecord)
 	must(w.t, err)
+	ua, err := seal.NewHasher(ring("ua-hash-salt"), session.PurposeUA)
+	must(w.t, err)
 	csrf, err := seal.NewTokens(ring("csrf-key"), session.PurposeCSRF, time.Hour)
 	must(w.t, err)
 	sessions, err := session.New(session.Options{
-		Shared: w.shared, Salt: salt, Sealer: sealer, Cookie: session.CookieOptions{Secure: w.secure},
+		Shared: shared, Salt: salt, Sealer: sealer, UA: ua, Binding: w.binding, Cookie: session.CookieOptions{Secure: w.secure},
 		Absolute: time.Hour, Idle: 30 * time.Minute,
 	})
 	must(w.t, err)
+	var pending []string
+	if v, ok := ring("csrf-key").Pending(); ok {
+		pending = append(pending, v.ID)
+	}
 	clientSecret, err := keyring.New("client-secret", keyring.Version{
 		ID: "c1", State: keyring.Active, Value: secret.NewValue([]byte("the client secret of the tests")),
 	})
@@ -160,9 +173,9 @@ func (w *world) publish(versions []keyring.Version) {
 	must(w.t, err)
 	table, err := route.NewTable(w.routes)
 	must(w.t, err)
-	w.current.Store(gateway.NewGeneration(gateway.Parts{
-		Settings: w.settings, Sessions: sessions, CSRF: session.NewCSRF(csrf), SignIn: rp, Routes: table, Proxy: w.proxy,
-	}))
+	return gateway.NewGeneration(gateway.Parts{
+		Settings: w.settings, Sessions: sessions, CSRF: session.NewCSRF(csrf, pending...), SignIn: rp, Routes: table, Proxy: w.proxy,
+	})
 }
 
 func must(t *testing.T, err error) {

@@ -417,7 +417,7 @@ func TestCSRF(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return session.NewCSRF(tokens)
+		return session.NewCSRF(tokens, "c3")
 	}
 	old, now := csrf("c1"), csrf("c2", "c1")
 	at := time.Now()
@@ -425,8 +425,51 @@ func TestCSRF(t *testing.T) {
 	if err := now.Check(a, token, at); err != nil {
 		t.Errorf("a token of a retiring version: %v", err)
 	}
-	if now.Current(token) || !now.Current(now.Mint(a, at)) {
-		t.Error("Current does not tell the versions apart")
+	forth, unknown, retired := csrf("c3").Mint(a, at), csrf("c4").Mint(a, at), csrf("c0").Mint(a, at)
+	gone, err := keyring.New("csrf-key", keyring.Version{ID: "c2", State: keyring.Active, Value: secret.NewValue([]byte("only for tests, 32 bytes or more"))},
+		keyring.Version{ID: "c0", State: keyring.Retired})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := seal.NewTokens(gone, session.PurposeCSRF, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := func(ring keyring.Ring) secret.Value { return ring.Active().Value }
+	held, err := keyring.New("csrf-key",
+		keyring.Version{ID: "c3", State: keyring.Pending, Value: value(sessiontest.Ring(t, "csrf-key", "c3"))},
+		keyring.Version{ID: "c2", State: keyring.Active, Value: value(sessiontest.Ring(t, "csrf-key", "c2"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	heldTokens, err := seal.NewTokens(held, session.PurposeCSRF, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	behind := session.NewCSRF(heldTokens, "c3")
+	if err := behind.Check(a, forth, at); err != nil {
+		t.Errorf("a token of a pending version: %v", err)
+	}
+	for name, c := range map[string]struct {
+		csrf  session.CSRF
+		token string
+		want  bool
+	}{
+		"retiring":   {now, token, true},
+		"retired":    {session.NewCSRF(tokens), retired, true},
+		"active":     {now, now.Mint(a, at), false},
+		"pending":    {behind, forth, false},
+		"unknown":    {now, unknown, false},
+		"no version": {now, "junk", false},
+		"no token":   {now, "", false},
+	} {
+		if got := c.csrf.Superseded(c.token); got != c.want {
+			t.Errorf("%s: superseded is %v", name, got)
+		}
+	}
+	active := now.Mint(a, at)
+	if n := testing.AllocsPerRun(10, func() { now.Superseded(active) }); n != 0 {
+		t.Errorf("%v allocations for a token that is current", n)
 	}
 	if err := now.Check(b, token, at); !errors.Is(err, seal.ErrForged) {
 		t.Errorf("another session's token: %v", err)
