@@ -7,4 +7,10 @@
 // theirs to ask (origin and CSRF token), and on to the upstream. What fails on
 // the way comes back as an error, and leaves through package problem at one
 // edge, where its one log line is written too.
+//
+// One failure is looked at again: something names a version of a secret that the
+// generation lacks. As long as nothing is answered and nothing of the body is
+// read, Options.Reread is asked, and the request served once more from the start
+// with the generation that is current then. Only what a full reading does not
+// bring is refused.
 package gateway

@@ -246,3 +246,41 @@ func (f *frail) Replace(ctx context.Context, k session.Key, revision uint64, dat
 	}
 	return f.Store.Replace(ctx, k, revision, data)
 }
+
+// A replica that is behind writes between Reseal's reading and its writing: its
+// write stays, and is sealed anew as well.
+func TestResealGivesWay(t *testing.T) {
+	store := &interfering{Store: memoryStore(t)}
+	salt, ua := []string{"s1"}, []string{"u1"}
+	behind := sessiontest.Manager(t, store, nil)
+	header, s := sessiontest.SignIn(t, behind, ada())
+	shared := session.NewShared(store, session.SharedOptions{})
+	defer shared.Close(t.Context())
+	after := sessiontest.Generation(t, shared, salt, []string{"k2", "k1"}, ua)
+	store.first = func() {
+		if _, err := behind.Update(t.Context(), s, func(r session.Record) session.Record { r.Scope = "theirs"; return r }); err != nil {
+			t.Error(err)
+		}
+	}
+	if n, err := after.Reseal(t.Context()); n != 1 || err != nil {
+		t.Errorf("Reseal: %d, %v", n, err)
+	}
+	sessiontest.CountIs(t, after, map[string]int{"s1": 1}, map[string]int{"k2": 1}, nil)
+	if got := mustFind(t, after, header); got.Record().Scope != "theirs" {
+		t.Error("their write is lost")
+	}
+}
+
+// interfering has something happen before the first Replace.
+type interfering struct {
+	session.Store
+	first func()
+}
+
+func (i *interfering) Replace(ctx context.Context, k session.Key, revision uint64, data []byte) (session.Item, error) {
+	if first := i.first; first != nil {
+		i.first = nil
+		first()
+	}
+	return i.Store.Replace(ctx, k, revision, data)
+}
