@@ -1,0 +1,197 @@
+package bearer
+
+import (
+	"encoding/base64"
+	"errors"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	josejson "github.com/go-jose/go-jose/v4/json"
+
+	"keyway/internal/jwks"
+	"keyway/internal/oidc"
+	"keyway/internal/principal"
+)
+
+// claims are what a JWT access token (RFC 9068 section 2.2) and an answer to
+// introspection (RFC 7662 section 2.2) say by the same names. One of another type
+// than the standards give it makes the whole unacceptable.
+type claims struct {
+	Issuer    *string      `json:"iss"`
+	Subject   string       `json:"sub"`
+	Audience  audience     `json:"aud"`
+	Expiry    *numericDate `json:"exp"`
+	IssuedAt  *numericDate `json:"iat"`
+	NotBefore *numericDate `json:"nbf"`
+	AuthTime  *numericDate `json:"auth_time"`
+
+	Active    *bool   `json:"active"`
+	TokenType *string `json:"token_type"`
+
+	all map[string]any
+}
+
+func readClaims(document []byte) (*claims, error) {
+	c := &claims{all: map[string]any{}}
+	if err := jwks.DecodeObject(document, c); err != nil {
+		return nil, err
+	}
+	if err := jwks.DecodeObject(document, &c.all); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// check makes the checks of RFC 9068 section 4, whoever vouches for the claims.
+// An issuer that answers about its token need not name itself, nor say when it
+// expires (RFC 7662 section 2.2); a JWT must. Nothing that was found is quoted.
+func (c *claims) check(e *entry, jwt bool, now time.Time) error {
+	latest := now.Add(oidc.Skew)
+	switch {
+	case c.Issuer == nil && jwt, c.Issuer != nil && *c.Issuer != e.Issuer:
+		return errors.New("iss: expected that of entry " + e.Name)
+	case !overlap(e.Audience, c.Audience):
+		return errors.New("aud: expected one of entry " + e.Name)
+	case c.Expiry == nil && jwt, c.Expiry != nil && !now.Before(c.Expiry.time()):
+		return errors.New("exp: missing, or past")
+	case c.NotBefore != nil && c.NotBefore.time().After(latest):
+		return errors.New("nbf: in the future")
+	case c.IssuedAt != nil && c.IssuedAt.time().After(latest):
+		return errors.New("iat: in the future")
+	case !plain(c.Subject):
+		return errors.New("sub: expected 1 to 255 printable characters")
+	case otherKind(c.all):
+		return errors.New("it is another kind of token")
+	case c.all["cnf"] != nil:
+		// Bound to a key or certificate: whoever presents it as a bearer token has
+		// not shown that (RFC 9449 section 7.1, RFC 8705 section 3).
+		return errors.New("cnf: it is bound to a key, and no bearer token")
+	case c.TokenType != nil && !strings.EqualFold(*c.TokenType, "Bearer"):
+		return errors.New("token_type: expected Bearer")
+	}
+	return nil
+}
+
+func (c *claims) principal(e *entry) principal.Principal {
+	return principal.Principal{
+		Provider: e.Provider, Subject: c.Subject, Email: c.text("email"), Name: c.text("name"),
+		AuthTime: c.AuthTime.time(), Roles: pick(c.all, e.Roles), Permissions: pick(c.all, e.Permissions),
+	}
+}
+
+func (c *claims) text(name string) string {
+	text, _ := c.all[name].(string)
+	if !plain(text) {
+		return ""
+	}
+	return text
+}
+
+// otherKind finds what is no access token, and may be of the same issuer, signed
+// with the same keys and called active: ID tokens (OpenID Connect Core section
+// 2), logout tokens (Back-Channel Logout section 2.4), and those that providers
+// mark in ways of their own.
+func otherKind(all map[string]any) bool {
+	for _, name := range []string{"at_hash", "c_hash", "s_hash", "events"} {
+		if all[name] != nil {
+			return true
+		}
+	}
+	typ, _ := all["typ"].(string) // Keycloak
+	if slices.Contains([]string{"id", "refresh", "offline", "logout"}, strings.ToLower(typ)) {
+		return true
+	}
+	use, ok := all["token_use"].(string) // Cognito, Hydra
+	return ok && use != "access" && use != "access_token"
+}
+
+// plain keeps controls, and what stands for undecodable bytes, out of identities.
+func plain(s string) bool {
+	return s != "" && len(s) <= 255 && !strings.ContainsFunc(s, func(c rune) bool { return c < 0x20 || c == 0x7f || c == '\uFFFD' })
+}
+
+// peeked is what a token says of itself, unproved: good for choosing whom to ask,
+// and for nothing else. Without an issuer it is no entry's.
+type peeked struct {
+	issuer      string
+	audience    []string
+	accessToken bool // typ says so (RFC 9068 section 2.1)
+	other       bool // it says that it is something else
+}
+
+// peek looks into a token that may be a JWT. One without a JOSE header
+// is opaque.
+func peek(token string) (p peeked, ok bool) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return peeked{}, false
+	}
+	var header struct {
+		Type      string `json:"typ"`
+		Algorithm string `json:"alg"`
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(parts[0])
+	if err != nil || jwks.DecodeObject(raw, &header) != nil || header.Algorithm == "" {
+		return peeked{}, false
+	}
+	// From here on it is a JWS, and one without readable claims is of nobody.
+	var payload struct {
+		Issuer   string   `json:"iss"`
+		Audience audience `json:"aud"`
+	}
+	all := map[string]any{}
+	raw, err = base64.RawURLEncoding.Strict().DecodeString(parts[1])
+	if err != nil || jwks.DecodeObject(raw, &payload) != nil || jwks.DecodeObject(raw, &all) != nil {
+		return peeked{}, true
+	}
+	typ := strings.TrimPrefix(strings.ToLower(header.Type), "application/")
+	p = peeked{issuer: payload.Issuer, audience: payload.Audience, accessToken: typ == "at+jwt"}
+	p.other = otherKind(all) || strings.HasSuffix(typ, "+jwt") && !p.accessToken
+	return p, true
+}
+
+// audience is one string or an array of them (RFC 7519 section 4.1.3).
+type audience []string
+
+func (a *audience) UnmarshalJSON(raw []byte) error {
+	var one string
+	if josejson.Unmarshal(raw, &one) == nil {
+		*a = audience{one}
+		return nil
+	}
+	var many []string
+	if err := josejson.Unmarshal(raw, &many); err != nil {
+		return err
+	}
+	*a = many
+	return nil
+}
+
+func overlap(a, b []string) bool {
+	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
+}
+
+// numericDate is RFC 7519 section 2's, within years that a clock can show.
+type numericDate float64
+
+const lastSecond = 253402300799 // the end of the year 9999
+
+func (d *numericDate) UnmarshalJSON(raw []byte) error {
+	value, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || math.IsNaN(value) || value < 0 || value > lastSecond {
+		return errors.New("expected a date")
+	}
+	*d = numericDate(value)
+	return nil
+}
+
+func (d *numericDate) time() time.Time {
+	if d == nil {
+		return time.Time{}
+	}
+	whole, part := math.Modf(float64(*d))
+	return time.Unix(int64(whole), int64(part*1e9))
+}

@@ -1,0 +1,138 @@
+package bearer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"keyway/internal/oidc"
+	"keyway/internal/principal"
+	"keyway/internal/problem"
+	"keyway/internal/secret"
+)
+
+// Bounds of one question.
+const (
+	maxAnswer    = 64 << 10
+	askFor       = 15 * time.Second // the client's own bounds are tighter
+	claimsWeight = 6                // a decoded document's size in memory, in that of its text
+)
+
+// entry is an Entry at work.
+type entry struct {
+	Entry
+	asking chan struct{}
+}
+
+// introspect says whose a token is by what its provider answers, or answered a
+// short while ago. The error tells 401 (it is not active, or not for us) from
+// 502 and 503 (nobody knows).
+func (a *Authenticator) introspect(ctx context.Context, e *entry, token string) (principal.Principal, error) {
+	found, err := a.answer(ctx, e, token)
+	switch {
+	case err != nil:
+		return principal.Principal{}, err
+	case found.claims == nil:
+		return principal.Principal{}, refused("entry %s calls it inactive", e.Name)
+	}
+	// Anew each time: it may have expired since, and who asks may have changed.
+	if err := found.claims.check(e, false, a.o.Now()); err != nil {
+		return principal.Principal{}, refused("%w", err)
+	}
+	return found.claims.principal(e), nil
+}
+
+// answer looks under each version of the salt that answers may be found by, so
+// that a rotation does not have every token asked about again.
+func (a *Authenticator) answer(ctx context.Context, e *entry, token string) (*answer, error) {
+	active := a.o.Salt.ActiveVersion()
+	var mine key
+	for i, version := range a.o.Cache.under(active) {
+		sum, err := a.o.Salt.Sum(version, []byte(token))
+		if err != nil {
+			if i == 0 {
+				return nil, problem.New(problem.KeysUnavailable, err)
+			}
+			continue // retired since, or of a generation that is newer than this
+		}
+		k := key{entry: e.Name, issuer: e.Issuer, version: version, sum: sum}
+		if i == 0 {
+			mine = k
+		}
+		if found := a.o.Cache.get(k, a.o.Now()); found != nil {
+			if i > 0 {
+				a.o.Cache.put(mine, found) // it ends when it would have
+			}
+			return found, nil
+		}
+	}
+	return a.ask(ctx, e, mine, token)
+}
+
+// ask asks once for all who wait. Who goes away first ends nobody's wait but its
+// own.
+func (a *Authenticator) ask(ctx context.Context, e *entry, k key, token string) (*answer, error) {
+	flight := fmt.Sprintf("%d %s %d %s %d %s %x", len(k.entry), k.entry, len(k.issuer), k.issuer, len(k.version), k.version, k.sum)
+	result := a.o.Cache.flights.DoChan(flight, func() (any, error) {
+		select {
+		case e.asking <- struct{}{}:
+			defer func() { <-e.asking }()
+		default:
+			return nil, problem.Newf(problem.Overloaded, "bearer: entry %s is being asked about %d tokens already", e.Name, maxAsking)
+		}
+		began := a.o.Now() // what the provider says is true of then, at least
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askFor)
+		defer cancel()
+		body, err := e.Introspect(ctx, secret.NewValue([]byte(token)))
+		if err != nil {
+			return nil, unknown(e, err)
+		}
+		found, err := readAnswer(body, began)
+		if err != nil {
+			return nil, problem.Newf(problem.IdPFailed, "bearer: entry %s: introspection: %w", e.Name, err)
+		}
+		a.o.Cache.put(k, found)
+		return found, nil
+	})
+	select {
+	case r := <-result:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*answer), nil
+	case <-ctx.Done():
+		return nil, problem.New(problem.IdPUnavailable, context.Cause(ctx))
+	}
+}
+
+// readAnswer wants the one boolean that counts (RFC 7662 section 2.2).
+func readAnswer(body []byte, began time.Time) (*answer, error) {
+	c, err := readClaims(body)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case c.Active == nil:
+		return nil, errors.New("active: expected true or false, found nothing")
+	case !*c.Active:
+		return &answer{till: began.Add(refusedFor)}, nil
+	}
+	till := began.Add(freshFor)
+	if exp := c.Expiry.time(); c.Expiry != nil && exp.Before(till) {
+		if till = exp; !began.Before(exp) { // a provider that calls active what has expired
+			return &answer{till: began.Add(refusedFor)}, nil
+		}
+	}
+	return &answer{claims: c, till: till, weight: uint32(512 + claimsWeight*len(body))}, nil
+}
+
+// unknown is a failure of the provider, or of what it knows of us. None of it is
+// the caller's fault, nor an answer about the token.
+func unknown(e *entry, err error) error {
+	code := problem.IdPUnavailable
+	if errors.Is(err, oidc.ErrAnswer) || errors.Is(err, oidc.ErrNotOffered) || errors.Is(err, oidc.ErrMetadata) || errors.Is(err, oidc.ErrIssuerMismatch) {
+		code = problem.IdPFailed
+	}
+	return problem.Newf(code, "bearer: entry %s: introspection: %w", e.Name, err)
+}

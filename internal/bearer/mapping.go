@@ -1,0 +1,61 @@
+package bearer
+
+import (
+	"slices"
+	"strings"
+)
+
+// Claim is where roles or permissions are.
+type Claim struct {
+	// Source is the claim's name; dots go into objects, unless a claim has that
+	// very name.
+	Source string
+	// SpaceDelimited splits a string at spaces, as scope is written (RFC 8693
+	// section 4.2). Otherwise a string is one value.
+	SpaceDelimited bool
+}
+
+// maxValues bounds what one principal carries, whatever a provider says.
+const maxValues = 512
+
+// pick collects the values of several claims, each once, in their order. What is
+// no text, or could break out of a header, is left out.
+func pick(all map[string]any, from []Claim) []string {
+	var values []string
+	add := func(s string) {
+		if plain(s) && len(values) < maxValues && !slices.Contains(values, s) {
+			values = append(values, s)
+		}
+	}
+	for _, c := range from {
+		switch v := find(all, c.Source).(type) {
+		case string:
+			if !c.SpaceDelimited {
+				add(v)
+				continue
+			}
+			for part := range strings.FieldsSeq(v) {
+				add(part)
+			}
+		case []any:
+			for _, item := range v {
+				if s, ok := item.(string); ok {
+					add(s)
+				}
+			}
+		}
+	}
+	return values
+}
+
+func find(all map[string]any, path string) any {
+	if v, ok := all[path]; ok {
+		return v
+	}
+	head, rest, more := strings.Cut(path, ".")
+	inner, ok := all[head].(map[string]any)
+	if !more || !ok {
+		return nil
+	}
+	return find(inner, rest)
+}
