@@ -26,9 +26,6 @@ func (l *loader) checkAvailable() {
 		}
 	}
 	for i, r := range l.routes.Routes {
-		if r.Auth == route.AuthBearer {
-			refuse(RoutesFile, fmt.Sprintf("routes[%d].auth", i), "auth: bearer", "session or none")
-		}
 		if r.Authz == route.AuthzPDP {
 			refuse(RoutesFile, fmt.Sprintf("routes[%d].authz", i), "authz: pdp", "none; the service decides, by the identity headers or the token that it gets")
 		}

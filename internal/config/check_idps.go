@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"slices"
 
 	"keyway/internal/route"
 )
@@ -11,6 +12,7 @@ import (
 func (l *loader) checkIdPs() {
 	names, providers := make(map[string]int), make(map[string]string)
 	tokens := make(map[[2]string]int) // issuer and audience
+	bearer := slices.ContainsFunc(l.routes.Routes, func(e routeEntry) bool { return e.Auth == route.AuthBearer })
 	for i := range l.idps.IdPs {
 		p := &l.idps.IdPs[i]
 		key := fmt.Sprintf("idps[%d]", i)
@@ -42,6 +44,9 @@ func (l *loader) checkIdPs() {
 				l.wrong(IdPsFile, key+".issuer", fmt.Sprintf("idps[%d] has the same issuer and audience", first), "different audiences: a token selects its entry by both")
 			}
 			tokens[id] = i
+		}
+		if bearer && len(p.Audience) == 0 && !l.broken(IdPsFile, key+".audience") {
+			l.note(l.files[IdPsFile].at(key), key+".audience", "missing: bearer routes accept no tokens of "+shown(p.Name), "the audience that its tokens for this gateway have")
 		}
 		if p.EnableTokenExchange && p.ClientID == "" {
 			l.wrong(IdPsFile, key+".enable_token_exchange", "token exchange without a client_id", "client_id, and client_secret or private_key_jwt")

@@ -73,6 +73,9 @@ func (l *loader) checkRouteKeys(key string, e *routeEntry) {
 	if e.Auth == route.AuthSession && l.settings.OIDC.Issuer == "" && !l.broken(SettingsFile, "oidc.issuer") && !l.unreadable(SettingsFile) {
 		l.wrong(RoutesFile, key+".auth", "a session route, and no provider to sign in at", "set OIDC_ISSUER and AUTH_CLIENT_ID, or auth: none")
 	}
+	if e.Auth == route.AuthBearer && !l.unreadable(IdPsFile) && !slices.ContainsFunc(l.idps.IdPs, func(p IdP) bool { return len(p.Audience) > 0 }) {
+		l.wrong(RoutesFile, key+".auth", "a bearer route, and no provider whose tokens are accepted", "an entry in idps.yaml with issuer and audience, or auth: session")
+	}
 	if e.Authz == route.AuthzPDP {
 		if e.Auth == route.AuthNone {
 			l.wrong(RoutesFile, key+".authz", "the policy decision point is asked about a caller whom auth: none does not know", "auth: session, or authz: none")
@@ -99,7 +102,7 @@ func (l *loader) checkTokenPolicy(key string, e *routeEntry) {
 		}
 	case route.TokenService:
 		if e.Auth == route.AuthNone {
-			l.wrong(RoutesFile, mk, "a service token on a route that anyone may call: they would act with the gateway's rights", "auth: session, or mode: none")
+			l.wrong(RoutesFile, mk, "a service token on a route that anyone may call: they would act with the gateway's rights", "auth: session or bearer, or mode: none")
 		}
 	case route.TokenOnBehalfOf:
 		if e.Auth == route.AuthNone {

@@ -37,7 +37,7 @@ type routeEntry struct {
 	UpstreamPath  string             `yaml:"upstream_path" doc:"Path to ask the upstream for; {path} at the end is what * matched, {param} what a parameter did. By default the path as it came."`
 	PreservePath  bool               `yaml:"preserve_path" default:"false" doc:"Keep the path as it came. So it is without upstream_path anyway."`
 	Methods       []string           `yaml:"methods" enum:"GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS" doc:"Methods that it answers; GET includes HEAD. By default all of these."`
-	Auth          route.Auth         `yaml:"auth" enum:"session|bearer|none" default:"session" doc:"Who may call: a signed-in browser, a client with an access token (later), anyone."`
+	Auth          route.Auth         `yaml:"auth" enum:"session|bearer|none" default:"session" doc:"Who may call: a signed-in browser, a client with an access token of an entry of idps.yaml, anyone."`
 	Authz         route.Authz        `yaml:"authz" enum:"none|pdp" default:"none" doc:"Whether the policy decision point is asked. pdp comes later, and is refused until then."`
 	AuthzMap      map[string]Mapping `yaml:"authz_map" doc:"By method, what the policy decision point is asked."`
 	Streaming     bool               `yaml:"streaming" default:"false" doc:"Answers are streams: flushed at once, no timeout once they began."`
@@ -68,9 +68,9 @@ type IdP struct {
 	Name                    string        `yaml:"name" required:"true" doc:"Name in messages and metrics."`
 	Provider                string        `yaml:"provider" doc:"Alias in identities (auth:account:<provider>:<sub>); by default the name."`
 	Issuer                  string        `yaml:"issuer" url:"issuer" required:"true" doc:"Issuer, exactly as in its tokens."`
-	Audience                []string      `yaml:"audience" list:"comma" doc:"Audiences that its tokens may have; one or a list."`
+	Audience                []string      `yaml:"audience" list:"comma" doc:"Audiences that its tokens may have; one or a list. Routes with auth: bearer accept no tokens of an entry without one."`
 	JWKSURL                 string        `yaml:"jwks_url" url:"endpoint" doc:"Its keys; by discovery when left out."`
-	IntrospectionURL        string        `yaml:"introspection_url" url:"endpoint" doc:"Where opaque tokens are introspected; by discovery when left out."`
+	IntrospectionURL        string        `yaml:"introspection_url" url:"endpoint" doc:"Where opaque tokens are introspected, and JWTs that do not say at+jwt; by discovery when left out. Needs client_id: an entry without one is not asked."`
 	TokenURL                string        `yaml:"token_url" url:"endpoint" doc:"Token endpoint; by discovery when left out."`
 	ClientID                string        `yaml:"client_id" doc:"Our client_id there, for introspection and token exchange."`
 	ClientSecret            SecretRef     `yaml:"client_secret" doc:"Our client secret there."`

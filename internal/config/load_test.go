@@ -308,3 +308,27 @@ func TestOwnPath(t *testing.T) {
 		}
 	}
 }
+
+// A bearer route needs somebody whose tokens it accepts, and a token that is for
+// us.
+func TestBearerRoutes(t *testing.T) {
+	routes := "services: {s: {base_url: 'https://s.internal'}}\nroutes: [{path: /m2m, target_service: s, auth: bearer}]\n"
+	const main = "idps:\n  - {name: main, issuer: https://id.example.com, audience: keyway-api}\n"
+	for name, idps := range map[string]string{"no idps.yaml": "", "no audience": "idps: [{name: main, issuer: https://id.example.com}]\n"} {
+		files := map[string][]byte{RoutesFile: []byte(routes)}
+		if idps != "" {
+			files[IdPsFile] = []byte(idps)
+		}
+		if _, err := LoadFiles("config", files, nil); err == nil || !strings.Contains(err.Error(), "routes[0].auth: a bearer route, and no provider whose tokens are accepted") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	cfg := mustLoad(t, map[string]string{RoutesFile: routes, IdPsFile: main})
+	if len(cfg.Notes) != 0 {
+		t.Errorf("notes: %v", cfg.Notes)
+	}
+	cfg = mustLoad(t, map[string]string{RoutesFile: routes, IdPsFile: main + "  - {name: other, issuer: https://other.example.com}\n"})
+	if len(cfg.Notes) != 1 || !strings.Contains(cfg.Notes[0].Error(), `idps.yaml:3:5: idps[1].audience: missing: bearer routes accept no tokens of "other"`) {
+		t.Errorf("notes: %v", cfg.Notes)
+	}
+}
