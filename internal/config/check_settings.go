@@ -52,7 +52,7 @@ func (l *loader) checkListeners() {
 	switch {
 	case isLoopback(host):
 	case s.Admin.TokenFile == "":
-		l.note(l.files[SettingsFile].at(key), key, "the admin listener can be reached from other machines, and there is no token to ask of them: the admin API is off, metrics are served", "admin.token_file (BFF_ADMIN_TOKEN_FILE), or a loopback address")
+		l.note(l.files[SettingsFile].at(key), key, "the admin listener can be reached from other machines, and there is no token to ask of them: the admin API is off, metrics are served", "admin.token_file (BFF_ADMIN_TOKEN_FILE) for the API, and make sure that only operators reach it")
 	default:
 		l.note(l.files[SettingsFile].at(key), key, "the admin listener can be reached from other machines", "make sure that only operators reach it")
 	}
