@@ -6,14 +6,22 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"keyway/internal/admin"
 	"keyway/internal/config"
 	"keyway/internal/fleet"
 	"keyway/internal/gateway"
 	"keyway/internal/keyring"
+	"keyway/internal/oidc"
+	"keyway/internal/rotation"
+	"keyway/internal/seal"
+	"keyway/internal/secret"
+	"keyway/internal/secret/source"
 	"keyway/internal/telemetry"
 )
 
@@ -25,6 +33,12 @@ type Options struct {
 	Log *slog.Logger
 	// Ready, when not nil, is called once when both listeners accept.
 	Ready func(Addresses)
+	// Reload has everything that is handed in read again; may be nil.
+	Reload <-chan struct{}
+	// Registrars make a new client secret at a peer, and return it when that peer
+	// accepts it beside the one before; by the secret's name. Most peers want a
+	// person for that.
+	Registrars map[string]func(context.Context) (secret.Value, error)
 }
 
 // Addresses are where a running gateway listens.
@@ -34,7 +48,7 @@ type Addresses struct{ Public, Admin string }
 // streams are ended, and requests under way have the configured time to finish.
 // An error before Ready was called means that the start was refused.
 func Run(ctx context.Context, o Options) error {
-	a := &app{config: o.Config, log: o.Log}
+	a := &app{config: o.Config, log: o.Log, reload: o.Reload, registrars: o.Registrars}
 	defer func() {
 		if err := a.resources.Close(); err != nil {
 			o.Log.Warn("closing", "error", err.Error())
@@ -48,18 +62,38 @@ func Run(ctx context.Context, o Options) error {
 
 // app is one running gateway.
 type app struct {
-	config    *config.Config
-	log       *slog.Logger
-	resources resources
-	shared    *fleet.Rings // nil unless replicas share a store
+	config     *config.Config
+	log        *slog.Logger
+	reload     <-chan struct{}
+	registrars map[string]func(context.Context) (secret.Value, error)
+	resources  resources
+
+	id        string // of this replica
+	defs      []definition
+	clientIDs map[string]string // by peer
+	first     rings             // as they were at the start
+	shared    bool              // replicas share a store
+	board     fleet.Board
+	vault     *fleet.Vault
+	side      fleetSide
+	sources   *sources
+	watcher   *source.Watcher
+	runner    *rotation.Runner
+	follower  *follower
+	tallies   map[string]*rotation.Tally
+	turnings  map[string]rotation.Secret
 	current   atomic.Pointer[served]
+
+	noticesTold   int    // of those of the folder of keys
+	rootTurnedFor string // the key-encryption key that the root key was turned for
 }
 
 // served is what requests are served with: a generation and the rings it was
 // built from, published as one.
 type served struct {
 	generation *gateway.Generation
-	rings      *rings // never changed once it is published
+	rings      rings                   // never changed once it is published
+	clients    map[string]*oidc.Client // by peer
 }
 
 // generation is nil until everything is open.
@@ -70,71 +104,98 @@ func (a *app) generation() *gateway.Generation {
 	return nil
 }
 
-func (a *app) heldRings() []keyring.Ring { return a.current.Load().rings.all() }
+func (a *app) heldRings() []keyring.Ring { return a.current.Load().rings.all(a.defs) }
 
 // publish has requests from now on served with r. Those under way finish with
-// what they began with.
-func (a *app) publish(r *rings) error {
-	generation, err := a.resources.generation(a.config, r)
+// what they began with. Our public keys are in the folder before anything is
+// signed with one of them.
+func (a *app) publish(r rings) error {
+	made := map[string]*oidc.Client{}
+	for _, k := range clients(a.config) {
+		client, err := k.build(&a.resources, r)
+		if err != nil {
+			return err
+		}
+		made[k.peer] = client
+	}
+	generation, err := a.resources.generation(a.config, r, made)
 	if err != nil {
 		return err
 	}
-	a.current.Store(&served{generation, r})
-	a.resources.metrics.Secrets(r.all())
+	a.mirror(r[nameSigningKey])
+	a.current.Store(&served{generation, r, made})
+	a.resources.metrics.Secrets(r.all(a.defs))
 	return nil
+}
+
+// mirror keeps the folder of keys like the ring, for other tools to read. A folder
+// that can't be written holds nothing up: what peers fetch is served from memory.
+func (a *app) mirror(ring keyring.Ring) {
+	if err := a.resources.keys.Mirror(ring); err != nil {
+		a.log.Error("the folder of keys could not be brought up to date; other tools read old keys in it", "error", err.Error())
+	}
+	a.noticesTold = a.resources.tellNotices(a.noticesTold)
 }
 
 // open makes everything ready that can fail, from the cheapest to the slowest.
 func (a *app) open(ctx context.Context, env func(string) (string, bool)) error {
 	c := a.config
+	a.id = fleet.NewReplicaID()
+	a.defs = definitions(c)
+	a.shared = !c.Store.RedisURL.IsZero()
 	a.resources.log = a.log
 	a.resources.metrics = telemetry.NewMetrics()
+	a.resources.meter = seal.NewMeter()
 	a.resources.lost.log = a.log
-	a.resources.lost.ring = func() keyring.Ring { return a.current.Load().rings.sessionKey }
-	opener := newOpener(c, env, time.Now())
-	rings, err := opener.handedIn(c)
+	a.resources.lost.ring = func() keyring.Ring { return a.current.Load().rings[nameSessionKey] }
+	a.resources.tally = a.refused
+	a.tallies = map[string]*rotation.Tally{}
+	for _, d := range a.defs {
+		a.tallies[d.name] = rotation.NewTally(c.Rotation.For(d.name).Guard)
+	}
+	a.clientIDs = map[string]string{}
+	for _, k := range clients(c) {
+		a.clientIDs[k.peer] = k.id
+	}
+	opener := newOpener(c, env)
+	handedIn, err := opener.handedIn(c, a.defs)
 	if err != nil {
 		return err
 	}
+	a.sources = newSources(handedIn)
 	if err := a.resources.openProxy(c, opener, a.generation); err != nil {
 		return err
 	}
-	board, err := a.resources.openStore(ctx, c)
+	redisBoard, err := a.resources.openStore(ctx, c)
 	if err != nil {
-		return err
-	}
-	if a.shared, err = fleetRings(board, rings); err != nil {
 		return err
 	}
 	if err := a.resources.openProvider(ctx, c); err != nil {
 		return err
 	}
-	if err := a.openRings(ctx, opener, rings); err != nil {
+	if err := a.resources.openPeers(c); err != nil {
+		return err
+	}
+	if err := a.resources.openKeys(ctx, c, opener); err != nil {
+		return err
+	}
+	if err := a.openVault(ctx, redisBoard, handedIn); err != nil {
 		return withCure(err)
 	}
-	if err := a.publish(rings); err != nil {
+	began := time.Now()
+	if a.first, err = a.openRings(ctx, handedIn); err != nil {
+		return withCure(err)
+	}
+	if err := a.openRotation(opener); err != nil {
 		return err
 	}
+	a.follower.read.Store(began.UnixNano())
+	if err := a.publish(a.first); err != nil {
+		return err
+	}
+	a.follower.announce()
 	a.observe()
 	return nil
-}
-
-// openRings adds what was not handed in.
-func (a *app) openRings(ctx context.Context, opener opener, rings *rings) error {
-	if err := a.resources.openKeys(ctx, a.config, opener, a.shared); err != nil {
-		return err
-	}
-	if err := rings.complete(ctx, a.resources.keys, a.shared); err != nil {
-		return err
-	}
-	rings.signingKey = a.resources.keys.SigningRing()
-	if a.shared == nil {
-		return nil
-	}
-	var err error
-	rings.signingKey, err = a.agreeOnSigningKey(ctx)
-	rings.agreed = append(rings.agreed, nameSigningKey)
-	return err
 }
 
 // tell says at the start what is held. It comes after all that could refuse the
@@ -151,6 +212,12 @@ func (a *app) tell() {
 func (a *app) observe() {
 	metrics := a.resources.metrics
 	metrics.SecretAges(a.heldRings)
+	metrics.SecretUses(func(yield func(secret, version, op string, n uint64)) {
+		for _, use := range a.resources.meter.Uses() {
+			yield(use.Secret, use.Version, "issue", use.Made)
+			yield(use.Secret, use.Version, "accept", use.Checked)
+		}
+	})
 	metrics.ActiveSessions(func() float64 {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
@@ -169,6 +236,7 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 	gw := gateway.New(gateway.Options{
 		Current: a.generation, Log: a.log, Metrics: a.resources.metrics, Health: health,
 		StreamsPerSession: c.Limits.StreamsPerSession,
+		Reread:            a.reread, MayIssue: a.mayIssue, Refused: a.refused,
 	})
 	public := &http.Server{
 		Handler:           gw,
@@ -179,8 +247,12 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 		// `OPTIONS *` is answered by the gateway like any other request.
 		DisableGeneralOptionsHandler: true,
 	}
-	admin := &http.Server{
-		Handler:           a.adminHandler(health),
+	api, err := a.adminAPI()
+	if err != nil {
+		return err
+	}
+	adminServer := &http.Server{
+		Handler:           a.adminHandler(health, api),
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
@@ -197,7 +269,7 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 	defer a.background()()
 	failed := make(chan error, 4)
 	serve(public, guarded(publicListeners), failed)
-	serve(admin, []net.Listener{adminListener}, failed)
+	serve(adminServer, []net.Listener{adminListener}, failed)
 	at := Addresses{Public: publicListeners[0].Addr().String(), Admin: adminListener.Addr().String()}
 	a.log.Info("serving", "public", at.Public, "admin", at.Admin)
 	if ready != nil {
@@ -207,19 +279,39 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	return errors.Join(err, a.stop(gw, public, admin))
+	return errors.Join(err, a.stop(gw, public, adminServer))
 }
 
 // background starts what goes on beside requests, until stop is called.
 func (a *app) background() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
-	if a.shared != nil {
-		group.Go(func() { a.keepAgreed(ctx) })
+	for _, run := range []func(context.Context){a.side.run, a.follower.run, a.runner.Run, a.reloads} {
+		group.Go(func() { a.again(ctx, run) })
 	}
+	group.Go(func() { _ = a.watcher.Run(ctx) }) // it runs once, and says so otherwise
 	return func() {
 		cancel()
 		group.Wait()
+	}
+}
+
+// again runs until ctx ends. A defect beside requests must not end those.
+func (a *app) again(ctx context.Context, run func(context.Context)) {
+	for ctx.Err() == nil {
+		func() {
+			defer func() {
+				if panicked := recover(); panicked != nil {
+					// Not the panic's own text: it may have anything.
+					a.log.Error("what goes on beside requests met a defect, and begins again; please report it", "stack", string(debug.Stack()))
+				}
+			}()
+			run(ctx)
+		}()
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
 	}
 }
 
@@ -247,8 +339,32 @@ func (a *app) stop(gw *gateway.Gateway, public, admin *http.Server) error {
 	return err
 }
 
-func (a *app) adminHandler(health *gateway.Health) http.Handler {
+// adminAPI is how secrets are seen and turned. Without a token it serves this
+// machine only, and nobody when its listener is not on loopback.
+func (a *app) adminAPI() (http.Handler, error) {
+	o := admin.Options{Control: control{a}, Loopback: isLoopback(a.config.Admin.Addr), Log: a.log}
+	if path := a.config.Admin.TokenFile; path != "" {
+		token, err := admin.TokenFile(path, a.log)
+		if err != nil {
+			return nil, err
+		}
+		o.Token = token
+	}
+	return admin.New(o), nil
+}
+
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+func (a *app) adminHandler(health *gateway.Health, api http.Handler) http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("/admin/v1/", api)
 	mux.Handle("GET /metrics", a.resources.metrics.Handler())
 	mux.HandleFunc("GET /health", health.Ready)
 	mux.HandleFunc("GET /health/live", health.Live)

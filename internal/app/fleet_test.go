@@ -70,7 +70,7 @@ func TestReplicasAgreeOnTheirKeys(t *testing.T) {
 		if found := ids(replica); !maps.Equal(found, want) {
 			t.Errorf("replica %d holds %v, the first %v", i+1, found, want)
 		}
-		if !sameValue(replica.current.Load().rings.sessionKey, replicas[0].current.Load().rings.sessionKey) || !sameValue(replica.current.Load().rings.signingKey, replicas[0].current.Load().rings.signingKey) {
+		if !sameValue(replica.current.Load().rings[nameSessionKey], replicas[0].current.Load().rings[nameSessionKey]) || !sameValue(replica.current.Load().rings[nameSigningKey], replicas[0].current.Load().rings[nameSigningKey]) {
 			t.Errorf("replica %d holds other values under the same ids", i+1)
 		}
 	}
@@ -167,8 +167,8 @@ func TestASigningKeyThatIsNotUsedIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "key.pem")
-	fleets := string(first.current.Load().rings.signingKey.Active().Value.Reveal())
-	others := string(lone.current.Load().rings.signingKey.Active().Value.Reveal())
+	fleets := string(first.current.Load().rings[nameSigningKey].Active().Value.Reveal())
+	others := string(lone.current.Load().rings[nameSigningKey].Active().Value.Reveal())
 	if err := os.WriteFile(file, []byte(others), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -200,9 +200,9 @@ func TestASigningKeyThatIsNotUsedIsTold(t *testing.T) {
 	}
 }
 
-// The first replica's keys come from its folder, so that a Redis that lost
-// everything is given the same ones again.
-func TestAnEmptiedStoreIsGivenTheSameKeys(t *testing.T) {
+// The first replica's signing key comes from its folder, so that a Redis that lost
+// everything is given the same one again, which peers know.
+func TestAnEmptiedStoreIsGivenTheSameSigningKey(t *testing.T) {
 	first, second := redisserver.Start(t), redisserver.Start(t)
 	environ := env(t, map[string]string{"REDIS_URL": first.URL(), "TOKEN_HASH_SALT": goodSalt})
 	before, err := opened(t, environ)
@@ -215,7 +215,7 @@ func TestAnEmptiedStoreIsGivenTheSameKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !sameValue(before.current.Load().rings.signingKey, after.current.Load().rings.signingKey) || !sameValue(before.current.Load().rings.sessionKey, after.current.Load().rings.sessionKey) {
+	if !sameValue(before.current.Load().rings[nameSigningKey], after.current.Load().rings[nameSigningKey]) {
 		t.Errorf("other keys than those in %s", filepath.Base(environ["BFF_KEYS_DIR"]))
 	}
 }

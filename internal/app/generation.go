@@ -2,26 +2,24 @@ package app
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"keyway/internal/config"
 	"keyway/internal/gateway"
 	"keyway/internal/jwks"
+	"keyway/internal/keyring"
 	"keyway/internal/oidc"
 	"keyway/internal/seal"
 	"keyway/internal/secret"
 	"keyway/internal/session"
-	"keyway/internal/telemetry"
 )
 
 // generation builds what requests are served with from a configuration and the
 // rings. It derives keys and parses; it asks nobody.
-func (r *resources) generation(c *config.Config, keys *rings) (*gateway.Generation, error) {
-	relyingParty, err := r.relyingParty(c, keys)
+func (r *resources) generation(c *config.Config, keys rings, clients map[string]*oidc.Client) (*gateway.Generation, error) {
+	relyingParty, err := r.relyingParty(c, keys, clients[signIn])
 	if err != nil {
 		return nil, err
 	}
@@ -29,35 +27,43 @@ func (r *resources) generation(c *config.Config, keys *rings) (*gateway.Generati
 	if err != nil {
 		return nil, err
 	}
-	csrf, err := seal.NewTokens(keys.csrfKey, session.PurposeCSRF, c.Session.Lifetime)
+	csrf, err := seal.NewTokens(keys[nameCSRFKey], session.PurposeCSRF, c.Session.Lifetime, r.meter)
 	if err != nil {
 		return nil, err
 	}
-	published, err := jwks.NewPublisher(keys.signingKey, jwks.PublisherOptions{})
+	published, err := jwks.NewPublisher(keys[nameSigningKey], jwks.PublisherOptions{})
 	if err != nil {
 		return nil, err
 	}
 	return gateway.NewGeneration(gateway.Parts{
 		Settings: settings(c),
 		Sessions: sessions,
-		CSRF:     session.NewCSRF(csrf),
+		CSRF:     session.NewCSRF(csrf, pendingID(keys[nameCSRFKey])...),
 		SignIn:   relyingParty,
 		Routes:   c.Routes,
 		Proxy:    r.proxy,
-		JWKS:     counted{published, r.metrics},
+		JWKS:     counted{published, r},
 	}), nil
 }
 
-func (r *resources) sessionManager(c *config.Config, keys *rings, rp *oidc.RelyingParty) (*session.Manager, error) {
-	salt, err := seal.NewHasher(keys.tokenHashSalt, session.PurposeSalt)
+// pendingID is what others may issue with already.
+func pendingID(ring keyring.Ring) []string {
+	if pending, ok := ring.Pending(); ok {
+		return []string{pending.ID}
+	}
+	return nil
+}
+
+func (r *resources) sessionManager(c *config.Config, keys rings, rp *oidc.RelyingParty) (*session.Manager, error) {
+	salt, err := seal.NewHasher(keys[nameTokenHashSalt], session.PurposeSalt, r.meter)
 	if err != nil {
 		return nil, err
 	}
-	records, err := seal.NewSealer(keys.sessionKey, session.PurposeRecord)
+	records, err := seal.NewSealer(keys[nameSessionKey], session.PurposeRecord, r.meter)
 	if err != nil {
 		return nil, err
 	}
-	ua, err := seal.NewHasher(keys.uaHashSalt, session.PurposeUA)
+	ua, err := seal.NewHasher(keys[nameUAHashSalt], session.PurposeUA, r.meter)
 	if err != nil {
 		return nil, err
 	}
@@ -68,10 +74,8 @@ func (r *resources) sessionManager(c *config.Config, keys *rings, rp *oidc.Relyi
 			PrefixV4: c.Session.BindAddressPrefix.IPv4, PrefixV6: c.Session.BindAddressPrefix.IPv6, UserAgent: c.Session.BindUserAgent,
 		},
 		Idle: c.Session.IdleTimeout, Absolute: c.Session.Lifetime, RefreshAhead: c.Session.RefreshAhead,
-		Alone: c.Store.RedisURL.IsZero(),
-		Lost: func(version string) bool {
-			return r.lost.lost(version, slices.Contains(keys.agreed, nameSessionKey), time.Now())
-		},
+		Alone:    c.Store.RedisURL.IsZero(),
+		Lost:     func(version string) bool { return r.lost.lost(version, time.Now()) },
 		Orphaned: r.revoke(rp),
 	})
 }
@@ -99,21 +103,15 @@ func sameSite(s config.SameSite) http.SameSite {
 	return http.SameSiteLaxMode
 }
 
-func (r *resources) relyingParty(c *config.Config, keys *rings) (*oidc.RelyingParty, error) {
+func (r *resources) relyingParty(c *config.Config, keys rings, client *oidc.Client) (*oidc.RelyingParty, error) {
 	if r.provider == nil {
 		return nil, nil
-	}
-	client, err := oidc.NewClient(oidc.ClientOptions{
-		Name: c.OIDC.Provider, ClientID: c.OIDC.ClientID, Method: string(c.OIDC.TokenAuthMethod),
-		Secret: keys.clientSecret, Signing: keys.signingKey, Observer: observer{r.metrics},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("our client at %s: %w", c.OIDC.Issuer, err)
 	}
 	return oidc.New(oidc.Options{
 		Provider: r.provider,
 		Client:   client,
-		StateKey: keys.stateKey,
+		StateKey: keys[nameStateKey],
+		Meter:    r.meter,
 		OneTime:  oneTime{r.store},
 		Scopes:   c.OIDC.Scopes,
 		Callback: callback(c.Callback),
@@ -183,22 +181,6 @@ func (r *resources) idpHealth() func() error {
 		return nil
 	}
 	return r.provider.Health
-}
-
-// counted counts who fetches our keys, because an IdP that has fetched them knows
-// a new one.
-type counted struct {
-	http.Handler
-	metrics *telemetry.Metrics
-}
-
-func (c counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	client := "program"
-	if strings.HasPrefix(r.UserAgent(), "Mozilla/") {
-		client = "browser"
-	}
-	c.metrics.JWKSFetch(client)
-	c.Handler.ServeHTTP(w, r)
 }
 
 // adopted is the key of BFF_JWT_SIGNING_KEY, if there is one.

@@ -21,7 +21,7 @@ type lostVersions struct {
 	mu     sync.Mutex
 	since  map[string]time.Time // first met
 	told   map[string]bool
-	agreed time.Time // when the ring was last read; zero: it is not in the store
+	agreed time.Time // when the ring was last read
 	ring   func() keyring.Ring
 }
 
@@ -35,9 +35,8 @@ func (l *lostVersions) read(now time.Time) {
 	l.agreed = now
 }
 
-// lost is session.Options.Lost. shared is whether the fleet agrees on the ring in
-// the store; a key that was handed in can only be waited for.
-func (l *lostVersions) lost(version string, shared bool, now time.Time) bool {
+// lost is session.Options.Lost.
+func (l *lostVersions) lost(version string, now time.Time) bool {
 	if _, err := l.ring().Lookup(version); err == nil {
 		return false // it came just now; the next request has it
 	}
@@ -50,11 +49,7 @@ func (l *lostVersions) lost(version string, shared bool, now time.Time) bool {
 		}
 		l.since[version], since = now, now
 	}
-	until := now
-	if shared {
-		until = l.agreed
-	}
-	if until.Sub(since) < lostAfter {
+	if l.agreed.Sub(since) < lostAfter {
 		return false
 	}
 	if !l.told[version] {

@@ -17,31 +17,28 @@ func TestWhenASessionKeyIsLost(t *testing.T) {
 	ring := ringOf(t, "known:active")
 	said := make(chan struct{}, 10)
 	l := &lostVersions{log: told(said, "no replica has any more"), ring: func() keyring.Ring { return ring }}
-	ask := func(second int, version string, shared, want bool) {
+	ask := func(second int, version string, want bool) {
 		t.Helper()
-		if found := l.lost(version, shared, at(second)); found != want {
+		if found := l.lost(version, at(second)); found != want {
 			t.Errorf("after %d s %s is lost: %v, want %v", second, version, found, want)
 		}
 	}
-	ask(0, "known", true, false)
-	ask(0, "gone", true, false)
-	ask(90, "gone", true, false) // the store was away, so that nobody knows
+	ask(0, "known", false)
+	ask(0, "gone", false)
+	ask(90, "gone", false) // the store was away, so that nobody knows
 	l.read(at(30))
-	ask(91, "gone", true, false)
+	ask(91, "gone", false)
 	l.read(at(92))
-	ask(93, "gone", true, true)
-	ask(94, "gone", true, true)
-	ask(94, "another", true, false)
+	ask(93, "gone", true)
+	ask(94, "gone", true)
+	ask(94, "another", false)
 	if len(said) != 1 {
 		t.Errorf("said %d times, want once", len(said))
 	}
-	ask(0, "handed in", false, false)
-	ask(59, "handed in", false, false)
-	ask(60, "handed in", false, true)
 	ring = ringOf(t, "known:active gone:retiring")
-	ask(95, "gone", true, false)
+	ask(95, "gone", false)
 	for i := range 3 * maxLost {
-		l.lost(time.Duration(i).String(), true, start)
+		l.lost(time.Duration(i).String(), start)
 	}
 	if len(l.since) > maxLost {
 		t.Errorf("remembers %d", len(l.since))

@@ -10,13 +10,17 @@ import (
 	"keyway/internal/gateway"
 	"keyway/internal/oidc"
 	"keyway/internal/problem"
+	"keyway/internal/rotation"
 	"keyway/internal/secret"
 	"keyway/internal/session"
 	"keyway/internal/telemetry"
 )
 
 // observer turns what the relying party tells into metrics.
-type observer struct{ metrics *telemetry.Metrics }
+type observer struct {
+	metrics *telemetry.Metrics
+	refused func(version string) // may be nil
+}
 
 func (o observer) IdPRequest(_, endpoint string, status int, _ time.Duration) {
 	o.metrics.IdPRequest(endpoint, status)
@@ -24,6 +28,9 @@ func (o observer) IdPRequest(_, endpoint string, status int, _ time.Duration) {
 
 func (o observer) ClientAuth(idp, version, outcome string) {
 	o.metrics.ClientAuth(idp, version, outcome)
+	if outcome == oidc.Refused && o.refused != nil {
+		o.refused(version)
+	}
 }
 
 // discovery says when what the provider tells of itself changes for the worse or
@@ -100,3 +107,11 @@ func (o oneTime) Claim(ctx context.Context, id string, ttl time.Duration) (bool,
 }
 
 var _ oidc.OneTime = oneTime{}
+
+// rotations turns what happens to secrets into metrics.
+type rotations struct{ metrics *telemetry.Metrics }
+
+func (r rotations) Moved(secret, outcome string)          { r.metrics.Rotation(secret, outcome) }
+func (r rotations) Phase(secret string, p rotation.Phase) { r.metrics.RotationPhase(secret, int(p)) }
+
+var _ rotation.Observer = rotations{}

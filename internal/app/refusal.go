@@ -8,6 +8,9 @@ import (
 	"strings"
 	"syscall"
 
+	"keyway/internal/fleet"
+	"keyway/internal/keyring"
+	"keyway/internal/seal"
 	"keyway/internal/secret"
 )
 
@@ -71,15 +74,20 @@ func isDNS(err error) bool {
 // boardKeys are those of redis.Board's entries.
 const boardKeys = "keyway:b:*"
 
-// withCure says what to do about a fleet whose rings are sealed under another
-// TOKEN_HASH_SALT than the one handed in: it was changed, here or everywhere.
+// isForeign reports whether what is in the store was sealed under something that
+// this replica was not given.
+func isForeign(err error) bool {
+	_, sealed := errors.AsType[*fleet.SealedError](err)
+	return sealed || errors.Is(err, keyring.ErrUnknownVersion) || errors.Is(err, keyring.ErrRetired) || errors.Is(err, seal.ErrForged)
+}
+
+// withCure says what is left to do about a fleet whose rings nobody can open.
 func withCure(err error) error {
 	if !isForeign(err) {
 		return err
 	}
-	return fmt.Errorf("%w\nIf TOKEN_HASH_SALT was changed on purpose, on every replica: bring the old value back; it can be replaced"+
-		" without anybody noticing from the release on that rotates it. Or stop every replica, delete the keys "+boardKeys+
-		" in Redis, and start again: all users then have to sign in again", err)
+	return fmt.Errorf("%w\nIf nobody has any of those any more: stop every replica, delete the keys "+boardKeys+
+		" in Redis (or the folder fleet in BFF_KEYS_DIR), and start again: all users then have to sign in again", err)
 }
 
 // secretsError is everything that is wrong with the secrets that were handed

@@ -1,20 +1,19 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"keyway/internal/config"
-	"keyway/internal/fleet"
 	"keyway/internal/gateway"
-	"keyway/internal/jwks"
 	"keyway/internal/keyring"
 	"keyway/internal/keystore"
 	"keyway/internal/oidc"
@@ -31,11 +30,16 @@ import (
 type resources struct {
 	log      *slog.Logger
 	metrics  *telemetry.Metrics
+	meter    *seal.Meter
 	store    session.Store
 	sessions *session.Shared
 	lost     lostVersions
 	keys     *keystore.Store
-	provider *oidc.Provider // nil: no IdP is configured
+	provider *oidc.Provider            // nil: no IdP is configured
+	peers    map[string]*oidc.Provider // provider, and those of idps.yaml at which we have a client
+	fetched  fetches
+	tally    func(secret, version, who string) // a refusal of something
+	folderAt atomic.Int64                      // when the folder of keys was last changed, as far as it was read
 	tokens   *upstream.ServiceTokens
 	proxy    *upstream.Proxy
 	close    []func() error // in the order of opening
@@ -57,8 +61,8 @@ func (r *resources) Close() error {
 // their Redis are often started together.
 const storeWait = 30 * time.Second
 
-// openStore opens where sessions are kept; fleet is nil unless others share it.
-func (r *resources) openStore(ctx context.Context, c *config.Config) (board fleet.Board, err error) {
+// openStore opens where sessions are kept; board is nil unless others share it.
+func (r *resources) openStore(ctx context.Context, c *config.Config) (board *redis.Board, err error) {
 	if c.Store.RedisURL.IsZero() {
 		store, err := embedded.Open(c.Store.DataDir)
 		if err != nil {
@@ -128,7 +132,7 @@ func (r *resources) openProvider(ctx context.Context, c *config.Config) error {
 		Issuer:     c.OIDC.Issuer,
 		Overrides:  oidc.Overrides{AuthorizationURL: c.OIDC.AuthorizationURL, TokenURL: c.OIDC.TokenURL},
 		AllowHTTP:  c.OIDC.AllowInsecureHTTP,
-		Observer:   observer{r.metrics},
+		Observer:   observer{r.metrics, nil},
 		OnMetadata: (&discovery{log: r.log, issuer: c.OIDC.Issuer}).told,
 	})
 	if err != nil {
@@ -153,69 +157,46 @@ func (r *resources) openProvider(ctx context.Context, c *config.Config) error {
 	return nil
 }
 
-// openKeys opens the folder of keys. The algorithm of a key that is made now is
-// the best that the IdP takes, if it could be asked.
-func (r *resources) openKeys(ctx context.Context, c *config.Config, o opener, shared *fleet.Rings) error {
-	algorithm := c.SigningKey.Algorithm
-	if algorithm == "" && r.provider != nil {
-		if metadata, err := r.provider.Metadata(ctx); err == nil {
-			algorithm = metadata.BestSigningAlgorithm()
-		}
-	}
-	options := keystore.Options{Algorithm: algorithm}
+// openKeys opens the folder of keys.
+func (r *resources) openKeys(ctx context.Context, c *config.Config, o opener) error {
 	adopt, err := o.adopted(c.SigningKey.Adopt)
 	if err != nil {
 		return err
 	}
-	options.Adopt = adopt
-	if shared != nil {
-		// The fleet's key, if it has one, is the first key of a new folder.
-		ring, err := shared.Find(ctx, nameSigningKey)
-		if err != nil {
-			return err
-		}
-		if !ring.IsZero() {
-			options = keystore.Options{Adopt: ring.Active().Value}
-			r.tellUnused(adopt, ring)
-		}
-	}
-	r.keys, err = keystore.Open(c.SigningKey.Dir, options)
-	if err != nil {
-		return err
-	}
-	for _, notice := range r.keys.Notices() {
+	r.keys, err = keystore.Open(c.SigningKey.Dir, keystore.Options{Algorithm: r.signingAlgorithm(ctx, c), Adopt: adopt, Lazy: true})
+	return err
+}
+
+// tellNotices logs what was found in the folder of keys.
+func (r *resources) tellNotices(told int) int {
+	notices := r.keys.Notices()
+	for _, notice := range notices[min(told, len(notices)):] {
 		r.log.Warn(notice)
 	}
-	return nil
+	return len(notices)
 }
+
+// folderChanged reports whether the folder's manifest was written since it was
+// last asked.
+func (r *resources) folderChanged() bool {
+	info, err := os.Stat(filepath.Join(r.keys.Dir(), "signing-key.json"))
+	return err == nil && r.folderAt.Swap(info.ModTime().UnixNano()) != info.ModTime().UnixNano()
+}
+
+func (r *resources) folderUnread() { r.folderAt.Store(0) }
 
 // tellUnused says that a key was handed in and is not used, because the fleet has
 // another.
-func (r *resources) tellUnused(adopt secret.Value, ring keyring.Ring) {
-	text := bytes.TrimSpace(adopt.Reveal())
-	if len(text) == 0 {
+func (r *resources) tellUnused(ring keyring.Ring) {
+	key, err := r.keys.Adopted()
+	if err != nil {
+		r.log.Warn("BFF_JWT_SIGNING_KEY can't be read, and is not used: there is a signing key already", "active_kid", ring.Active().ID)
 		return
 	}
-	if !bytes.Contains(text, []byte("-----BEGIN ")) {
-		content, err := os.ReadFile(string(text))
-		if err != nil {
-			r.log.Warn("BFF_JWT_SIGNING_KEY can't be read, and is not used: the fleet has a signing key already", "fleet_kid", ring.Active().ID)
-			return
-		}
-		text = content
+	if _, known := ring.Find(key.ID()); !key.IsZero() && !known {
+		r.log.Warn("BFF_JWT_SIGNING_KEY holds another signing key than is in use, and is not used: it is adopted as the first one only",
+			"handed_in_kid", key.ID(), "active_kid", ring.Active().ID)
 	}
-	key, err := jwks.ParseKey(secret.NewValue(bytes.ReplaceAll(text, []byte(`\n`), []byte("\n"))))
-	if err == nil {
-		if _, err = ring.Lookup(key.ID()); err == nil {
-			return
-		}
-	}
-	handedIn := "one that can't be read"
-	if !key.IsZero() {
-		handedIn = key.ID()
-	}
-	r.log.Warn("BFF_JWT_SIGNING_KEY holds another signing key than the fleet uses; the fleet's is used",
-		"handed_in_kid", handedIn, "fleet_kid", ring.Active().ID)
 }
 
 // openProxy makes the upstreams ready. It connects to none.
@@ -269,18 +250,4 @@ func (o opener) service(name string, s config.Service) (upstream.Service, error)
 		service.TLS.Certificate = &pair
 	}
 	return service, nil
-}
-
-// fleetRings is how rings are agreed on through board. What is on it is sealed
-// under the token-hash salt, which every replica has been given; handedIn sees to
-// it.
-func fleetRings(board fleet.Board, r *rings) (*fleet.Rings, error) {
-	if board == nil {
-		return nil, nil
-	}
-	sealer, err := seal.NewSealer(r.tokenHashSalt, fleet.SealPurpose)
-	if err != nil {
-		return nil, err
-	}
-	return fleet.NewRings(board, sealer), nil
 }

@@ -2,82 +2,41 @@ package app
 
 import (
 	"cmp"
-	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"keyway/internal/config"
 	"keyway/internal/fleet"
 	"keyway/internal/keyring"
-	"keyway/internal/keystore"
 	"keyway/internal/secret"
+	"keyway/internal/secret/source"
 )
 
 // Names of the secrets, as rotations, metrics and commands call them.
 const (
-	nameClientSecret  = "client-secret"
-	nameSigningKey    = "signing-key"
-	nameSessionKey    = "session-key"
 	nameTokenHashSalt = "token-hash-salt"
+	nameSessionKey    = "session-key"
 	nameUAHashSalt    = "ua-hash-salt"
 	nameCSRFKey       = "csrf-key"
 	nameStateKey      = "state-key"
+	nameSigningKey    = "signing-key"
+	nameClientSecret  = "client-secret"
 )
 
-// rings are the secrets that a generation is built from. Each is a ring from the
-// start, though it holds one version only as long as nothing rotates.
-type rings struct {
-	tokenHashSalt keyring.Ring
-	uaHashSalt    keyring.Ring
-	csrfKey       keyring.Ring
-	stateKey      keyring.Ring
-	sessionKey    keyring.Ring
-	signingKey    keyring.Ring
-	clientSecret  keyring.Ring // zero: no client secret is configured
+// clientSecretOf is the name of our client secret at an entry of idps.yaml.
+func clientSecretOf(idp string) string { return nameClientSecret + "/" + idp }
 
-	agreed []string // the names of those that the fleet agreed on in the shared store
-}
-
-func (r *rings) all() []keyring.Ring {
-	var all []keyring.Ring
-	for _, name := range []string{
-		nameTokenHashSalt, nameUAHashSalt, nameCSRFKey, nameStateKey, nameSessionKey, nameSigningKey, nameClientSecret,
-	} {
-		if ring := r.named(name); !ring.IsZero() {
-			all = append(all, *ring)
-		}
-	}
-	return all
-}
-
-// named is where the ring of that name is kept; nil for another name.
-func (r *rings) named(name string) *keyring.Ring {
-	switch name {
-	case nameTokenHashSalt:
-		return &r.tokenHashSalt
-	case nameUAHashSalt:
-		return &r.uaHashSalt
-	case nameCSRFKey:
-		return &r.csrfKey
-	case nameStateKey:
-		return &r.stateKey
-	case nameSessionKey:
-		return &r.sessionKey
-	case nameSigningKey:
-		return &r.signingKey
-	case nameClientSecret:
-		return &r.clientSecret
-	}
-	return nil
-}
-
-// opener opens the secrets that a configuration names.
-type opener struct {
-	finder  secret.Finder
-	managed bool // Keyway makes what is not handed in
-	shared  bool // replicas share a store
-	now     time.Time
+// definition is one secret of a configuration. A new kind of secret is one more
+// of them, and what it is for in package rotation's terms (turning.go).
+type definition struct {
+	name string
+	ref  config.SecretRef // where it is handed in
+	peer bool             // a peer chose the value, so it is as strong as that peer's are
+	need need
 }
 
 // need is whether a start is refused without a secret.
@@ -89,7 +48,116 @@ const (
 	always
 )
 
-func newOpener(c *config.Config, env func(string) (string, bool), now time.Time) opener {
+// definitions are the secrets of a configuration, in the order in which they are
+// shown and opened.
+func definitions(c *config.Config) []definition {
+	sources := c.SecretSources
+	salt := unlessManaged
+	if !c.Store.RedisURL.IsZero() {
+		// Replicas find each other's sessions by it, and it opens what they share.
+		salt = always
+	}
+	all := []definition{
+		{nameTokenHashSalt, sources.TokenHashSalt, false, salt},
+		{nameSessionKey, sources.SessionKey, false, optional},
+		{nameUAHashSalt, sources.UAHashSalt, false, unlessManaged},
+		{nameCSRFKey, sources.CSRFSecretKey, false, unlessManaged},
+		{nameStateKey, sources.StateTokenKey, false, unlessManaged},
+		{nameSigningKey, config.SecretRef{}, false, optional},
+		{nameClientSecret, c.OIDC.ClientSecret, true, optional},
+	}
+	for _, idp := range c.IdPs {
+		if !idp.ClientSecret.IsZero() {
+			all = append(all, definition{clientSecretOf(idp.Name), idp.ClientSecret, true, optional})
+		}
+	}
+	return append(all, definition{fleet.KeyEncryptionKey, config.SecretRef{}, false, optional})
+}
+
+// candidate is a value that was found where the secret is handed in.
+func (d definition) candidate(value secret.Value) keyring.Candidate {
+	return keyring.Candidate{ID: d.fingerprint(value), Value: value, HandedIn: true}
+}
+
+func (d definition) fingerprint(value secret.Value) string {
+	if d.peer {
+		return secret.FingerprintOfPeerSecret(d.name, value)
+	}
+	return secret.Fingerprint(d.name, value)
+}
+
+// check refuses a value that can't be used.
+func (d definition) check(value secret.Value) error {
+	if d.peer {
+		return nil
+	}
+	return secret.CheckStrength(cmp.Or(d.ref.Name, d.name), value)
+}
+
+// handedIn reports whether it can be handed in at all.
+func (d definition) handedIn() bool { return !d.ref.IsZero() }
+
+// watched is how package source looks for it.
+func (d definition) watched() source.Secret {
+	s := source.Secret{Name: d.name, Check: d.check}
+	if d.ref.Kind == config.SecretFile {
+		s.File = d.ref.Name
+	} else {
+		s.Variable = d.ref.Name
+	}
+	return s
+}
+
+// randomSecret is what Keyway makes where nothing is handed in: 48 random bytes,
+// what `openssl rand 48` gives, well over the 32 demanded of others'.
+func randomSecret(name string) keyring.Candidate {
+	b := make([]byte, 48)
+	rand.Read(b) //nolint:errcheck // never fails
+	value := secret.NewValue(b)
+	return keyring.Candidate{ID: secret.Fingerprint(name, value), Value: value}
+}
+
+// firstRing is the ring that begins with a version.
+func firstRing(name string, first keyring.Candidate, previous *keyring.Candidate, now time.Time) (keyring.Ring, error) {
+	ring, err := keyring.New(name, keyring.Version{
+		ID: first.ID, State: keyring.Active, CreatedAt: now, ActivatedAt: now, Value: first.Value, HandedIn: first.HandedIn,
+	})
+	if err == nil && previous != nil && previous.ID != first.ID {
+		ring, err = ring.Accept(*previous, now)
+	}
+	return ring, err
+}
+
+// rings are the secrets that a generation is built from, by name. They are not
+// changed once they are published.
+type rings map[string]keyring.Ring
+
+// with is a copy with another ring in it.
+func (r rings) with(ring keyring.Ring) rings {
+	next := maps.Clone(r)
+	next[ring.Name()] = ring
+	return next
+}
+
+// all are the rings in the order of the definitions.
+func (r rings) all(defs []definition) []keyring.Ring {
+	var all []keyring.Ring
+	for _, d := range defs {
+		if ring := r[d.name]; !ring.IsZero() {
+			all = append(all, ring)
+		}
+	}
+	return all
+}
+
+// opener opens the secrets that a configuration names.
+type opener struct {
+	finder  secret.Finder
+	managed bool // Keyway makes what is not handed in
+	shared  bool // replicas share a store
+}
+
+func newOpener(c *config.Config, env func(string) (string, bool)) opener {
 	return opener{
 		finder: secret.Finder{
 			Env: env,
@@ -99,7 +167,6 @@ func newOpener(c *config.Config, env func(string) (string, bool), now time.Time)
 		},
 		managed: c.Secrets == config.SecretsManaged,
 		shared:  !c.Store.RedisURL.IsZero(),
-		now:     now,
 	}
 }
 
@@ -127,106 +194,96 @@ func (o opener) find(ref config.SecretRef) (secret.Found, error) {
 	return found, err
 }
 
-// inward opens a secret that we issue with. The zero Ring means that it is not
-// handed in and Keyway is to make it.
-func (o opener) inward(name string, ref config.SecretRef, needed need) (keyring.Ring, error) {
-	found, err := o.find(ref)
-	if errors.Is(err, secret.ErrNotFound) {
-		if needed == optional || needed == unlessManaged && o.managed {
-			return keyring.Ring{}, nil
+// previous is the value before, if somebody left it beside the present one. One
+// that can't be used is passed over here: package source complains of it.
+func (o opener) previous(d definition) *keyring.Candidate {
+	var found secret.Found
+	err := secret.ErrNotFound
+	if d.ref.Kind == config.SecretEnv {
+		found, err = o.finder.Find(d.ref.Name + "_PREVIOUS")
+	}
+	for _, path := range o.paths(d.ref) {
+		for _, suffix := range []string{"_previous", "-previous"} {
+			if errors.Is(err, secret.ErrNotFound) {
+				if found, err = o.finder.Read(path + suffix); err != nil {
+					err = secret.ErrNotFound
+				}
+			}
 		}
-		return keyring.Ring{}, err
 	}
-	if err != nil {
-		return keyring.Ring{}, err
+	if err != nil || d.check(found.Value) != nil {
+		return nil
 	}
-	err = secret.CheckStrength(ref.Name, found.Value)
-	if weak, ok := errors.AsType[*secret.WeakError](err); ok {
-		weak.Found += " (" + found.Origin + ")"
-	}
-	if err != nil {
-		return keyring.Ring{}, err
-	}
-	return o.single(name, secret.Fingerprint(name, found.Value), found.Value)
+	candidate := d.candidate(found.Value)
+	return &candidate
 }
 
-// peer opens a secret that somebody else accepts, and chose.
-func (o opener) peer(name string, ref config.SecretRef) (keyring.Ring, error) {
-	found, err := o.find(ref)
-	if errors.Is(err, secret.ErrNotFound) {
-		return keyring.Ring{}, nil
+func (o opener) paths(ref config.SecretRef) []string {
+	if ref.Kind == config.SecretFile {
+		return []string{ref.Name}
 	}
-	if err != nil {
-		return keyring.Ring{}, err
+	if path, ok := o.finder.Env(ref.Name + "_FILE"); ok && path != "" {
+		return []string{path}
 	}
-	return o.single(name, secret.FingerprintOfPeerSecret(name, found.Value), found.Value)
+	return o.finder.Paths(ref.Name)
 }
 
-func (o opener) single(name, id string, value secret.Value) (keyring.Ring, error) {
-	return keyring.New(name, keyring.Version{
-		ID: id, State: keyring.Active, CreatedAt: o.now, ActivatedAt: o.now, Value: value,
-	})
+// given is what was handed in of a secret at the start.
+type given struct {
+	current  keyring.Candidate
+	previous *keyring.Candidate
+	origin   string // for people
 }
 
 // handedIn opens everything that comes from outside, and reports all that is
 // wrong with it at once.
-func (o opener) handedIn(c *config.Config) (*rings, error) {
-	r := &rings{}
+func (o opener) handedIn(c *config.Config, defs []definition) (map[string]given, error) {
+	all := map[string]given{}
 	refused := &secretsError{dir: cmp.Or(c.SecretSources.Dir, secret.DefaultDir), shared: o.shared}
-	take := func(into *keyring.Ring, ring keyring.Ring, err error) {
-		*into = ring
+	for _, d := range defs {
+		if !d.handedIn() {
+			continue
+		}
+		found, err := o.find(d.ref)
+		if errors.Is(err, secret.ErrNotFound) {
+			if d.need == optional || d.need == unlessManaged && o.managed {
+				continue
+			}
+			refused.missing = refused.missing || d.need == unlessManaged
+		}
+		if err == nil {
+			err = d.check(found.Value)
+			if weak, ok := errors.AsType[*secret.WeakError](err); ok {
+				weak.Found += " (" + found.Origin + ")"
+			}
+		}
 		if err != nil {
 			refused.problems = append(refused.problems, err)
+			continue
 		}
+		all[d.name] = given{d.candidate(found.Value), o.previous(d), found.Origin}
 	}
-	sources := c.SecretSources
-	open := func(into *keyring.Ring, name string, ref config.SecretRef, needed need) {
-		ring, err := o.inward(name, ref, needed)
-		take(into, ring, err)
-		if isNotFound(err) && needed == unlessManaged {
-			refused.missing = true
-		}
-	}
-	salt := unlessManaged
-	if o.shared {
-		// Replicas find each other's sessions by it, and what Keyway makes itself
-		// is sealed under it in the shared store.
-		salt = always
-	}
-	open(&r.tokenHashSalt, nameTokenHashSalt, sources.TokenHashSalt, salt)
-	open(&r.uaHashSalt, nameUAHashSalt, sources.UAHashSalt, unlessManaged)
-	open(&r.csrfKey, nameCSRFKey, sources.CSRFSecretKey, unlessManaged)
-	open(&r.stateKey, nameStateKey, sources.StateTokenKey, unlessManaged)
-	open(&r.sessionKey, nameSessionKey, sources.SessionKey, optional)
-	clientSecret, err := o.peer(nameClientSecret, c.OIDC.ClientSecret)
-	take(&r.clientSecret, clientSecret, err)
 	if len(refused.problems) > 0 {
 		return nil, refused
 	}
-	return r, nil
-}
-
-// complete makes what was not handed in: in the folder of this replica, and,
-// where replicas share a store, as the fleet agrees.
-func (r *rings) complete(ctx context.Context, store *keystore.Store, shared *fleet.Rings) error {
-	for _, name := range []string{nameTokenHashSalt, nameUAHashSalt, nameCSRFKey, nameStateKey, nameSessionKey} {
-		into := r.named(name)
-		if !into.IsZero() {
-			continue
-		}
-		ring, err := store.ManagedRing(name)
-		if err != nil {
-			return err
-		}
-		if shared != nil {
-			if ring, err = shared.Agree(ctx, ring); err != nil {
-				return err
-			}
-			r.agreed = append(r.agreed, name)
-		}
-		*into = ring
-	}
-	return nil
+	return all, nil
 }
 
 func isNotFound(err error) bool { return errors.Is(err, secret.ErrNotFound) }
+
+// unsealKeys are the values of TOKEN_HASH_SALT that open what replicas share.
+func unsealKeys(g given) []fleet.UnsealKey {
+	keys := []fleet.UnsealKey{{ID: g.current.ID, Value: g.current.Value}}
+	if g.previous != nil {
+		keys = append(keys, fleet.UnsealKey{ID: g.previous.ID, Value: g.previous.Value})
+	}
+	return keys
+}
+
+func find(defs []definition, name string) (definition, bool) {
+	i := slices.IndexFunc(defs, func(d definition) bool { return d.name == name })
+	if i < 0 {
+		return definition{}, false
+	}
+	return defs[i], true
+}

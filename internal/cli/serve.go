@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +20,8 @@ func newServeCommand(s *streams) *cobra.Command {
 
 It stops on SIGTERM or SIGINT: readiness turns first, streams are ended, and
 requests under way have BFF_SHUTDOWN_GRACE to finish. A second signal ends it at
-once.`,
+once. SIGHUP has it read again, now, all secrets that are handed in; it sees by
+itself when one changes, so that is for the impatient.`,
 		Args: exactly(0, "no arguments"),
 	}
 	dir := configFlag(cmd)
@@ -40,12 +44,34 @@ once.`,
 		for _, note := range c.Notes {
 			log.Warn("configuration: " + note.Error())
 		}
-		if err := app.Run(cmd.Context(), app.Options{Config: c, Env: lookup(s.environ), Log: log}); err != nil {
+		reload, stop := onHangup()
+		defer stop()
+		if err := app.Run(cmd.Context(), app.Options{Config: c, Env: lookup(s.environ), Log: log, Reload: reload}); err != nil {
 			return &exitError{exitNotSo, err}
 		}
 		return nil
 	}
 	return cmd
+}
+
+// onHangup turns SIGHUP into something that a gateway can wait for.
+func onHangup() (reload <-chan struct{}, stop func()) {
+	signals, asked, done := make(chan os.Signal, 1), make(chan struct{}, 1), make(chan struct{})
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-signals:
+			}
+			select {
+			case asked <- struct{}{}:
+			default: // it is going to be read anyway
+			}
+		}
+	}()
+	return asked, func() { signal.Stop(signals); close(done) }
 }
 
 // lookup is os.LookupEnv for an environment that was handed over. As for the

@@ -205,3 +205,40 @@ func TestAReplicaThatIsCutOffKnows(t *testing.T) {
 		}
 	})
 }
+
+// What others wait for is said at once; counts go along with the next keep-alive.
+func TestWhatIsUrgent(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*fleet.Held)
+		urgent bool
+	}{
+		"handed in": {func(h *fleet.Held) { h.HandedIn = "b" }, true},
+		"trouble":   {func(h *fleet.Held) { h.Trouble = "vanished" }, true},
+		"fetched":   {func(h *fleet.Held) { h.Fetched = time.Now() }, false},
+		"refusals":  {func(h *fleet.Held) { h.InGuard, h.Before = 3, 1 }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := fleettest.NewMemory()
+				a, stop := run(t, m.Link(), "r1")
+				defer stop()
+				synctest.Wait()
+				before := m.Puts()
+				next := holding("a")
+				held := next["k"]
+				c.change(&held)
+				next["k"] = held
+				a.Hold(next)
+				time.Sleep(time.Second)
+				if said := m.Puts() > before; said != c.urgent {
+					t.Errorf("said at once: %v", said)
+				}
+				time.Sleep(5 * time.Second)
+				roll := must[fleet.Roll](t)(fleet.NewPresence(m.Link(), time.Hour).All(t.Context()))
+				if got := roll.Reports[0].Secrets["k"]; got.HandedIn != held.HandedIn || got.Trouble != held.Trouble || got.InGuard != held.InGuard || got.Fetched.IsZero() != held.Fetched.IsZero() {
+					t.Errorf("then: %+v", got)
+				}
+			})
+		})
+	}
+}

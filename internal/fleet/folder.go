@@ -40,6 +40,8 @@ type Folder struct {
 	path string
 	turn chan struct{}      // one call of this process at a time; the lock is for the others
 	step func(string) error // tests: told before each write, and fails it there
+
+	watchers Watchers
 }
 
 // OpenFolder makes the folder if it is not there, and refuses one that others

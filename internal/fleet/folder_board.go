@@ -8,7 +8,10 @@ import (
 
 const boardPrefix = "entry-"
 
-var _ Board = (*Folder)(nil)
+var (
+	_ Board   = (*Folder)(nil)
+	_ Watcher = (*Folder)(nil)
+)
 
 // Get implements Board.
 func (f *Folder) Get(ctx context.Context, name string) (value []byte, revision Revision, err error) {
@@ -38,7 +41,15 @@ func (f *Folder) CompareAndSet(ctx context.Context, name string, revision Revisi
 	if err != nil {
 		return "", err
 	}
+	f.watchers.Tell(name)
 	return next, nil
+}
+
+// Watch implements Watcher. It hears of what was set through this Folder; what
+// other processes set is for a poll.
+func (f *Folder) Watch(fn func(name string)) (stop func()) {
+	remove := f.watchers.Add(fn)
+	return func() { remove() }
 }
 
 // entry reads the file of an entry: revision, newline, value.

@@ -18,11 +18,13 @@ import (
 func TestMemory(t *testing.T) {
 	fleettest.RunBoard(t, func(*testing.T) fleet.Board { return fleettest.NewMemory().Link() })
 	fleettest.RunRegister(t, func(*testing.T) fleet.Register { return fleettest.NewMemory().Link() })
+	fleettest.RunWatcher(t, func(*testing.T) fleettest.WatchedBoard { return fleettest.NewMemory().Link() })
 }
 
 func TestFolder(t *testing.T) {
 	fleettest.RunBoard(t, func(t *testing.T) fleet.Board { return openFolder(t, t.TempDir()+"/fleet") })
 	fleettest.RunRegister(t, func(t *testing.T) fleet.Register { return openFolder(t, t.TempDir()+"/fleet") })
+	fleettest.RunWatcher(t, func(t *testing.T) fleettest.WatchedBoard { return openFolder(t, t.TempDir()+"/fleet") })
 }
 
 func openFolder(t testing.TB, path string) *fleet.Folder {

@@ -23,7 +23,9 @@ func NewReplicaID() string { return strings.ToLower(rand.Text()) }
 // Its dates are by one clock: for Say, the replica's own; from All, the
 // register's.
 type Report struct {
-	ID      string
+	ID string
+	// Host is where it runs, for people.
+	Host    string
 	Started time.Time
 	// Seen is when it said so.
 	Seen time.Time
@@ -41,10 +43,24 @@ type Held struct {
 	// Issues is the version that it issues with, and Since when.
 	Issues string
 	Since  time.Time
+	// Fetched is when a program last fetched our keys here with the newest version
+	// among them; zero: none has. It is for what we publish.
+	Fetched time.Time
+	// InGuard is how many refusals there were since Since, by a peer or of what
+	// should have been good; Before, in as long a time before that.
+	InGuard, Before int
+	// HandedIn is the version whose value this replica's source gives now; empty when
+	// none is handed in.
+	HandedIn string
+	// Trouble is of which kind its trouble with that source is; empty: none.
+	Trouble string
 }
 
+// equal is about what others wait for: what differs in this is said at once, the
+// rest with the next keep-alive.
 func (h Held) equal(o Held) bool {
-	return h.Issues == o.Issues && h.Since.Equal(o.Since) && maps.EqualFunc(h.Holds, o.Holds, time.Time.Equal)
+	return h.Issues == o.Issues && h.Since.Equal(o.Since) && h.HandedIn == o.HandedIn && h.Trouble == o.Trouble &&
+		maps.EqualFunc(h.Holds, o.Holds, time.Time.Equal)
 }
 
 func (h Held) clone() Held {
@@ -129,14 +145,20 @@ func (p *Presence) All(ctx context.Context) (Roll, error) {
 // wireReport tells ages, in milliseconds before the report. Fields that a newer
 // release adds are ignored by an older one.
 type wireReport struct {
+	Host    string              `json:"host,omitempty"`
 	Started age                 `json:"started"`
 	Secrets map[string]wireHeld `json:"secrets,omitempty"`
 }
 
 type wireHeld struct {
-	Holds  map[string]age `json:"holds,omitempty"`
-	Issues string         `json:"issues,omitempty"`
-	Since  *age           `json:"since,omitempty"`
+	Holds    map[string]age `json:"holds,omitempty"`
+	Issues   string         `json:"issues,omitempty"`
+	Since    *age           `json:"since,omitempty"`
+	Fetched  *age           `json:"fetched,omitempty"`
+	InGuard  int            `json:"in_guard,omitempty"`
+	Before   int            `json:"before,omitempty"`
+	HandedIn string         `json:"handed_in,omitempty"`
+	Trouble  string         `json:"trouble,omitempty"`
 }
 
 type age int64
@@ -144,20 +166,33 @@ type age int64
 // ageOf is never negative: what is said to be later than now is now.
 func ageOf(seen, at time.Time) age { return age(max(0, seen.Sub(at)/time.Millisecond)) }
 
-func (a age) before(seen time.Time) time.Time {
-	return seen.Add(-time.Duration(a) * time.Millisecond)
+// ageIfAny leaves out a date that there is none of.
+func ageIfAny(seen, at time.Time) *age {
+	if at.IsZero() {
+		return nil
+	}
+	a := ageOf(seen, at)
+	return &a
+}
+
+// before is the zero time when there was no date.
+func (a *age) before(seen time.Time) time.Time {
+	if a == nil {
+		return time.Time{}
+	}
+	return seen.Add(-time.Duration(*a) * time.Millisecond)
 }
 
 func encodeReport(r Report) ([]byte, error) {
-	w := wireReport{Started: ageOf(r.Seen, r.Started), Secrets: make(map[string]wireHeld, len(r.Secrets))}
+	w := wireReport{Host: r.Host, Started: ageOf(r.Seen, r.Started), Secrets: make(map[string]wireHeld, len(r.Secrets))}
 	for name, held := range r.Secrets {
-		h := wireHeld{Issues: held.Issues, Holds: make(map[string]age, len(held.Holds))}
+		h := wireHeld{
+			Issues: held.Issues, Holds: make(map[string]age, len(held.Holds)),
+			Since: ageIfAny(r.Seen, held.Since), Fetched: ageIfAny(r.Seen, held.Fetched),
+			InGuard: held.InGuard, Before: held.Before, HandedIn: held.HandedIn, Trouble: held.Trouble,
+		}
 		for id, since := range held.Holds {
 			h.Holds[id] = ageOf(r.Seen, since)
-		}
-		if !held.Since.IsZero() {
-			since := ageOf(r.Seen, held.Since)
-			h.Since = &since
 		}
 		w.Secrets[name] = h
 	}
@@ -169,14 +204,18 @@ func decodeReport(e Entry) (Report, error) {
 	if err := json.Unmarshal(e.Report, &w); err != nil {
 		return Report{}, fmt.Errorf("fleet: the report of replica %q can't be read: expected JSON as this release writes it, found something else", e.ID)
 	}
-	r := Report{ID: e.ID, Seen: e.Seen, Until: e.Until, Started: w.Started.before(e.Seen), Secrets: make(map[string]Held, len(w.Secrets))}
+	r := Report{
+		ID: e.ID, Host: w.Host, Seen: e.Seen, Until: e.Until, Started: w.Started.before(e.Seen),
+		Secrets: make(map[string]Held, len(w.Secrets)),
+	}
 	for name, h := range w.Secrets {
-		held := Held{Issues: h.Issues, Holds: make(map[string]time.Time, len(h.Holds))}
+		held := Held{
+			Issues: h.Issues, Holds: make(map[string]time.Time, len(h.Holds)),
+			Since: h.Since.before(e.Seen), Fetched: h.Fetched.before(e.Seen),
+			InGuard: h.InGuard, Before: h.Before, HandedIn: h.HandedIn, Trouble: h.Trouble,
+		}
 		for id, since := range h.Holds {
 			held.Holds[id] = since.before(e.Seen)
-		}
-		if h.Since != nil {
-			held.Since = h.Since.before(e.Seen)
 		}
 		r.Secrets[name] = held
 	}

@@ -16,13 +16,17 @@ import (
 
 func reportAt(now time.Time) fleet.Report {
 	return fleet.Report{
-		ID: "r1", Started: now.Add(-time.Hour), Seen: now, Until: now.Add(12 * time.Second),
+		ID: "r1", Host: "pod-7", Started: now.Add(-time.Hour), Seen: now, Until: now.Add(12 * time.Second),
 		Secrets: map[string]fleet.Held{
 			"session-key": {
 				Holds:  map[string]time.Time{"a": now.Add(-time.Hour), "b": now.Add(-time.Minute)},
 				Issues: "a", Since: now.Add(-time.Hour),
 			},
-			"csrf-key": {Holds: map[string]time.Time{}},
+			"csrf-key": {Holds: map[string]time.Time{}, HandedIn: "c", Trouble: "vanished"},
+			"signing-key": {
+				Holds: map[string]time.Time{"k": now.Add(-time.Hour)}, Issues: "k", Since: now.Add(-time.Minute),
+				Fetched: now.Add(-time.Second), InGuard: 3, Before: 1,
+			},
 		},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"keyway/internal/testkit/parts"
 	"keyway/internal/threat"
 )
 
@@ -68,10 +69,7 @@ func TestFailingDisk(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs a hundred processes")
 	}
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Skip("no strace here; the same faults, between the calls, are in TestCrashAtEachStep")
-	}
+	strace := parts.Need(t, parts.Strace)[0]
 	if out, err := exec.CommandContext(t.Context(), strace, "-f", "--seccomp-bpf", "-o", os.DevNull, "-e", "trace=fsync", "true").CombinedOutput(); err != nil {
 		t.Skipf("strace may not trace here: %v %s", err, out)
 	}

@@ -46,7 +46,7 @@ func fuzzTransactions(t testing.TB) transactions {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newTransactions(ring)
+	s, err := newTransactions(ring, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"keyway/internal/jwks"
 	"keyway/internal/keyring"
+	"keyway/internal/seal"
 )
 
 // OneTime remembers that something was used. It must be shared by all replicas.
@@ -32,7 +33,9 @@ type Options struct {
 	Client   *Client
 	// StateKey is the ring that seals sign-ins under way.
 	StateKey keyring.Ring
-	OneTime  OneTime
+	// Meter counts what that is used for; nil: nobody does.
+	Meter   *seal.Meter
+	OneTime OneTime
 	// Scopes to ask for; openid is added if it is not among them.
 	Scopes []string
 	// Callback, Return and Cookies are our own addresses and cookies.
@@ -87,7 +90,7 @@ func New(o Options) (*RelyingParty, error) {
 	if len(o.IDTokenAlgorithms) > 0 && len(jwks.Acceptable(o.IDTokenAlgorithms)) != len(o.IDTokenAlgorithms) {
 		return nil, fmt.Errorf("relying party: ID token algorithms: expected asymmetric ones, found %q", o.IDTokenAlgorithms)
 	}
-	sealed, err := newTransactions(o.StateKey)
+	sealed, err := newTransactions(o.StateKey, o.Meter)
 	if err != nil {
 		return nil, err
 	}

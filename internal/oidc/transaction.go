@@ -74,12 +74,12 @@ type transactions struct {
 	state, cookie *seal.Sealer
 }
 
-func newTransactions(ring keyring.Ring) (transactions, error) {
-	state, err := seal.NewSealer(ring, statePurpose)
+func newTransactions(ring keyring.Ring, meter *seal.Meter) (transactions, error) {
+	state, err := seal.NewSealer(ring, statePurpose, meter)
 	if err != nil {
 		return transactions{}, err
 	}
-	cookie, err := seal.NewSealer(ring, transactionPurpose)
+	cookie, err := seal.NewSealer(ring, transactionPurpose, meter)
 	if err != nil {
 		return transactions{}, err
 	}

@@ -137,7 +137,8 @@ func (r *Runner) renew(ctx context.Context, s *turning, ring keyring.Ring, d Dec
 }
 
 // RollBack makes the previous version active again, at once: every replica holds
-// it.
+// it. While a new version is pending, it is that which is given up: the active one
+// never changed.
 func (r *Runner) RollBack(ctx context.Context, secret, askedBy string) (Rotation, error) {
 	s, err := r.find(secret)
 	if err != nil {
@@ -146,9 +147,13 @@ func (r *Runner) RollBack(ctx context.Context, secret, askedBy string) (Rotation
 	s.asking.Lock()
 	defer s.asking.Unlock()
 	now := time.Now()
-	var was string
+	var was, given string
 	next, err := r.o.Rings.Update(ctx, secret, func(there keyring.Ring) (keyring.Ring, error) {
-		was = there.Active().ID
+		was, given = there.Active().ID, ""
+		if pending, ok := there.Pending(); ok {
+			given = pending.ID
+			return there.Reject(pending.ID)
+		}
 		return there.RollBack(now)
 	})
 	if refused, ok := errors.AsType[*keyring.MoveError](err); ok {
@@ -158,6 +163,9 @@ func (r *Runner) RollBack(ctx context.Context, secret, askedBy string) (Rotation
 		return Rotation{}, err
 	}
 	defer r.Wake()
+	if given != "" {
+		return r.gaveUp(ctx, next, given, askedBy, now)
+	}
 	rotation := Rotation{
 		ID: newID(), Secret: secret, From: was, To: next.Active().ID, AskedBy: askedBy, StartedAt: now,
 		Steps: []Step{{At: now, What: StepRolledBack, Detail: "asked for by " + askedBy}},
@@ -166,6 +174,22 @@ func (r *Runner) RollBack(ctx context.Context, secret, askedBy string) (Rotation
 	_, err = r.o.Journal.Update(ctx, secret, func(h *History) bool {
 		h.reconcile(next, newID, now)
 		h.begin(rotation)
+		return true
+	})
+	return rotation, err
+}
+
+// gaveUp records that somebody did not want a pending version any more.
+func (r *Runner) gaveUp(ctx context.Context, ring keyring.Ring, version, askedBy string, now time.Time) (Rotation, error) {
+	var rotation Rotation
+	_, err := r.o.Journal.Update(ctx, ring.Name(), func(h *History) bool {
+		if there := h.to(version); there != nil && there.Outcome == "" {
+			there.step(now, StepRejecting, "asked for by "+askedBy)
+		}
+		h.reconcile(ring, newID, now)
+		if there := h.to(version); there != nil {
+			rotation = there.clone()
+		}
 		return true
 	})
 	return rotation, err

@@ -55,10 +55,14 @@ func (h *History) drop(id string) {
 func (h History) Clone() History {
 	h.Rotations = slices.Clone(h.Rotations)
 	for i := range h.Rotations {
-		h.Rotations[i].Steps = slices.Clone(h.Rotations[i].Steps)
-		h.Rotations[i].Blocked = slices.Clone(h.Rotations[i].Blocked)
+		h.Rotations[i] = h.Rotations[i].clone()
 	}
 	return h
+}
+
+func (r Rotation) clone() Rotation {
+	r.Steps, r.Blocked = slices.Clone(r.Steps), slices.Clone(r.Blocked)
+	return r
 }
 
 func (r *Rotation) did(what string) bool {

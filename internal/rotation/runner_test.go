@@ -417,10 +417,21 @@ func TestRollBack(t *testing.T) {
 			}
 		}
 		refused("nothing before it")
+		w.mu.Lock()
+		w.lag["r1"] = -1
+		w.mu.Unlock()
+		ask(t, r)
+		time.Sleep(time.Second)
+		if got, err := r.RollBack(t.Context(), "k", "a test"); err != nil || got.Outcome != OutcomeRejected || w.states() != "v1 rejected, v0 active" {
+			t.Fatalf("what is pending is given up: %+v, %v: %s", got, err, w.states())
+		}
+		w.mu.Lock()
+		w.lag["r1"] = 0
+		w.mu.Unlock()
 		ask(t, r)
 		time.Sleep(time.Second)
 		back, err := r.RollBack(t.Context(), "k", "a test")
-		if err != nil || back.From != "v1" || back.To != "v0" || w.states() != "v1 retiring, v0 active" {
+		if err != nil || back.From != "v2" || back.To != "v0" || w.states() != "v2 retiring, v1 rejected, v0 active" {
 			t.Fatalf("%+v, %v: %s", back, err, w.states())
 		}
 		refused("to what was withdrawn")
@@ -432,7 +443,7 @@ func TestRollBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if got := w.states(); !strings.HasPrefix(got, "v3 active, v2 retired") {
+		if got := w.states(); !strings.HasPrefix(got, "v4 active, v3 retired") {
 			t.Fatalf("after a compromise: %s", got)
 		}
 		refused("to what is compromised")

@@ -17,14 +17,20 @@ var ErrForged = errors.New("seal: malformed or forged")
 // derived is what a version of a ring became for one purpose.
 type derived[K any] struct {
 	active   string
-	activeK  K
-	byID     map[string]K
+	activeK  metered[K]
+	byID     map[string]metered[K]
 	retired  map[string]bool
 	ringName string
 }
 
+// metered is a key, and what it was used for.
+type metered[K any] struct {
+	key  K
+	uses *uses
+}
+
 // deriveAll derives one key for each live version of the ring.
-func deriveAll[K any](ring keyring.Ring, purpose string, build func(key []byte) (K, error)) (derived[K], error) {
+func deriveAll[K any](ring keyring.Ring, purpose string, meter *Meter, build func(key []byte) (K, error)) (derived[K], error) {
 	if ring.IsZero() {
 		return derived[K]{}, fmt.Errorf("seal: the ring for %q is empty", purpose)
 	}
@@ -33,7 +39,7 @@ func deriveAll[K any](ring keyring.Ring, purpose string, build func(key []byte) 
 	}
 	d := derived[K]{
 		active:   ring.Active().ID,
-		byID:     map[string]K{},
+		byID:     map[string]metered[K]{},
 		retired:  map[string]bool{},
 		ringName: ring.Name(),
 	}
@@ -50,15 +56,22 @@ func deriveAll[K any](ring keyring.Ring, purpose string, build func(key []byte) 
 		if err != nil {
 			return derived[K]{}, fmt.Errorf("seal: %s: %w", ring.Name(), err)
 		}
-		d.byID[v.ID] = built
+		d.byID[v.ID] = metered[K]{built, meter.of(ring.Name(), v.ID)}
 	}
 	d.activeK = d.byID[d.active]
 	return d, nil
 }
 
+// issue is the active key.
+func (d *derived[K]) issue() K {
+	d.activeK.uses.made.Add(1)
+	return d.activeK.key
+}
+
 func (d *derived[K]) lookup(id string) (K, error) {
 	if k, ok := d.byID[id]; ok {
-		return k, nil
+		k.uses.checked.Add(1)
+		return k.key, nil
 	}
 	var zero K
 	if d.retired[id] {

@@ -14,9 +14,9 @@ import (
 // the same version gives the same hash again.
 type Hasher struct{ keys derived[*macKey] }
 
-// NewHasher derives a Hasher for one purpose.
-func NewHasher(ring keyring.Ring, purpose string) (*Hasher, error) {
-	keys, err := deriveAll(ring, purpose, newMACKey)
+// NewHasher derives a Hasher for one purpose. A Meter, if one is given, counts what the keys are used for.
+func NewHasher(ring keyring.Ring, purpose string, meter ...*Meter) (*Hasher, error) {
+	keys, err := deriveAll(ring, purpose, one(meter), newMACKey)
 	if err != nil {
 		return nil, err
 	}

@@ -25,8 +25,8 @@ type Sealer struct {
 
 // NewSealer derives a Sealer for one purpose, a constant such as
 // "session record". It fails when the ring is empty.
-func NewSealer(ring keyring.Ring, purpose string) (*Sealer, error) {
-	keys, err := deriveAll(ring, purpose, func(key []byte) (cipher.AEAD, error) {
+func NewSealer(ring keyring.Ring, purpose string, meter ...*Meter) (*Sealer, error) {
+	keys, err := deriveAll(ring, purpose, one(meter), func(key []byte) (cipher.AEAD, error) {
 		block, err := aes.NewCipher(key)
 		if err != nil {
 			return nil, err
@@ -53,7 +53,7 @@ func (s *Sealer) Seal(plaintext, context []byte) []byte {
 	out = append(out, format, byte(len(id)))
 	out = append(out, id...)
 	header := out[:len(out):len(out)]
-	return s.keys.activeK.Seal(out, nil, plaintext, associated(header, context))
+	return s.keys.issue().Seal(out, nil, plaintext, associated(header, context))
 }
 
 // Open reverses Seal. Errors: ErrForged, keyring.ErrUnknownVersion,

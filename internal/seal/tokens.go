@@ -32,8 +32,8 @@ const (
 
 // NewTokens derives Tokens for one purpose; what they mint is accepted for
 // lifetime.
-func NewTokens(ring keyring.Ring, purpose string, lifetime time.Duration) (*Tokens, error) {
-	keys, err := deriveAll(ring, purpose, newMACKey)
+func NewTokens(ring keyring.Ring, purpose string, lifetime time.Duration, meter ...*Meter) (*Tokens, error) {
+	keys, err := deriveAll(ring, purpose, one(meter), newMACKey)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (t *Tokens) Mint(binding string, now time.Time) string {
 	body := make([]byte, tokenBody, tokenBody+32)
 	rand.Read(body[:tokenRandom])
 	binary.BigEndian.PutUint64(body[tokenRandom:], uint64(now.Unix()))
-	sum := t.keys.activeK.sum(body, []byte(binding))
+	sum := t.keys.issue().sum(body, []byte(binding))
 	return t.keys.active + "." + base64.RawURLEncoding.EncodeToString(append(body, sum[:]...))
 }
 

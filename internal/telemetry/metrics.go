@@ -30,6 +30,8 @@ type Metrics struct {
 	clientAuth        *prometheus.CounterVec
 	csrfViolations    *prometheus.CounterVec
 	jwksFetches       *prometheus.CounterVec
+	rotations         *prometheus.CounterVec
+	rotationPhase     *prometheus.GaugeVec
 	held              held
 }
 
@@ -64,6 +66,11 @@ func NewMetrics() *Metrics {
 	m.clientAuth = counter("bff_client_auth_total", "Client authentications, by credential version and outcome.", "idp", "version", "outcome")
 	m.csrfViolations = counter("bff_csrf_violations_total", "State-changing requests that were refused.", "reason")
 	m.jwksFetches = counter("bff_jwks_fetches_total", "Fetches of our public keys, by kind of client.", "client")
+	m.rotations = counter("bff_rotations_total", "Rotations that came to an end, by outcome.", "secret", "outcome")
+	m.rotationPhase = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "bff_rotation_phase", Help: "Where a secret is between two versions: 0 one version, 1 a new one is waited for, 2 it is watched, 3 the old one drains. From the replica that leads.",
+	}, []string{"secret"})
+	m.registry.MustRegister(m.rotationPhase)
 	// Known from the start at zero, so that the first one is a change that an alert
 	// can see.
 	for _, reason := range []string{"logout", "grant_gone"} {
@@ -98,6 +105,12 @@ func (m *Metrics) ActiveSessions(count func() float64) {
 // are fetched.
 func (m *Metrics) SecretAges(rings func() []keyring.Ring) {
 	m.registry.MustRegister(&ages{rings: rings})
+}
+
+// SecretUses has what each version was used for asked for when metrics are
+// fetched.
+func (m *Metrics) SecretUses(all func(yield func(secret, version, op string, n uint64))) {
+	m.registry.MustRegister(&uses{all: all})
 }
 
 // Secrets publishes which versions this replica holds.
@@ -142,3 +155,15 @@ func (m *Metrics) ClientAuth(idp, version, outcome string) {
 // JWKSFetch counts a fetch of our keys: "program", as an IdP is, or "browser". The
 // caller classifies; what a client says of itself is no label.
 func (m *Metrics) JWKSFetch(client string) { m.jwksFetches.WithLabelValues(client).Inc() }
+
+// Rotation counts a rotation that came to an outcome: "active", "rolled_back",
+// "rejected", "failed".
+func (m *Metrics) Rotation(secret, outcome string) {
+	m.rotations.WithLabelValues(secret, outcome).Inc()
+}
+
+// RotationPhase says where a secret is between two versions, from 0 (at rest) to
+// 3 (the old one drains).
+func (m *Metrics) RotationPhase(secret string, phase int) {
+	m.rotationPhase.WithLabelValues(secret).Set(float64(phase))
+}

@@ -11,6 +11,7 @@ import (
 
 var (
 	versionDesc = prometheus.NewDesc("bff_secret_version_info", "1 for each version of a secret that this replica holds.", []string{"secret", "version", "state"}, nil)
+	useDesc     = prometheus.NewDesc("bff_secret_use_total", "What a version was used for: issue (sealed, minted) or accept (looked up by, opened, checked).", []string{"secret", "version", "op"}, nil)
 	ageDesc     = prometheus.NewDesc("bff_secret_age_seconds", "Time since the active version of a secret was made, or first seen.", []string{"secret"}, nil)
 )
 
@@ -48,4 +49,17 @@ func (a *ages) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(ageDesc, prometheus.GaugeValue, time.Since(active.CreatedAt).Seconds(), ring.Name())
 		}
 	}
+}
+
+// uses is a collector over what is counted where keys are used.
+type uses struct {
+	all func(yield func(secret, version, op string, n uint64))
+}
+
+func (*uses) Describe(ch chan<- *prometheus.Desc) { ch <- useDesc }
+
+func (u *uses) Collect(ch chan<- prometheus.Metric) {
+	u.all(func(secret, version, op string, n uint64) {
+		ch <- prometheus.MustNewConstMetric(useDesc, prometheus.CounterValue, float64(n), secret, version, op)
+	})
 }

@@ -23,6 +23,8 @@ type Memory struct {
 	since   time.Time
 	ahead   time.Duration
 	puts    int
+
+	watchers fleet.Watchers
 }
 
 type entry struct {
@@ -85,11 +87,14 @@ type Link struct {
 	answer  bool          // answers get lost, what they answer has happened
 	delay   time.Duration // of requests
 	late    time.Duration // of answers
+
+	watchers fleet.Watchers // told when the link is mended
 }
 
 var (
 	_ fleet.Board    = (*Link)(nil)
 	_ fleet.Register = (*Link)(nil)
+	_ fleet.Watcher  = (*Link)(nil)
 )
 
 // Cut loses every request, and Mend ends whatever was done to the link.
@@ -104,8 +109,12 @@ func (l *Link) Delay(d time.Duration) { l.set(func() { l.delay = d }) }
 // DelayAnswers has each answer arrive that much later.
 func (l *Link) DelayAnswers(d time.Duration) { l.set(func() { l.late = d }) }
 
-// Mend makes the link as new.
-func (l *Link) Mend() { l.set(func() { l.request, l.answer, l.delay, l.late = false, false, 0, 0 }) }
+// Mend makes the link as new, and tells those who watch that they may have missed
+// something.
+func (l *Link) Mend() {
+	l.set(func() { l.request, l.answer, l.delay, l.late = false, false, 0, 0 })
+	l.watchers.Tell("")
+}
 
 func (l *Link) set(do func()) { l.mu.Lock(); defer l.mu.Unlock(); do() }
 
@@ -156,18 +165,36 @@ func (l *Link) CompareAndSet(ctx context.Context, name string, revision fleet.Re
 	if err := fleet.CheckEntry(name, revision, value); err != nil {
 		return "", err
 	}
-	next := fleet.NewRevision()
+	next, set := fleet.NewRevision(), false
 	err := l.through(ctx, func(m *Memory) error {
 		if m.entries[name].revision != revision {
 			return fleet.ErrConflict
 		}
-		m.entries[name] = entry{next, slices.Clone(value)}
+		m.entries[name], set = entry{next, slices.Clone(value)}, true
 		return nil
 	})
+	if set { // whether the answer arrives or not
+		l.store.watchers.Tell(name)
+	}
 	if err != nil {
 		return "", err
 	}
 	return next, nil
+}
+
+// Watch implements fleet.Watcher. It hears of what is set through any link, but
+// for the time that this one is cut.
+func (l *Link) Watch(fn func(name string)) (stop func()) {
+	remove := l.store.watchers.Add(func(name string) {
+		l.mu.Lock()
+		cut := l.request || l.answer
+		l.mu.Unlock()
+		if !cut {
+			fn(name)
+		}
+	})
+	mended := l.watchers.Add(fn)
+	return func() { remove(); mended() }
 }
 
 // Put implements fleet.Register.

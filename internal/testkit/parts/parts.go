@@ -33,10 +33,11 @@ var (
 		nodeWithPackages}
 	Chromium = Part{"chromium", "the pages, in a browser", program("chromium")}
 	Nginx    = Part{"nginx", "nginx in front of the gateway", program("nginx")}
+	Strace   = Part{"strace", "disks that fail at each write, as the kernel would have it", program("strace")}
 )
 
 // All lists every part, in the order in which they are reported.
-func All() []Part { return []Part{Redis, Node, Chromium, Nginx} }
+func All() []Part { return []Part{Redis, Node, Chromium, Nginx, Strace} }
 
 // Need leaves the calling test out if one of the parts is missing, or fails it
 // if the environment requires them all. It returns the paths of their programs

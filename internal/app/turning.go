@@ -1,0 +1,323 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"keyway/internal/fleet"
+	"keyway/internal/jwks"
+	"keyway/internal/keyring"
+	"keyway/internal/keystore"
+	"keyway/internal/oidc"
+	"keyway/internal/rotation"
+	"keyway/internal/session"
+)
+
+const (
+	// assertionsLive is the longest that a client assertion is good for, with some
+	// time for it to be on its way.
+	assertionsLive = 2 * time.Minute
+	// requestsLive is for what lives no longer than the request that it is sent in.
+	requestsLive = time.Minute
+	// sealAnewWithin is how long sealing anew what a compromised key has sealed may
+	// take.
+	sealAnewWithin = 2 * time.Minute
+	// peersKeep is the floor of a peer's cache of our keys: that much older than
+	// max-age it may be.
+	peersKeep = 5 * time.Minute
+)
+
+// turning is what package rotation has to know of each secret.
+func (a *app) turning() []rotation.Secret {
+	all := make([]rotation.Secret, len(a.defs))
+	for i, d := range a.defs {
+		all[i] = a.turn(d)
+	}
+	return all
+}
+
+func (a *app) turn(d definition) rotation.Secret {
+	s := rotation.Secret{
+		Name:   d.name,
+		Make:   func(context.Context) (keyring.Candidate, error) { return randomSecret(d.name), nil },
+		HandIn: a.howToHandIn(d),
+	}
+	base := a.policy(d.name)
+	sessions := a.config.Session.Lifetime
+	switch {
+	case d.name == nameTokenHashSalt:
+		base.Lifetime = sessions
+		s.Tend = a.tendSalt
+	case d.name == nameSessionKey:
+		base.Lifetime, base.Condemned = sessions, sealAnewWithin
+		s.Tend = a.tendSessionKey
+	case d.name == nameUAHashSalt:
+		base.Lifetime = sessions
+		s.Tend = a.tendUASalt
+	case d.name == nameCSRFKey:
+		base.Lifetime = sessions
+	case d.name == nameStateKey:
+		base.Lifetime = oidc.SignInLifetime
+	case d.name == fleet.KeyEncryptionKey:
+		base.Lifetime, base.Condemned = requestsLive, sealAnewWithin
+		s.Tend = a.tendKeyEncryptionKey
+	case d.name == nameSigningKey:
+		base.Lifetime = assertionsLive
+		s.Make = a.makeSigningKey
+	case d.peer:
+		base.Lifetime = requestsLive
+		s.Make = a.makeAtPeer(d)
+	}
+	base.Lifetime = max(base.Lifetime, a.config.Rotation.For(d.name).Lifetime)
+	s.Policy = func(keyring.Ring) rotation.Policy { return base }
+	if users := a.peersOf(d.name); len(users) > 0 {
+		base.Kind = rotation.Outward
+		s.Prove = func(ctx context.Context, version string) (rotation.Verdict, error) {
+			return a.prove(ctx, users, version)
+		}
+		s.Operator = func(v keyring.Version, p rotation.Proof) string { return a.operator(d, users, v, p) }
+		s.Policy = func(ring keyring.Ring) rotation.Policy { return a.outward(d, base, ring) }
+	}
+	return s
+}
+
+func (a *app) policy(name string) rotation.Policy {
+	r := a.config.Rotation
+	c := r.For(name)
+	p := rotation.Policy{Kind: rotation.Inward, Guard: c.Guard, Skew: r.Skew, Patience: c.Patience, Gone: gone, Limit: c.Limit}
+	if r.Auto {
+		p.Every = c.Every
+	}
+	return p
+}
+
+// outward adds that a peer which has fetched our keys since the new one is among
+// them goes by them at last when its cache is over. One that has not fetched them
+// may hold the key set itself: for that, only a proof counts.
+func (a *app) outward(d definition, p rotation.Policy, ring keyring.Ring) rotation.Policy {
+	if d.name != nameSigningKey {
+		return p
+	}
+	if pending, ok := ring.Pending(); ok && a.resources.fetched.last().After(pending.CreatedAt.Add(p.Skew)) {
+		p.Published = jwks.DefaultMaxAge + peersKeep
+	}
+	return p
+}
+
+func (a *app) howToHandIn(d definition) string {
+	if !d.handedIn() {
+		return ""
+	}
+	from := d.ref.String()
+	if g, ok := a.sources.all()[d.name]; ok {
+		from = g.origin
+	}
+	return fmt.Sprintf("a new value has to be handed in: replace the one from %s; it is tried at the identity provider before anything depends on it", from)
+}
+
+func (a *app) makeSigningKey(ctx context.Context) (keyring.Candidate, error) {
+	id, value, err := keystore.NewSigningKey(a.resources.signingAlgorithm(ctx, a.config))
+	return keyring.Candidate{ID: id, Value: value}, err
+}
+
+// makeAtPeer is how a new client secret is had from a peer that gives us one; nil:
+// none does, so that people have to fetch it.
+func (a *app) makeAtPeer(d definition) func(context.Context) (keyring.Candidate, error) {
+	register := a.registrars[d.name]
+	if register == nil {
+		return nil
+	}
+	return func(ctx context.Context) (keyring.Candidate, error) {
+		value, err := register(ctx)
+		if err != nil {
+			return keyring.Candidate{}, err
+		}
+		return keyring.Candidate{ID: d.fingerprint(value), Value: value}, nil
+	}
+}
+
+// tendSessionKey seals records anew and counts those that are left.
+func (a *app) tendSessionKey(ctx context.Context, ring keyring.Ring) (map[string]int, error) {
+	if a.current.Load().rings[ring.Name()].Active().ID != ring.Active().ID {
+		// What is served with here is behind, and would seal with the old key.
+		if _, err := a.follower.look(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := a.sessions().Reseal(ctx); err != nil {
+		return nil, err
+	}
+	counts, err := a.sessions().CountVersions(ctx)
+	return ofRetiring(ring, counts.SessionKey), err
+}
+
+// tendSalt ends what a compromised salt has named, and counts what is named by
+// older ones. Values that nobody is given any more open the vault no longer.
+func (a *app) tendSalt(ctx context.Context, ring keyring.Ring) (map[string]int, error) {
+	for v := range ring.All() {
+		if v.State == keyring.Retired && v.Compromised {
+			ended, err := a.sessions().EndUnder(ctx, v.ID)
+			if err != nil {
+				return nil, err
+			}
+			if ended > 0 {
+				a.log.Warn("sessions under a compromised version were ended", "secret", ring.Name(), "version", v.ID, "sessions", ended)
+			}
+		}
+	}
+	if err := a.dismissSalts(ctx, ring); err != nil {
+		return nil, err
+	}
+	counts, err := a.sessions().CountVersions(ctx)
+	return ofRetiring(ring, counts.Salt), err
+}
+
+// dismissSalts closes the vault to values that are over, once another is handed in
+// everywhere.
+func (a *app) dismissSalts(ctx context.Context, ring keyring.Ring) error {
+	if !a.shared {
+		return nil
+	}
+	opens, err := a.vault.Unseals(ctx)
+	if err != nil {
+		return err
+	}
+	roll, err := a.side.reports(ctx)
+	if err != nil {
+		return err
+	}
+	given := map[string]bool{}
+	for _, r := range roll.Reports {
+		if r.Live(roll.Now) {
+			given[r.Secrets[nameTokenHashSalt].HandedIn] = true
+		}
+	}
+	newer := false
+	for _, id := range opens {
+		v, known := ring.Find(id)
+		newer = newer || known && v.State.Live()
+	}
+	for _, id := range opens {
+		v, known := ring.Find(id)
+		if known && !v.State.Live() && newer && (v.Compromised || !given[id]) {
+			if err := a.vault.Dismiss(ctx, id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (a *app) tendUASalt(ctx context.Context, ring keyring.Ring) (map[string]int, error) {
+	counts, err := a.sessions().CountVersions(ctx)
+	return ofRetiring(ring, counts.UA), err
+}
+
+// tendKeyEncryptionKey seals the rings anew, has the folder's root key turn with
+// it, and counts what is left.
+func (a *app) tendKeyEncryptionKey(ctx context.Context, ring keyring.Ring) (map[string]int, error) {
+	var names []string
+	for _, d := range a.defs {
+		names = append(names, d.name)
+		if _, err := a.vault.Reseal(ctx, d.name); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.turnRoot(ctx, ring.Active().ID); err != nil {
+		return nil, err
+	}
+	counts, err := a.vault.SealedUnder(ctx, names)
+	return ofRetiring(ring, counts), err
+}
+
+// turnRoot replaces the root key of the folder, once for each new key-encryption
+// key that this process has seen. If it dies on the way, there is a root key more
+// than needed until the next time.
+func (a *app) turnRoot(ctx context.Context, active string) error {
+	if a.shared || a.rootTurnedFor == active {
+		return nil
+	}
+	keys := a.resources.keys
+	before, err := keys.RootKeys()
+	if err != nil {
+		return err
+	}
+	root, err := keys.TurnRoot()
+	if err != nil {
+		return err
+	}
+	if err := a.vault.Admit(ctx, fleet.UnsealKey{ID: root.ID, Value: root.Value}); err != nil {
+		return err
+	}
+	for _, old := range before {
+		if err := a.vault.Dismiss(ctx, old.ID); err != nil {
+			return err
+		}
+		if err := keys.DropRoot(old.ID); err != nil {
+			return err
+		}
+	}
+	a.rootTurnedFor = active
+	return nil
+}
+
+// ofRetiring is the count of each retiring version; what is not in counts is none.
+func ofRetiring(ring keyring.Ring, counts map[string]int) map[string]int {
+	if counts == nil {
+		return nil
+	}
+	of := map[string]int{}
+	for v := range ring.Live() {
+		if v.State == keyring.Retiring {
+			of[v.ID] = counts[v.ID]
+		}
+	}
+	return of
+}
+
+func (a *app) sessions() *session.Manager { return a.current.Load().generation.Sessions }
+
+// prove asks every peer that the credential is for. All have to accept it.
+func (a *app) prove(ctx context.Context, users []string, version string) (rotation.Verdict, error) {
+	verdict := rotation.Accepted
+	var errs []error
+	for _, name := range users {
+		peer := a.resources.peers[name]
+		client := a.current.Load().clients[name]
+		metadata, err := peer.Metadata(ctx)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		said, err := client.Prove(ctx, metadata, version)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case said == oidc.Refuted:
+			return rotation.Refused, nil
+		case said != oidc.Proved:
+			verdict = rotation.Unknown
+		}
+	}
+	if len(errs) > 0 {
+		return rotation.Unknown, errors.Join(errs...)
+	}
+	return verdict, nil
+}
+
+// operator says what a person has to do for the peer to accept a pending version.
+func (a *app) operator(d definition, users []string, v keyring.Version, p rotation.Proof) string {
+	if p.Accepted || p.FirstRefused.IsZero() || time.Since(p.FirstRefused) < 10*time.Second {
+		return ""
+	}
+	issuer := a.resources.peers[users[0]].Issuer()
+	if d.peer {
+		return fmt.Sprintf("register the new client secret at %s (client %s), or wait until it knows it; the old one stays in use until then", issuer, a.clientIDs[users[0]])
+	}
+	if a.resources.fetched.last().IsZero() {
+		return fmt.Sprintf("if %s keeps our key set itself rather than fetching it, register the public key with kid %s there (it is in /.well-known/jwks.json); if it fetches it, see that it can reach that address", issuer, v.ID)
+	}
+	return fmt.Sprintf("%s has fetched our keys before; it may go on by what it holds until its cache is over", issuer)
+}

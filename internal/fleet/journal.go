@@ -1,0 +1,67 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"keyway/internal/rotation"
+)
+
+// JournalPrefix begins the names of a [Journal]'s entries.
+const JournalPrefix = "journal/"
+
+// Journal keeps the record of rotations on a board, for all replicas to read and
+// write. There is no secret in it, and it is not sealed. It is safe for
+// concurrent use.
+type Journal struct{ board Board }
+
+// NewJournal keeps it on board.
+func NewJournal(board Board) Journal { return Journal{board} }
+
+var _ rotation.Journal = Journal{}
+
+// Load implements rotation.Journal.
+func (j Journal) Load(ctx context.Context, secret string) (rotation.History, error) {
+	h, _, err := j.load(ctx, secret)
+	return h, err
+}
+
+func (j Journal) load(ctx context.Context, secret string) (rotation.History, Revision, error) {
+	content, revision, err := j.board.Get(ctx, JournalPrefix+secret)
+	if err != nil || revision == "" {
+		return rotation.History{}, revision, err
+	}
+	var h rotation.History
+	if err := json.Unmarshal(content, &h); err != nil {
+		// It is a record, and nothing is decided by it: that it can't be read must
+		// not keep anybody from turning a secret.
+		return rotation.History{}, revision, nil
+	}
+	return h, revision, nil
+}
+
+// Update implements rotation.Journal.
+func (j Journal) Update(ctx context.Context, secret string, change func(*rotation.History) bool) (rotation.History, error) {
+	for {
+		h, revision, err := j.load(ctx, secret)
+		if err != nil {
+			return rotation.History{}, err
+		}
+		if !change(&h) {
+			return h, nil
+		}
+		content, err := json.Marshal(h)
+		if err != nil {
+			return rotation.History{}, fmt.Errorf("fleet: the journal of %s: %w", secret, err)
+		}
+		_, err = j.board.CompareAndSet(ctx, JournalPrefix+secret, revision, content)
+		if err == nil {
+			return h, nil
+		}
+		if !errors.Is(err, ErrConflict) || ctx.Err() != nil {
+			return rotation.History{}, fmt.Errorf("fleet: the journal of %s: %w", secret, err)
+		}
+	}
+}
