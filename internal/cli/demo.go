@@ -82,28 +82,37 @@ func runDemo(ctx context.Context, s *streams, ports demo.Ports, level string) (e
 	}
 	divertStandardLog(log)
 	started := time.Now()
-	peers, err := demo.Start(ports)
+	peers, err := demo.Start(ctx, ports, dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, peers.Close()) }()
 	return app.Run(ctx, app.Options{
-		Config: cfg, Env: lookup(environ), Log: log,
+		Config: cfg, Env: lookup(environ), Log: log, Registrars: peers.Registrars(),
 		Ready: func(app.Addresses) { welcome(s.stdout, ports, time.Since(started)) },
 	})
 }
 
 func welcome(w io.Writer, p demo.Ports, took time.Duration) {
+	admin := ""
+	if p.Admin != defaultAdminPort {
+		admin = fmt.Sprintf(" --admin http://127.0.0.1:%d", p.Admin)
+	}
 	fmt.Fprintf(w, `Keyway demo, ready in %.1f s. Ctrl-C ends it, and keeps nothing.
 
   Open       http://localhost:%d
   Sign in    ada or grace, password demo
   Try        call the API, watch the stream, look for your tokens in the browser
+  Rotate     keyway rotate --all --wait%s
+             in another terminal: every key changes, you stay signed in, the stream goes on
 
   Gateway            http://localhost:%d
   Admin, metrics     http://127.0.0.1:%d/metrics
   Identity provider  http://127.0.0.1:%d
   API                http://127.0.0.1:%d
   Our public keys    http://localhost:%d/.well-known/jwks.json
-`, took.Seconds(), p.Gateway, p.Gateway, p.Admin, p.IdP, p.API, p.Gateway)
+`, took.Seconds(), p.Gateway, admin, p.Gateway, p.Admin, p.IdP, p.API, p.Gateway)
 }
+
+// defaultAdminPort is where the commands look for a gateway unless they are told.
+const defaultAdminPort = 8001

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"keyway/internal/demo/api"
 	"keyway/internal/demo/idp"
 	"keyway/internal/demo/spa"
+	"keyway/internal/secret"
 )
 
 //go:embed config/*.yaml
@@ -48,7 +50,7 @@ func Files() map[string][]byte {
 }
 
 // Environ is what the configuration's variables stand for; dir is a folder for
-// keys and sessions.
+// keys, sessions and the client secret.
 func (p Ports) Environ(dir string) []string {
 	return []string{
 		"DEMO_PORT=" + strconv.Itoa(p.Gateway),
@@ -64,13 +66,15 @@ func (p Ports) IssuerURL() string { return "http://127.0.0.1:" + strconv.Itoa(p.
 
 // Peers are the running IdP and API.
 type Peers struct {
-	Provider *idp.Provider
-	ports    Ports
-	servers  []*http.Server
+	Provider     *idp.Provider
+	ports        Ports
+	servers      []*http.Server
+	registration *registration
 }
 
-// Start starts the peers on loopback. The caller must Close them.
-func Start(p Ports) (*Peers, error) {
+// Start starts the peers on loopback. What they hand to the gateway is put into
+// dir. The caller must Close them.
+func Start(ctx context.Context, p Ports, dir string) (*Peers, error) {
 	provider, err := idp.New(idp.Options{
 		Issuer:  p.IssuerURL(),
 		Clients: clients(p),
@@ -82,11 +86,15 @@ func Start(p Ports) (*Peers, error) {
 	if err != nil {
 		return nil, err
 	}
+	registration, err := newRegistration(ctx, provider, dir)
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/", api.New(api.Options{Verify: newVerifier(p.IssuerURL()).verify}))
 	mux.Handle("/page/", http.StripPrefix("/page", spa.Handler()))
 
-	peers := &Peers{Provider: provider, ports: p}
+	peers := &Peers{Provider: provider, ports: p, registration: registration}
 	for port, handler := range map[int]http.Handler{p.IdP: provider, p.API: mux} {
 		if err := peers.serve(port, handler); err != nil {
 			return nil, errors.Join(err, peers.Close())
@@ -107,6 +115,12 @@ func (p *Peers) serve(port int, handler http.Handler) error {
 	p.servers = append(p.servers, server)
 	go func() { _ = server.Serve(listener) }()
 	return nil
+}
+
+// Registrars make a new client secret at a peer, which accepts it beside the one
+// before; by the secret's name.
+func (p *Peers) Registrars() map[string]func(context.Context) (secret.Value, error) {
+	return map[string]func(context.Context) (secret.Value, error){"client-secret/demo": p.registration.NewSecret}
 }
 
 // Close stops the peers at once.
@@ -134,6 +148,12 @@ func clients(p Ports) []idp.Client {
 			RedirectURIs:           callbacks,
 			PostLogoutRedirectURIs: home,
 			Audiences:              []string{audience},
+		},
+		{
+			ID:          introspectionClient,
+			Name:        "the Keyway demo, asking about tokens",
+			AuthMethods: []string{idp.AuthSecretBasic},
+			GrantTypes:  []string{}, // it asks about tokens, and gets none
 		},
 		{
 			ID:         machineClient,
