@@ -35,7 +35,12 @@ func (r *resources) generation(c *config.Config, keys rings, clients map[string]
 	if err != nil {
 		return nil, err
 	}
+	presented, err := r.bearer(c, keys, clients)
+	if err != nil {
+		return nil, err
+	}
 	return gateway.NewGeneration(gateway.Parts{
+		Bearer:   presented,
 		Settings: settings(c),
 		Sessions: sessions,
 		CSRF:     session.NewCSRF(csrf, pendingID(keys[nameCSRFKey])...),

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -8,9 +9,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"keyway/internal/bearer"
 	"keyway/internal/config"
+	"keyway/internal/gateway"
 	"keyway/internal/jwks"
 	"keyway/internal/oidc"
+	"keyway/internal/seal"
 )
 
 // signIn is the name of the provider that users sign in at, among the peers. No
@@ -70,17 +74,16 @@ func (a *app) peersOf(secret string) []string {
 	return users
 }
 
-// openPeers makes the providers of idps.yaml ready, at which we have a client. They
-// are asked when they are needed.
+// openPeers makes the providers of idps.yaml ready. They are asked when they are
+// needed.
 func (r *resources) openPeers(c *config.Config) error {
 	r.peers = map[string]*oidc.Provider{}
+	r.presented = bearer.NewCache(0)
+	r.close = append(r.close, func() error { r.presented.Close(); return nil })
 	if r.provider != nil {
 		r.peers[signIn] = r.provider
 	}
 	for _, idp := range c.IdPs {
-		if idp.ClientID == "" {
-			continue
-		}
 		provider, err := oidc.NewProvider(oidc.ProviderOptions{
 			Name: idp.Name, Issuer: idp.Issuer, AllowHTTP: idp.AllowInsecureHTTP,
 			Overrides: idpOverrides(idp),
@@ -94,7 +97,45 @@ func (r *resources) openPeers(c *config.Config) error {
 	return nil
 }
 
-func idpOverrides(idp config.IdP) oidc.Overrides { return oidc.Overrides{TokenURL: idp.TokenURL} }
+func idpOverrides(idp config.IdP) oidc.Overrides {
+	return oidc.Overrides{TokenURL: idp.TokenURL, JWKSURL: idp.JWKSURL, IntrospectionURL: idp.IntrospectionURL}
+}
+
+// bearer is who presented tokens are checked by; nil when no provider's are
+// accepted.
+func (r *resources) bearer(c *config.Config, keys rings, clients map[string]*oidc.Client) (gateway.Bearer, error) {
+	var entries []bearer.Entry
+	for _, idp := range c.IdPs {
+		if len(idp.Audience) == 0 {
+			continue // it is there for what we ask of it, not for what others bring
+		}
+		provider := r.peers[idp.Name]
+		entry := bearer.Entry{
+			Name: idp.Name, Provider: cmp.Or(idp.Provider, idp.Name), Issuer: idp.Issuer, Audience: idp.Audience, Keys: provider.Keys(),
+			Roles: claimsOf(idp.ClaimsMapping.Roles), Permissions: claimsOf(idp.ClaimsMapping.Permissions),
+		}
+		if client := clients[idp.Name]; client != nil {
+			entry.Introspect = bearer.Introspection(provider, client)
+		}
+		entries = append(entries, entry)
+	}
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	salt, err := seal.NewHasher(keys[nameTokenHashSalt], "introspection", r.meter)
+	if err != nil {
+		return nil, err
+	}
+	return bearer.New(bearer.Options{Entries: entries, Salt: salt, Cache: r.presented, Observe: r.metrics.TokenValidation})
+}
+
+func claimsOf(sources []config.ClaimSource) []bearer.Claim {
+	var claims []bearer.Claim
+	for _, s := range sources {
+		claims = append(claims, bearer.Claim{Source: s.Source, SpaceDelimited: s.Format == "space_delimited"})
+	}
+	return claims
+}
 
 // refusedBy is told of refusals of our credentials.
 func (r *resources) refusedBy(k peerClient) func(version string) {

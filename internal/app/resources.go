@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"keyway/internal/bearer"
 	"keyway/internal/config"
 	"keyway/internal/gateway"
 	"keyway/internal/keyring"
@@ -28,21 +29,22 @@ import (
 
 // resources are what lives as long as the process, whatever keys come and go.
 type resources struct {
-	log      *slog.Logger
-	metrics  *telemetry.Metrics
-	meter    *seal.Meter
-	store    session.Store
-	sessions *session.Shared
-	lost     lostVersions
-	keys     *keystore.Store
-	provider *oidc.Provider            // nil: no IdP is configured
-	peers    map[string]*oidc.Provider // provider, and those of idps.yaml at which we have a client
-	fetched  fetches
-	tally    func(secret, version, who string) // a refusal of something
-	folderAt atomic.Int64                      // when the folder of keys was last changed, as far as it was read
-	tokens   *upstream.ServiceTokens
-	proxy    *upstream.Proxy
-	close    []func() error // in the order of opening
+	log       *slog.Logger
+	metrics   *telemetry.Metrics
+	meter     *seal.Meter
+	store     session.Store
+	sessions  *session.Shared
+	lost      lostVersions
+	keys      *keystore.Store
+	provider  *oidc.Provider            // nil: no IdP is configured
+	peers     map[string]*oidc.Provider // provider, and those of idps.yaml at which we have a client
+	presented *bearer.Cache             // what is known of presented tokens
+	fetched   fetches
+	tally     func(secret, version, who string) // a refusal of something
+	folderAt  atomic.Int64                      // when the folder of keys was last changed, as far as it was read
+	tokens    *upstream.ServiceTokens
+	proxy     *upstream.Proxy
+	close     []func() error // in the order of opening
 
 	graceEnds time.Time // set by a graceful stop
 }

@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"context"
 	"net/http"
 	"time"
 
 	"keyway/internal/oidc"
+	"keyway/internal/principal"
 	"keyway/internal/route"
+	"keyway/internal/secret"
 	"keyway/internal/session"
 	"keyway/internal/upstream"
 )
@@ -34,9 +37,15 @@ type Parts struct {
 	Sessions *session.Manager
 	CSRF     session.CSRF
 	SignIn   *oidc.RelyingParty // nil: no IdP is configured, so nobody can sign in
+	Bearer   Bearer             // nil: no provider's tokens are accepted
 	Routes   *route.Table
 	Proxy    *upstream.Proxy
 	JWKS     http.Handler // nil: no signing key
+}
+
+// Bearer says whose the token is that a request presents in Authorization.
+type Bearer interface {
+	Authenticate(ctx context.Context, authorization []string) (principal.Principal, secret.Value, error)
 }
 
 // Settings are the plain values of a generation.

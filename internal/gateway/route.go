@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"keyway/internal/bearer"
 	"keyway/internal/problem"
 	"keyway/internal/route"
 	"keyway/internal/session"
@@ -57,6 +58,10 @@ func (c *call) serveRoute() error {
 		return c.forward(r, request, nil)
 	case route.AuthSession:
 		return c.forwardForSession(r, request)
+	case route.AuthBearer:
+		if c.gen.Bearer != nil {
+			return c.forwardForBearer(r, request)
+		}
 	}
 	// Whatever else a table may say one day: closed until somebody opens it.
 	c.w.Header().Set("WWW-Authenticate", `Bearer realm="bff"`)
@@ -107,6 +112,23 @@ func (c *call) forwardForSession(r *route.Route, request upstream.Request) error
 	c.who = s.Principal()
 	request.Principal = &c.who
 	return c.forward(r, request, s)
+}
+
+// forwardForBearer lets a request through that presents an access token. A cookie
+// says nothing here, so there is nothing that another site could have a browser
+// do.
+func (c *call) forwardForBearer(r *route.Route, request upstream.Request) error {
+	c.w.Header()["Cache-Control"] = noStore
+	who, token, err := c.gen.Bearer.Authenticate(c.r.Context(), c.r.Header["Authorization"])
+	if err != nil {
+		if challenge := bearer.Challenge(err); challenge != "" {
+			c.w.Header().Set("WWW-Authenticate", challenge)
+		}
+		return err
+	}
+	c.who = who
+	request.Principal, request.AccessToken = &c.who, token
+	return c.forward(r, request, nil)
 }
 
 // Values of headers that are always the same. Nobody may change what they hold;
@@ -172,7 +194,7 @@ func (c *call) forward(r *route.Route, request upstream.Request, s *session.Sess
 func tokenPolicy(r *route.Route) *upstream.TokenPolicy {
 	switch r.TokenPolicy.Mode {
 	case route.TokenSession, "":
-		if r.Auth == route.AuthSession {
+		if r.Auth == route.AuthSession || r.Auth == route.AuthBearer {
 			return upstream.NewTokenPolicy(upstream.Passthrough, "", nil)
 		}
 	case route.TokenService:

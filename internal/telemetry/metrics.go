@@ -30,6 +30,7 @@ type Metrics struct {
 	clientAuth        *prometheus.CounterVec
 	csrfViolations    *prometheus.CounterVec
 	jwksFetches       *prometheus.CounterVec
+	tokenValidation   *prometheus.CounterVec
 	rotations         *prometheus.CounterVec
 	rotationPhase     *prometheus.GaugeVec
 	held              held
@@ -66,6 +67,7 @@ func NewMetrics() *Metrics {
 	m.clientAuth = counter("bff_client_auth_total", "Client authentications, by credential version and outcome.", "idp", "version", "outcome")
 	m.csrfViolations = counter("bff_csrf_violations_total", "State-changing requests that were refused.", "reason")
 	m.jwksFetches = counter("bff_jwks_fetches_total", "Fetches of our public keys, by kind of client.", "client")
+	m.tokenValidation = counter("bff_token_validation_total", "Presented tokens, by kind and outcome.", "token_type", "status")
 	m.rotations = counter("bff_rotations_total", "Rotations that came to an end, by outcome.", "secret", "outcome")
 	m.rotationPhase = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "bff_rotation_phase", Help: "Where a secret is between two versions: 0 one version, 1 a new one is waited for, 2 it is watched, 3 the old one drains. From the replica that leads.",
@@ -166,4 +168,10 @@ func (m *Metrics) Rotation(secret, outcome string) {
 // 3 (the old one drains).
 func (m *Metrics) RotationPhase(secret string, phase int) {
 	m.rotationPhase.WithLabelValues(secret).Set(float64(phase))
+}
+
+// TokenValidation counts a presented token by its kind ("jwt", "opaque") and what
+// came of it: "accepted", "refused", "unavailable".
+func (m *Metrics) TokenValidation(kind, status string) {
+	m.tokenValidation.WithLabelValues(kind, status).Inc()
 }
