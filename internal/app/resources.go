@@ -165,7 +165,7 @@ func (r *resources) openKeys(ctx context.Context, c *config.Config, o opener) er
 	if err != nil {
 		return err
 	}
-	r.keys, err = keystore.Open(c.SigningKey.Dir, keystore.Options{Algorithm: r.signingAlgorithm(ctx, c), Adopt: adopt, Lazy: true})
+	r.keys, err = keystore.Open(c.SigningKey.Dir, keystore.Options{Algorithm: r.signingAlgorithm(ctx, c), Adopt: adopt})
 	return err
 }
 

@@ -107,7 +107,7 @@ func rotateKeys(s *streams, c *config.Config, olderThan age) (rotateKeysAnswer, 
 		// To make it here would hide that it is the wrong one.
 		return a, keyring.Ring{}, fmt.Errorf("keys folder %s: expected the one that a gateway has made (BFF_KEYS_DIR), found none", dir)
 	}
-	store, err := keystore.Open(dir, keystore.Options{Algorithm: c.SigningKey.Algorithm, Lazy: true})
+	store, err := keystore.Open(dir, keystore.Options{Algorithm: c.SigningKey.Algorithm})
 	if err != nil {
 		return a, keyring.Ring{}, err
 	}

@@ -34,15 +34,15 @@ func TestMain(m *testing.M) {
 var children = map[string]func(dir string) error{
 	// open says which keys it got.
 	"open": func(dir string) error {
-		s, err := Open(dir, Options{})
+		s, ring, err := start(dir, Options{})
 		if err != nil {
 			return err
 		}
-		ring, err := s.ManagedRing("session-key")
+		roots, err := s.RootKeys()
 		if err != nil {
 			return err
 		}
-		fmt.Println(s.SigningRing().Active().ID, ring.Active().ID)
+		fmt.Println(ring.Active().ID, roots[0].ID)
 		return nil
 	},
 	// propose does so whenever it is told a folder and an active version.
@@ -51,7 +51,7 @@ var children = map[string]func(dir string) error{
 		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 			dir, from, _ := strings.Cut(lines.Text(), "\t")
 			if stores[dir] == nil {
-				s, err := Open(dir, Options{Lazy: true})
+				s, err := Open(dir, Options{})
 				if err != nil {
 					return err
 				}
@@ -67,7 +67,7 @@ var children = map[string]func(dir string) error{
 	},
 	// rotate does so until it is killed.
 	"rotate": func(dir string) error {
-		s, err := Open(dir, Options{})
+		s, _, err := start(dir, Options{})
 		if err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ var children = map[string]func(dir string) error{
 	// walk does everything once, on one thread, so that faults can be counted.
 	"walk": func(dir string) error {
 		runtime.LockOSThread()
-		s, err := Open(dir, Options{})
+		s, _, err := start(dir, Options{})
 		if err != nil {
 			return err
 		}
@@ -97,6 +97,16 @@ var children = map[string]func(dir string) error{
 		}
 		return s.DropRoot(key.ID)
 	},
+}
+
+// start opens a folder as the gateway does that is to sign: with a key in it.
+func start(dir string, o Options) (*Store, keyring.Ring, error) {
+	s, err := Open(dir, o)
+	if err != nil {
+		return nil, keyring.Ring{}, err
+	}
+	ring, err := s.FirstSigning()
+	return s, ring, err
 }
 
 // rotateOnce proposes, activates, and retires what was there before.
@@ -196,7 +206,7 @@ func checkFolder(t testing.TB, dir string) {
 		t.Fatal(err)
 	}
 	active := 0
-	s := must(Open(dir, Options{Lazy: true}))(t)
+	s := must(Open(dir, Options{}))(t)
 	for id, state := range live {
 		if !slices.Contains(public, id) {
 			t.Errorf("%s is %s, and not in jwks.json", id, state)

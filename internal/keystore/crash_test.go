@@ -119,7 +119,7 @@ func TestCrashAtEachStep(t *testing.T) {
 func crashAt(t *testing.T, j job, fault error, at int) {
 	dir := filepath.Join(fastDir(t), "keys")
 	steps, armed := 0, false
-	s := mustOpen(t, dir, Options{Lazy: true, step: func(string) error {
+	s := mustOpen(t, dir, Options{step: func(string) error {
 		if !armed {
 			return nil
 		}
@@ -137,7 +137,7 @@ func crashAt(t *testing.T, j job, fault error, at int) {
 	write(t, dir, ".signing-x.pem12345", "half a k") // what a killed process leaves beside whole files
 	checkFolder(t, dir)
 
-	again := mustOpen(t, dir, Options{Lazy: true})
+	again := mustOpen(t, dir, Options{})
 	now := signing(t, again)
 	isOld := look(now) == look(before)
 	isNew := !target.IsZero() && look(now) == look(target)

@@ -8,6 +8,10 @@
 //	root-<id>.key       a root key
 //	.lock               held by whoever writes
 //
+// Nothing is in it before it is asked for: [Open] makes no key,
+// [Store.FirstSigning] adopts or makes the first signing key, [Store.RootKeys] the
+// first root key.
+//
 // The ring of the signing key itself is kept by whoever runs the gateway.
 // [Store.Mirror] writes it here; [Store.Propose] is how a program beside the
 // gateway asks for the next version, and [Store.Signing] is where the gateway sees

@@ -120,8 +120,8 @@ func (f folder) sweep() {
 	}
 	for _, entry := range entries {
 		name := entry.Name()
-		if entry.Type().IsRegular() && (strings.HasPrefix(name, ".signing-") || strings.HasPrefix(name, ".ring-") ||
-			strings.HasPrefix(name, ".root-") || strings.HasPrefix(name, ".kek-") || strings.HasPrefix(name, ".key-encryption-key.json") || strings.HasPrefix(name, ".jwks.json")) {
+		if entry.Type().IsRegular() && (strings.HasPrefix(name, ".signing-") ||
+			strings.HasPrefix(name, ".root-") || strings.HasPrefix(name, ".jwks.json")) {
 			_ = os.Remove(filepath.Join(f.path, name))
 		}
 	}

@@ -44,7 +44,7 @@ func TestKilledWhileRotating(t *testing.T) {
 		}
 		_ = cmd.Wait()
 		checkFolder(t, dir)
-		s := mustOpen(t, dir, Options{Lazy: true})
+		s := mustOpen(t, dir, Options{})
 		before := signing(t, s)
 		if err := rotateOnce(s); err != nil {
 			t.Fatalf("after kill %d: %v", i, err)
@@ -111,7 +111,7 @@ func TestFailingDisk(t *testing.T) {
 				if _, err := os.Stat(dir); err == nil {
 					checkFolder(t, dir)
 				}
-				s := mustOpen(t, dir, Options{})
+				s, _ := mustStart(t, dir, Options{})
 				if err := rotateOnce(s); err != nil {
 					t.Errorf("after fault %d: %v", n, err)
 				}

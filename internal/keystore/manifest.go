@@ -30,12 +30,10 @@ type manifest struct {
 	unknown  fields
 }
 
-// entry is one version, without its value: that is elsewhere (a file named by
-// the id), or in Sealed.
+// entry is one version, without its value: that is in a file named by the id.
 type entry struct {
 	keyring.Version
-	Alg     string // signing keys; empty: any that fits the key
-	Sealed  []byte // managed secrets: the value under a key-encryption key
+	Alg     string // empty: any that fits the key
 	unknown fields
 }
 
@@ -90,7 +88,6 @@ func parseEntry(raw fields) (entry, error) {
 		raw.take("compromised", &e.Compromised),
 		raw.take("takes_over", &e.TakesOver),
 		raw.take("handed_in", &e.HandedIn),
-		raw.take("sealed", &e.Sealed),
 	)
 	if err != nil {
 		return entry{}, err
@@ -133,7 +130,6 @@ func (m manifest) encode() ([]byte, error) {
 		put(v, "compromised", true, e.Compromised)
 		put(v, "takes_over", true, e.TakesOver)
 		put(v, "handed_in", true, e.HandedIn)
-		put(v, "sealed", e.Sealed, len(e.Sealed) > 0)
 		versions = append(versions, v)
 	}
 	all := m.unknown.members()

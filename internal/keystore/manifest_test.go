@@ -10,16 +10,15 @@ import (
 )
 
 func TestSeveralVersionsAndUnknownFields(t *testing.T) {
-	s := mustOpen(t, filepath.Join(t.TempDir(), "keys"), Options{})
-	other := mustOpen(t, filepath.Join(t.TempDir(), "keys"), Options{Algorithm: "EdDSA"})
-	active, next := s.SigningRing().Active().ID, other.SigningRing().Active().ID
+	s, ring := mustStart(t, filepath.Join(t.TempDir(), "keys"), Options{})
+	other, others := mustStart(t, filepath.Join(t.TempDir(), "keys"), Options{Algorithm: "EdDSA"})
+	active, next := ring.Active().ID, others.Active().ID
 	write(t, s.Dir(), pemFile(next), string(content(t, other.Dir(), pemFile(next))))
 	write(t, s.Dir(), signingManifest, `{"format":1,"name":"signing-key","note":{"by":"a newer release"},"versions":[
 		{"id":"`+next+`","state":"pending","alg":"EdDSA","created_at":"2026-11-02T00:00:00Z","proof":[1,2]},
 		{"id":"`+active+`","state":"active","alg":"ES256","created_at":"2026-11-01T00:00:00Z","activated_at":"2026-11-01T00:00:00Z"},
 		{"id":"gone","state":"retired","created_at":"2026-10-01T00:00:00Z","retires_at":"2026-11-01T00:00:00Z"}]}`)
-	again := mustOpen(t, s.Dir(), Options{})
-	ring := again.SigningRing()
+	again, ring := mustStart(t, s.Dir(), Options{})
 	if ring.Active().ID != active {
 		t.Errorf("active: %s", ring.Active().ID)
 	}
@@ -42,7 +41,7 @@ func TestSeveralVersionsAndUnknownFields(t *testing.T) {
 }
 
 func FuzzParseManifest(f *testing.F) {
-	f.Add([]byte(`{"format":1,"name":"x","versions":[{"id":"a","state":"active","sealed":"AAAA","created_at":"2026-11-01T00:00:00Z","x":1}],"y":[]}`))
+	f.Add([]byte(`{"format":1,"name":"x","versions":[{"id":"a","state":"active","alg":"ES256","created_at":"2026-11-01T00:00:00Z","x":1}],"y":[]}`))
 	f.Add([]byte(`{"format":1,"versions":[{"id":"../a","state":"active"}]}`))
 	f.Add([]byte(`{"format":1,"name":"x","versions":[{"id":"a","state":"pending","takes_over":true,"handed_in":true},{"id":"b","state":"rejected"},{"id":"c","state":"retiring","withdrawn":true,"compromised":true,"activated_at":"2026-11-01T00:00:00Z","retires_at":"2026-11-02T00:00:00Z"}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {

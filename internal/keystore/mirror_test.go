@@ -22,9 +22,7 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 // withKey opens a new folder with its first key.
 func withKey(t testing.TB, o Options) (*Store, keyring.Ring) {
 	t.Helper()
-	o.Lazy = true
-	s := mustOpen(t, filepath.Join(fastDir(t), "keys"), o)
-	return s, must(s.FirstSigning())(t)
+	return mustStart(t, filepath.Join(fastDir(t), "keys"), o)
 }
 
 func candidate(t testing.TB, algorithm string) keyring.Candidate {
@@ -49,8 +47,8 @@ func signing(t testing.TB, s *Store) keyring.Ring {
 	return must(s.Signing())(t)
 }
 
-func TestLazyMakesNothing(t *testing.T) {
-	s := mustOpen(t, filepath.Join(t.TempDir(), "keys"), Options{Lazy: true})
+func TestOpenMakesNothing(t *testing.T) {
+	s := mustOpen(t, filepath.Join(t.TempDir(), "keys"), Options{})
 	if ring := signing(t, s); !ring.IsZero() {
 		t.Errorf("a ring: %s", look(ring))
 	}
@@ -270,13 +268,13 @@ func TestRetiredKeyFromABackup(t *testing.T) {
 	})
 	t.Run("before a start", func(t *testing.T) {
 		restore()
-		again := mustOpen(t, s.Dir(), Options{})
+		again, _ := mustStart(t, s.Dir(), Options{})
 		unused(again)
 		told(again, "should be removed")
 	})
 	t.Run("by a proposal", func(t *testing.T) {
 		restore()
-		again := mustOpen(t, s.Dir(), Options{Lazy: true})
+		again := mustOpen(t, s.Dir(), Options{})
 		if p := must(again.Propose(ProposeOptions{}))(t); p.To == old {
 			t.Error("the restored key was proposed")
 		}
@@ -284,7 +282,7 @@ func TestRetiredKeyFromABackup(t *testing.T) {
 	})
 	t.Run("as the key handed in", func(t *testing.T) {
 		restore()
-		again := mustOpen(t, s.Dir(), Options{Adopt: secret.NewValue([]byte(backup))})
+		again, _ := mustStart(t, s.Dir(), Options{Adopt: secret.NewValue([]byte(backup))})
 		unused(again)
 	})
 	t.Run("it goes with the next change", func(t *testing.T) {
@@ -317,7 +315,7 @@ func TestRSAKeepsItsAlgorithm(t *testing.T) {
 		t.Skip("making RSA keys of 3072 bits takes seconds under the race detector")
 	}
 	s, ring := withKey(t, Options{Algorithm: jwks.PS256})
-	again := mustOpen(t, s.Dir(), Options{Lazy: true})
+	again := mustOpen(t, s.Dir(), Options{})
 	p := must(again.Propose(ProposeOptions{}))(t)
 	pending, _ := p.Ring.Pending()
 	key, err := jwks.ParseKey(pending.Value)

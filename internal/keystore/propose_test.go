@@ -58,21 +58,21 @@ func TestPropose(t *testing.T) {
 func TestProposeAnotherAlgorithm(t *testing.T) {
 	s, _ := withKey(t, Options{})
 	for _, c := range []struct{ configured, want string }{{jwks.EdDSA, jwks.EdDSA}, {"", jwks.EdDSA}, {jwks.ES256, jwks.ES256}} {
-		again := mustOpen(t, s.Dir(), Options{Lazy: true, Algorithm: c.configured})
+		again := mustOpen(t, s.Dir(), Options{Algorithm: c.configured})
 		p := must(again.Propose(ProposeOptions{}))(t)
 		if key := must(again.readKey(p.To, ""))(t); key.Algorithm() != c.want {
 			t.Errorf("configured %q: a key for %s, want %s", c.configured, key.Algorithm(), c.want)
 		}
 		mirror(t, s, must(p.Ring.Activate(p.To, noon))(t))
 	}
-	bad := mustOpen(t, s.Dir(), Options{Lazy: true, Algorithm: "HS256"})
+	bad := mustOpen(t, s.Dir(), Options{Algorithm: "HS256"})
 	if _, err := bad.Propose(ProposeOptions{}); err == nil {
 		t.Error("HS256 was made")
 	}
 }
 
 func TestProposeIntoNothing(t *testing.T) {
-	s := mustOpen(t, filepath.Join(t.TempDir(), "keys"), Options{Lazy: true})
+	s := mustOpen(t, filepath.Join(t.TempDir(), "keys"), Options{})
 	if _, err := s.Propose(ProposeOptions{}); !errors.Is(err, ErrNoKeys) {
 		t.Errorf("got %v", err)
 	}
@@ -131,7 +131,7 @@ func TestProposeTogether(t *testing.T) {
 	for round := range folders * rounds {
 		n := round % folders
 		if stores[n] == nil {
-			stores[n] = mustOpen(t, filepath.Join(root, fmt.Sprint(n)), Options{})
+			stores[n], _ = mustStart(t, filepath.Join(root, fmt.Sprint(n)), Options{})
 			rings[n] = signing(t, stores[n])
 		}
 		s, ring := stores[n], rings[n]

@@ -21,7 +21,7 @@ func ids(keys []RootKey) string {
 }
 
 func TestRootKeys(t *testing.T) {
-	s := mustOpen(t, filepath.Join(t.TempDir(), "keys"), Options{Lazy: true})
+	s := mustOpen(t, filepath.Join(t.TempDir(), "keys"), Options{})
 	keys := must(s.RootKeys())(t)
 	if len(keys) != 1 || keys[0].Value.Len() != 48 || keys[0].ID != secret.Fingerprint(rootName, keys[0].Value) {
 		t.Fatalf("keys: %s", ids(keys))
@@ -41,7 +41,7 @@ func TestRootKeys(t *testing.T) {
 	}
 	next := must(s.TurnRoot())(t)
 	third := must(s.TurnRoot())(t)
-	again := mustOpen(t, s.Dir(), Options{Lazy: true})
+	again := mustOpen(t, s.Dir(), Options{})
 	if got := ids(must(again.RootKeys())(t)); got != third.ID+" "+next.ID+" "+old {
 		t.Errorf("keys: %s", got)
 	}
@@ -73,7 +73,7 @@ func TestRootKeys(t *testing.T) {
 	if err := os.Chmod(filepath.Join(s.Dir(), rootFile(third.ID)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(s.Dir(), Options{Lazy: true}); err == nil {
+	if _, err := Open(s.Dir(), Options{}); err == nil {
 		t.Error("a root key that others can read was accepted")
 	}
 }
@@ -84,7 +84,7 @@ func TestRootKeysTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range got {
 		wg.Go(func() {
-			s, err := Open(dir, Options{Lazy: true})
+			s, err := Open(dir, Options{})
 			if err != nil {
 				t.Error(err)
 				return

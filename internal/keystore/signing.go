@@ -108,7 +108,8 @@ func (s *Store) ringOf(m manifest) (keyring.Ring, error) {
 
 // FirstSigning is Signing for a folder that is to have a key: where there is
 // none, one is adopted or made, as the options of [Open] say, and is active at
-// once, since nobody can have fetched another.
+// once, since nobody can have fetched another. Of several processes that start in
+// an empty folder one does so.
 func (s *Store) FirstSigning() (keyring.Ring, error) {
 	var ring keyring.Ring
 	err := s.folder.locked(func() error {

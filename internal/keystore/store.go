@@ -11,7 +11,6 @@ import (
 	"slices"
 	"sync"
 
-	"keyway/internal/keyring"
 	"keyway/internal/secret"
 )
 
@@ -22,12 +21,10 @@ type Options struct {
 	// fit, and is bound to it.
 	Algorithm string
 	// Adopt is a private key to begin with, as PEM or as the path of a PEM
-	// file: BFF_JWT_SIGNING_KEY. Empty means that one is made. In a folder that
-	// has keys already it changes nothing; see [Store.Notices].
+	// file: BFF_JWT_SIGNING_KEY; see [Store.FirstSigning]. Empty means that one is
+	// made. In a folder that has keys already it changes nothing; see
+	// [Store.Notices].
 	Adopt secret.Value
-	// Lazy leaves the signing key alone at the opening: none is made or adopted
-	// before [Store.FirstSigning] is called.
-	Lazy bool
 
 	step func(string) error // tests: told before and after each write
 }
@@ -40,35 +37,24 @@ const maxNotices = 100
 type Store struct {
 	folder  folder
 	options Options
-	signing keyring.Ring // of SigningRing
 
 	mu      sync.Mutex
 	notices []string
 	proved  map[string][sha256.Size]byte // keys that have, by id, with a hash of the value
 }
 
-// Open opens the folder, and, unless it is to be Lazy, makes or adopts the
-// signing key if there is none. The folder is made with mode 0700; one that
-// others can enter is refused with a *PermissionError, and so are files in it
-// that others can read. Open waits up to 30 s for another process that is at work
-// in the folder, and so does all that writes.
+// Open opens the folder, and makes no key: [Store.FirstSigning] and
+// [Store.RootKeys] do. The folder is made with mode 0700; one that others can
+// enter is refused with a *PermissionError, and so are files in it that others can
+// read. Open waits up to 30 s for another process that is at work in the folder,
+// and so does all that writes.
 func Open(dir string, o Options) (*Store, error) {
 	f, err := openFolder(dir, o.step)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{folder: f, options: o, proved: map[string][sha256.Size]byte{}}
-	err = f.locked(func() error {
-		if err := f.checkFiles(); err != nil {
-			return err
-		}
-		if o.Lazy {
-			return nil
-		}
-		s.signing, err = s.firstSigning()
-		return err
-	})
-	if err != nil {
+	if err := f.locked(f.checkFiles); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -77,7 +63,7 @@ func Open(dir string, o Options) (*Store, error) {
 // checkFiles refuses secret files that others can read, those that no manifest
 // names among them.
 func (f folder) checkFiles() error {
-	for _, pattern := range [][2]string{{"signing-", ".pem"}, {"root-", ".key"}, {"kek-", ".key"}, {"ring-", ".json"}} {
+	for _, pattern := range [][2]string{{"signing-", ".pem"}, {"root-", ".key"}} {
 		ids, err := f.match(pattern[0], pattern[1])
 		if err != nil {
 			return err
@@ -150,7 +136,7 @@ func (s *Store) writeIfChanged(name string, content []byte) error {
 	return s.folder.write(name, content)
 }
 
-// random is a key or secret of 48 bytes: what `openssl rand 48` gives, well over
+// random is a key of 48 bytes: what `openssl rand 48` gives, well over
 // the 32 bytes demanded of others'.
 func random() secret.Value {
 	b := make([]byte, 48)

@@ -29,6 +29,15 @@ func mustOpen(t testing.TB, dir string, o Options) *Store {
 	return s
 }
 
+func mustStart(t testing.TB, dir string, o Options) (*Store, keyring.Ring) {
+	t.Helper()
+	s, ring, err := start(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, ring
+}
+
 func content(t testing.TB, path ...string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(path...))
@@ -45,8 +54,8 @@ func TestFirstStartMakesAKey(t *testing.T) {
 				t.Skip("making an RSA key of 3072 bits takes seconds under the race detector")
 			}
 			dir := filepath.Join(t.TempDir(), "deep", "keys")
-			s := mustOpen(t, dir, Options{Algorithm: algorithm})
-			active := s.SigningRing().Active()
+			_, ring := mustStart(t, dir, Options{Algorithm: algorithm})
+			active := ring.Active()
 			key, err := jwks.ParseKey(active.Value)
 			if err != nil || key.ID() != active.ID || key.Algorithm() != alg {
 				t.Fatalf("got key %v for %v, %v", key, key.Algorithms(), err)
@@ -70,13 +79,13 @@ func TestFirstStartMakesAKey(t *testing.T) {
 			if info, _ := os.Stat(dir); info.Mode().Perm() != 0o700 {
 				t.Errorf("the folder has mode %v", info.Mode())
 			}
-			again := mustOpen(t, dir, Options{Algorithm: algorithm}).SigningRing()
+			_, again := mustStart(t, dir, Options{Algorithm: algorithm})
 			if again.Active().ID != active.ID || !again.Active().Value.Equal(active.Value) || !again.Active().CreatedAt.Equal(active.CreatedAt) {
 				t.Error("the second start has another key")
 			}
 		})
 	}
-	if _, err := Open(t.TempDir()+"/k", Options{Algorithm: "HS256"}); err == nil || !strings.Contains(err.Error(), `found "HS256"`) {
+	if _, _, err := start(t.TempDir()+"/k", Options{Algorithm: "HS256"}); err == nil || !strings.Contains(err.Error(), `found "HS256"`) {
 		t.Errorf("HS256: %v", err)
 	}
 }
@@ -102,24 +111,23 @@ func TestWhatOthersCanReadIsRefused(t *testing.T) {
 		"key, readable":      {"pem", 0o644, []string{"expected mode 0600", "found 0644", "chmod 600 ", ".pem"}},
 		"key, group":         {"pem", 0o640, []string{"found 0640"}},
 		"manifest, writable": {signingManifest, 0o622, []string{"found 0622", signingManifest}},
-		"managed":            {"ring-session-key.json", 0o604, []string{"found 0604"}},
-		"key-encryption key": {"kek", 0o660, []string{"found 0660", "kek-"}},
+		"root key":           {"root", 0o660, []string{"found 0660", "root-"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "keys")
-			s := mustOpen(t, dir, Options{})
-			must(s.ManagedRing("session-key"))(t)
+			s, ring := mustStart(t, dir, Options{})
+			roots := must(s.RootKeys())(t)
 			path := filepath.Join(dir, c.file)
 			switch c.file {
 			case "pem":
-				path = filepath.Join(dir, pemFile(s.SigningRing().Active().ID))
-			case "kek":
-				path = must(filepath.Glob(filepath.Join(dir, "kek-*.key")))(t)[0]
+				path = filepath.Join(dir, pemFile(ring.Active().ID))
+			case "root":
+				path = filepath.Join(dir, rootFile(roots[0].ID))
 			}
 			if err := os.Chmod(path, c.mode); err != nil {
 				t.Fatal(err)
 			}
-			_, err := Open(dir, Options{})
+			_, _, err := start(dir, Options{})
 			if _, ok := errors.AsType[*PermissionError](err); !ok {
 				t.Fatalf("got %v, want a *PermissionError", err)
 			}
@@ -133,14 +141,14 @@ func TestWhatOthersCanReadIsRefused(t *testing.T) {
 			if out, err := exec.CommandContext(t.Context(), "sh", "-c", command).CombinedOutput(); err != nil {
 				t.Fatalf("%s: %v %s", command, err, out)
 			}
-			mustOpen(t, dir, Options{})
+			mustStart(t, dir, Options{})
 		})
 	}
 }
 
 func TestAdopt(t *testing.T) {
-	made := mustOpen(t, filepath.Join(t.TempDir(), "a"), Options{})
-	id := made.SigningRing().Active().ID
+	made, ring := mustStart(t, filepath.Join(t.TempDir(), "a"), Options{})
+	id := ring.Active().ID
 	path := filepath.Join(made.Dir(), pemFile(id))
 	text := string(content(t, path))
 	for name, value := range map[string]string{
@@ -151,11 +159,11 @@ func TestAdopt(t *testing.T) {
 		"path, with a newline": path + "\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := mustOpen(t, filepath.Join(t.TempDir(), "b"), Options{Adopt: secret.NewValue([]byte(value))})
-			if got := s.SigningRing().Active().ID; got != id {
+			s, ring := mustStart(t, filepath.Join(t.TempDir(), "b"), Options{Adopt: secret.NewValue([]byte(value))})
+			if got := ring.Active().ID; got != id {
 				t.Errorf("got key %s, want %s", got, id)
 			}
-			again := mustOpen(t, s.Dir(), Options{Adopt: secret.NewValue([]byte(value))})
+			again, _ := mustStart(t, s.Dir(), Options{Adopt: secret.NewValue([]byte(value))})
 			if len(again.Notices()) != 0 {
 				t.Errorf("the same key at the next start is worth no notice: %v", again.Notices())
 			}
@@ -170,7 +178,7 @@ func TestAdopt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "b")
-			_, err := Open(dir, Options{Adopt: secret.NewValue([]byte(value))})
+			_, _, err := start(dir, Options{Adopt: secret.NewValue([]byte(value))})
 			if err == nil || !strings.Contains(err.Error(), "BFF_JWT_SIGNING_KEY") {
 				t.Fatalf("got %v", err)
 			}
@@ -183,14 +191,14 @@ func TestAdopt(t *testing.T) {
 		})
 	}
 	t.Run("into a folder that has keys", func(t *testing.T) {
-		s := mustOpen(t, filepath.Join(t.TempDir(), "c"), Options{})
-		other := mustOpen(t, s.Dir(), Options{Adopt: secret.NewValue([]byte(text))})
-		if other.SigningRing().Active().ID != s.SigningRing().Active().ID || len(other.Notices()) != 1 {
-			t.Errorf("got %v, notices %v", other.SigningRing().Active().ID, other.Notices())
+		s, ring := mustStart(t, filepath.Join(t.TempDir(), "c"), Options{})
+		other, found := mustStart(t, s.Dir(), Options{Adopt: secret.NewValue([]byte(text))})
+		if found.Active().ID != ring.Active().ID || len(other.Notices()) != 1 {
+			t.Errorf("got %v, notices %v", found.Active().ID, other.Notices())
 		}
 	})
 	t.Run("algorithm that does not fit", func(t *testing.T) {
-		_, err := Open(filepath.Join(t.TempDir(), "d"), Options{Adopt: secret.NewValue([]byte(text)), Algorithm: "PS256"})
+		_, _, err := start(filepath.Join(t.TempDir(), "d"), Options{Adopt: secret.NewValue([]byte(text)), Algorithm: "PS256"})
 		if err == nil || !strings.Contains(err.Error(), "can't sign with PS256") {
 			t.Errorf("got %v", err)
 		}
@@ -205,9 +213,9 @@ func TestCrashAtEachWrite(t *testing.T) {
 	// One start, to learn the steps.
 	var steps []string
 	dir := filepath.Join(t.TempDir(), "keys")
-	s := mustOpen(t, dir, Options{step: func(step string) error { steps = append(steps, step); return nil }})
-	must(s.ManagedRing("session-key"))(t)
-	if len(steps) != 2*6 { // PEM, manifest, jwks.json, kek, its manifest, ring
+	s, _ := mustStart(t, dir, Options{step: func(step string) error { steps = append(steps, step); return nil }})
+	must(s.RootKeys())(t)
+	if len(steps) != 2*4 { // PEM, jwks.json, manifest, root key
 		t.Fatalf("steps: %v", steps)
 	}
 	for at := range steps {
@@ -220,9 +228,9 @@ func TestCrashAtEachWrite(t *testing.T) {
 				}
 				return nil
 			}
-			s, err := Open(dir, Options{step: crashing})
+			s, _, err := start(dir, Options{step: crashing})
 			if err == nil {
-				_, err = s.ManagedRing("session-key")
+				_, err = s.RootKeys()
 			}
 			if !errors.Is(err, errCrash) {
 				t.Fatalf("step %d: got %v", at, err)
@@ -234,10 +242,10 @@ func TestCrashAtEachWrite(t *testing.T) {
 			}
 			written := must(filepath.Glob(filepath.Join(dir, "signing-*.pem")))(t)
 
-			s = mustOpen(t, dir, Options{})
-			ring := must(s.ManagedRing("session-key"))(t)
-			if len(written) == 1 && !strings.Contains(written[0], s.SigningRing().Active().ID) {
-				t.Errorf("the key that was written (%s) is not the one in use (%s)", written[0], s.SigningRing().Active().ID)
+			s, ring := mustStart(t, dir, Options{})
+			roots := must(s.RootKeys())(t)
+			if len(written) == 1 && !strings.Contains(written[0], ring.Active().ID) {
+				t.Errorf("the key that was written (%s) is not the one in use (%s)", written[0], ring.Active().ID)
 			}
 			if pems := must(filepath.Glob(filepath.Join(dir, "signing-*.pem")))(t); len(pems) != 1 {
 				t.Errorf("key files: %v", pems)
@@ -245,9 +253,9 @@ func TestCrashAtEachWrite(t *testing.T) {
 			if _, err := os.Stat(leftover); !errors.Is(err, fs.ErrNotExist) {
 				t.Error("what the crash left is still there")
 			}
-			after := must(mustOpen(t, dir, Options{}).ManagedRing("session-key"))(t)
-			if after.Active().ID != ring.Active().ID {
-				t.Error("the managed secret changed from one start to the next")
+			after := must(mustOpen(t, dir, Options{}).RootKeys())(t)
+			if len(after) != 1 || after[0].ID != roots[0].ID {
+				t.Error("the root key changed from one start to the next")
 			}
 		})
 	}
@@ -274,17 +282,17 @@ func TestProcessesThatStartTogetherMakeOneKey(t *testing.T) {
 			note(string(out))
 		})
 		wg.Go(func() {
-			s, err := Open(dir, Options{})
+			s, ring, err := start(dir, Options{})
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			ring, err := s.ManagedRing("session-key")
+			roots, err := s.RootKeys()
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			note(s.SigningRing().Active().ID + " " + ring.Active().ID)
+			note(ring.Active().ID + " " + roots[0].ID)
 		})
 	}
 	wg.Wait()
@@ -295,8 +303,8 @@ func TestProcessesThatStartTogetherMakeOneKey(t *testing.T) {
 }
 
 func TestOrphans(t *testing.T) {
-	s := mustOpen(t, filepath.Join(t.TempDir(), "keys"), Options{})
-	id := s.SigningRing().Active().ID
+	s, ring := mustStart(t, filepath.Join(t.TempDir(), "keys"), Options{})
+	id := ring.Active().ID
 	if err := os.Remove(filepath.Join(s.Dir(), signingManifest)); err != nil {
 		t.Fatal(err)
 	}
@@ -304,14 +312,14 @@ func TestOrphans(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.Dir(), "signing-junk.pem"), []byte("junk"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	again := mustOpen(t, s.Dir(), Options{})
-	if again.SigningRing().Active().ID != id {
+	again, ring := mustStart(t, s.Dir(), Options{})
+	if ring.Active().ID != id {
 		t.Error("the orphan was not adopted")
 	}
 	if len(again.Notices()) == 0 {
 		t.Error("no notice of it")
 	}
-	if ring := again.SigningRing(); len(slices.Collect(ring.All())) != 1 || ring.Active().State != keyring.Active {
+	if len(slices.Collect(ring.All())) != 1 || ring.Active().State != keyring.Active {
 		t.Errorf("ring: %v", ring)
 	}
 }
@@ -331,14 +339,14 @@ func TestBrokenFoldersSayWhatIsWrong(t *testing.T) {
 		"key file missing": {func(t *testing.T, dir, id string) { _ = os.Remove(filepath.Join(dir, pemFile(id))) }, "missing"},
 		"key file empty":   {func(t *testing.T, dir, id string) { write(t, dir, pemFile(id), ``) }, "no whole PEM block"},
 		"key file swapped": {func(t *testing.T, dir, id string) {
-			other := mustOpen(t, filepath.Join(t.TempDir(), "o"), Options{})
-			write(t, dir, pemFile(id), string(content(t, other.Dir(), pemFile(other.SigningRing().Active().ID))))
+			other, others := mustStart(t, filepath.Join(t.TempDir(), "o"), Options{})
+			write(t, dir, pemFile(id), string(content(t, other.Dir(), pemFile(others.Active().ID))))
 		}, "expected the key"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := mustOpen(t, filepath.Join(t.TempDir(), "keys"), Options{})
-			c.break_(t, s.Dir(), s.SigningRing().Active().ID)
-			_, err := Open(s.Dir(), Options{})
+			s, ring := mustStart(t, filepath.Join(t.TempDir(), "keys"), Options{})
+			c.break_(t, s.Dir(), ring.Active().ID)
+			_, _, err := start(s.Dir(), Options{})
 			if err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("got %v, want an error that says %q", err, c.says)
 			}

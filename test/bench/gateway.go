@@ -17,8 +17,6 @@ import (
 
 	"keyway/internal/gateway"
 	"keyway/internal/jwks"
-	"keyway/internal/keyring"
-	"keyway/internal/keystore"
 	"keyway/internal/oidc"
 	"keyway/internal/route"
 	"keyway/internal/seal"
@@ -28,27 +26,6 @@ import (
 	"keyway/internal/upstream"
 	"keyway/internal/upstream/wire"
 )
-
-// keys are the rings of one fleet, made and kept as `secrets: managed` does it.
-type keys struct {
-	salt, ua, session, csrf, state, signing keyring.Ring
-}
-
-func makeKeys(dir string) (keys, error) {
-	store, err := keystore.Open(dir, keystore.Options{})
-	if err != nil {
-		return keys{}, err
-	}
-	k := keys{signing: store.SigningRing()}
-	for name, into := range map[string]*keyring.Ring{
-		"token-hash-salt": &k.salt, "ua-hash-salt": &k.ua, "session-key": &k.session, "csrf-key": &k.csrf, "state-key": &k.state,
-	} {
-		if *into, err = store.ManagedRing(name); err != nil {
-			return keys{}, err
-		}
-	}
-	return k, nil
-}
 
 // Settings that a configuration has by default.
 const (

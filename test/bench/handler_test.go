@@ -22,7 +22,7 @@ func benchmark(b *testing.B, target string) {
 	}
 	defer h.close()
 	own := &bench{ctx: b.Context(), dir: b.TempDir()}
-	k, err := makeKeys(own.folder("keys"))
+	k, err := makeKeys()
 	if err != nil {
 		b.Fatal(err)
 	}

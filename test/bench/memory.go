@@ -15,7 +15,7 @@ import (
 func (b *bench) memory() error {
 	n := b.scale.sessions
 	b.say("memory of %d sessions …", n)
-	k, err := makeKeys(b.folder("memory-keys"))
+	k, err := makeKeys()
 	if err != nil {
 		return err
 	}

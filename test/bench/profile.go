@@ -64,7 +64,7 @@ func (b *bench) profiled(what string) (s subject, closeAll func(), err error) {
 	default:
 		return s, nil, fmt.Errorf("-cpuprofile: expected -only verify, proxy, public or bare, found %q", what)
 	}
-	k, err := makeKeys(b.folder("profile-keys"))
+	k, err := makeKeys()
 	if err != nil {
 		return s, nil, err
 	}

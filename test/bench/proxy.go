@@ -45,7 +45,7 @@ func (b *bench) proxy() error {
 }
 
 func (b *bench) proxies() (all []subject, closeAll func(), err error) {
-	k, err := makeKeys(b.folder("proxy-keys"))
+	k, err := makeKeys()
 	if err != nil {
 		return nil, nil, err
 	}

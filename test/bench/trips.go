@@ -19,7 +19,7 @@ func (b *bench) trips() error {
 		return nil
 	}
 	b.say("trips to Redis, and logout on another replica …")
-	k, err := makeKeys(b.folder("redis-keys"))
+	k, err := makeKeys()
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func (b *bench) verify() error {
 		return err
 	}
 	defer closeStores()
-	k, err := makeKeys(b.folder("verify-keys"))
+	k, err := makeKeys()
 	if err != nil {
 		return err
 	}
