@@ -21,6 +21,7 @@ import (
 //	f:{fleet}:live   sorted set of them by until when they count as live
 //	f:{fleet}:keep   sorted set of them by until when they are kept
 //	f:{fleet}:since  when the first one spoke
+//	b                a channel: the names of entries that were set
 //
 // A Redis that evicts keys that do not expire (maxmemory-policy allkeys-*) can
 // lose these like any other.
@@ -28,6 +29,7 @@ type Board struct {
 	store                *Store
 	compareAndSet        *rueidis.Lua
 	putReport, listFleet *rueidis.Lua
+	ears                 ears
 }
 
 var (
@@ -41,11 +43,12 @@ func (s *Store) Board() *Board {
 	return &Board{
 		store: s,
 
-		// KEYS entry; ARGV length of a revision, old revision, new revision, value.
-		// What is missing has the empty revision.
+		// KEYS entry; ARGV length of a revision, old revision, new revision, value,
+		// channel, name. What is missing has the empty revision.
 		compareAndSet: script(`
 if redis.call('GETRANGE', KEYS[1], 0, ARGV[1] - 1) ~= ARGV[2] then return 0 end
 redis.call('SET', KEYS[1], ARGV[3] .. ARGV[4])
+redis.call('PUBLISH', ARGV[5], ARGV[6])
 return 1`),
 
 		// KEYS last, live, keep, since; ARGV replica, report, ms to live, ms to keep
@@ -104,7 +107,7 @@ func (b *Board) CompareAndSet(ctx context.Context, name string, revision fleet.R
 	next := fleet.NewRevision()
 	set, err := call(ctx, b.store, func(ctx context.Context, c rueidis.Client) (bool, error) {
 		return b.compareAndSet.Exec(ctx, c, []string{b.key(name)},
-			[]string{strconv.Itoa(fleet.RevisionLen), string(revision), string(next), rueidis.BinaryString(value)}).AsBool()
+			[]string{strconv.Itoa(fleet.RevisionLen), string(revision), string(next), rueidis.BinaryString(value), b.channel(), name}).AsBool()
 	})
 	switch {
 	case err != nil:

@@ -22,6 +22,10 @@ func TestBoardConformance(t *testing.T) {
 	}
 	fleettest.RunBoard(t, func(t *testing.T) fleet.Board { return board(t) })
 	fleettest.RunRegister(t, func(t *testing.T) fleet.Register { return board(t) })
+	fleettest.RunWatcher(t, func(t *testing.T) fleettest.WatchedBoard {
+		admin(t, server.URL(), "FLUSHALL")
+		return open(t, server.URL()).Board()
+	})
 }
 
 // The scripts' keys lie in one slot of a cluster.
@@ -99,4 +103,20 @@ func TestBoardFindsWhatIsNotOurs(t *testing.T) {
 	if l, err := board.List(t.Context()); err == nil {
 		t.Errorf("got %+v", l)
 	}
+}
+
+// A subscription that is lost is made again, and who watches is told that words
+// may have been missed.
+func TestBoardIsHeardAfterRedisRestarts(t *testing.T) {
+	server := redisserver.Start(t)
+	store := open(t, server.URL())
+	board, other := store.Board(), open(t, server.URL()).Board()
+	var ear fleettest.Ear
+	defer board.Watch(ear.Hear)()
+	fleettest.SetUntil(t, other, "before", func() bool { return ear.Heard("before") > 0 })
+	told := ear.Heard("")
+	server.Restart()
+	fleettest.Eventually(t, "that words may be lost is told", func() bool { return ear.Heard("") > told })
+	fleettest.Eventually(t, "redis is back", func() bool { return store.Ping(t.Context()) == nil })
+	fleettest.SetUntil(t, other, "after", func() bool { return ear.Heard("after") > 0 })
 }
