@@ -100,7 +100,7 @@ func lastWord(t *testing.T, r fleet.Register) {
 	}
 }
 
-func entry(l fleet.Listing, id string) fleet.Entry {
+func entryOf(l fleet.Listing, id string) fleet.Entry {
 	for _, e := range l.Entries {
 		if e.ID == id {
 			return e
@@ -114,7 +114,7 @@ func oneClock(t *testing.T, r fleet.Register) {
 	say(t, r, "a", "", 90*time.Second, long)
 	say(t, r, "b", "", 90*time.Second, long)
 	l := list(t, r)
-	a, b := entry(l, "a"), entry(l, "b")
+	a, b := entryOf(l, "a"), entryOf(l, "b")
 	if a.Seen.Before(before) || b.Seen.Before(a.Seen) || l.Now.Before(b.Seen) {
 		t.Errorf("out of order: %v, %v, %v, %v", before, a.Seen, b.Seen, l.Now)
 	}
@@ -126,7 +126,7 @@ func oneClock(t *testing.T, r fleet.Register) {
 	}
 	say(t, r, "a", "", long, long)
 	again := list(t, r)
-	if then := entry(again, "a").Seen; !again.Since.Equal(l.Since) || then.Before(a.Seen) || again.Now.Before(then) {
+	if then := entryOf(again, "a").Seen; !again.Since.Equal(l.Since) || then.Before(a.Seen) || again.Now.Before(then) {
 		t.Errorf("then: since %v, seen %v", again.Since, then)
 	}
 }
