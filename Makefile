@@ -3,7 +3,7 @@ SHELL := /bin/bash -o pipefail
 .DEFAULT_GOAL := help
 FUZZTIME ?= 20s
 
-.PHONY: help test parts lint page unit check-threats threats bench fuzz build
+.PHONY: help test parts lint page unit check-threats threats storm bench fuzz build
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,6 +34,9 @@ check-threats: ## docs/reference/threats.md says what the last test run showed
 
 threats: ## write docs/reference/threats.md from the last test run
 	@go run ./test/threats
+
+storm: ## every secret turns under load while replicas and Redis come and go: STORM_TIME (5m), STORM_SEED
+	STORM_TIME=$${STORM_TIME:-5m} KEYWAY_REQUIRE_PARTS=1 go test -count=1 -v -timeout 0 -run '^TestStorm$$' ./test/storm
 
 bench: ## speed and memory, as ratios in one run
 	go run ./test/bench

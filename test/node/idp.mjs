@@ -21,12 +21,13 @@ server.listen(options.port ?? 0, '127.0.0.1', () => {
   const provider = new Provider(issuer, configuration(options));
   const log = [];
   const behaviour = new Map(); // path -> { delay_ms, status }
+  const clients = changeable(provider);
   provider.use(recordInto(log));
   const oidc = provider.callback();
   server.on('request', async (req, res) => {
     const { pathname } = new URL(req.url, issuer);
     try {
-      if (pathname.startsWith('/test/')) return await control(pathname, req, res, log, behaviour);
+      if (pathname.startsWith('/test/')) return await control(pathname, req, res, log, behaviour, clients);
       if (pathname.startsWith('/interaction/')) return await interaction(provider, req, res);
       const b = behaviour.get(pathname);
       if (b?.delay_ms) await new Promise((done) => setTimeout(done, b.delay_ms));
@@ -172,7 +173,7 @@ function recordInto(log) {
 }
 
 // control is the test's own door: what has arrived, and how to misbehave.
-async function control(path, req, res, log, behaviour) {
+async function control(path, req, res, log, behaviour, clients) {
   if (req.method === 'GET' && path === '/test/requests') {
     return res.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(log));
   }
@@ -181,7 +182,38 @@ async function control(path, req, res, log, behaviour) {
     behaviour.set(form.get('path'), { delay_ms: Number(form.get('delay_ms')), status: Number(form.get('status')) });
     return res.writeHead(204).end();
   }
+  if (req.method === 'POST' && path === '/test/secrets') {
+    const form = await readForm(req);
+    clients.secrets.set(form.get('client_id'), form.getAll('secret'));
+    return res.writeHead(204).end();
+  }
+  if (req.method === 'POST' && path === '/test/jwks-keep') {
+    const form = await readForm(req);
+    clients.keepJWKS(form.get('client_id'), Number(form.get('seconds')));
+    return res.writeHead(204).end();
+  }
   return res.writeHead(404).end();
+}
+
+// changeable lets a test change what the provider knows of its clients while it
+// runs: the client secrets that are good now, which may be several, as providers
+// have it whose operators rotate secrets; and how long a client's key set is kept,
+// which is never less than a minute as oidc-provider comes.
+function changeable(provider) {
+  const secrets = new Map(); // client id -> secrets that are good
+  const { Client } = provider;
+  const one = Client.prototype.compareClientSecret;
+  Client.prototype.compareClientSecret = function compareClientSecret(actual) {
+    const known = secrets.get(this.clientId);
+    return known ? known.includes(actual) : one.call(this, actual);
+  };
+  const keepJWKS = async (id, seconds) => {
+    const { asymmetricKeyStore: store } = await Client.find(id);
+    setInterval(() => {
+      store.freshUntil = Math.min(store.freshUntil, Math.floor(Date.now() / 1000) + seconds) || undefined;
+    }, 200).unref();
+  };
+  return { secrets, keepJWKS };
 }
 
 async function firstLine(stream) {
