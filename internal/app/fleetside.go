@@ -162,11 +162,12 @@ func rollOf(roll fleet.Roll, ready time.Time) rotation.Roll {
 			}
 			return all
 		},
-		Refusals: func(secret string) (sum rotation.Refusals) {
+		// What a replica counts is of the version that it issued with when it counted.
+		Refusals: func(secret, version string) (sum rotation.Refusals) {
 			for _, r := range roll.Reports {
-				if r.Live(roll.Now) {
-					sum.InGuard += r.Secrets[secret].InGuard
-					sum.Before += r.Secrets[secret].Before
+				if held := r.Secrets[secret]; r.Live(roll.Now) && held.Issues == version {
+					sum.InGuard += held.InGuard
+					sum.Before += held.Before
 				}
 			}
 			return sum

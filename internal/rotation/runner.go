@@ -211,7 +211,7 @@ func (r *Runner) patience(ring keyring.Ring, d Decision, now time.Time) time.Dur
 
 // know gathers what a decision rests on, and has what is not known yet asked for.
 func (r *Runner) know(ctx context.Context, s *turning, ring keyring.Ring, p Policy, roll Roll) (Knowledge, error) {
-	k := Knowledge{Replicas: roll.Replicas(s.Name), Refusals: roll.Refusals(s.Name)}
+	k := Knowledge{Replicas: roll.Replicas(s.Name), Refusals: roll.Refusals(s.Name, ring.Active().ID)}
 	if pending, ok := ring.Pending(); ok && s.Prove != nil {
 		lacking, _ := holders(k.Replicas, pending.ID, p.Gone, roll.Now)
 		if len(lacking) == 0 { // published everywhere, so that the peer can know it

@@ -28,7 +28,8 @@ type world struct {
 	replicas []string
 	lag      map[string]time.Duration // until a replica holds what is in the store; <0: never
 	since    map[string]map[string]time.Time
-	refusals Refusals
+	refusals Refusals            // of the version that is active
+	former   map[string]Refusals // as replicas count them that still issue with it
 	leader   string
 	away     error
 	made     int
@@ -146,7 +147,7 @@ func (w worldFleet) Roll(context.Context) (Roll, error) {
 			}
 			return all
 		},
-		Refusals: func(string) Refusals { return w.refusals },
+		Refusals: func(_, version string) Refusals { return w.refused(version) },
 		Fetched:  func(string) time.Time { return time.Time{} },
 	}, w.away
 }
@@ -176,6 +177,13 @@ func (w *world) runner(t *testing.T, id string, s Secret) *Runner {
 	go func() { defer close(done); r.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
 	return r
+}
+
+func (w *world) refused(version string) Refusals {
+	if former, ok := w.former[version]; ok {
+		return former
+	}
+	return w.refusals
 }
 
 func (w *world) states() string {

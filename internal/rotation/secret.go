@@ -60,9 +60,10 @@ type Roll struct {
 	// Ready is from when on this is known of every replica that may live. Nothing
 	// moves before.
 	Ready time.Time
-	// Replicas and Refusals are of one secret.
+	// Replicas are of one secret; Refusals of one version, by the live replicas that
+	// issue with it: what others count is of the version before it.
 	Replicas func(secret string) []Replica
-	Refusals func(secret string) Refusals
+	Refusals func(secret, version string) Refusals
 	// Fetched is when a peer last fetched what is published of the secret.
 	Fetched func(secret string) time.Time
 }
