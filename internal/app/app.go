@@ -84,8 +84,9 @@ type app struct {
 	turnings  map[string]rotation.Secret
 	current   atomic.Pointer[served]
 
-	noticesTold   int    // of those of the folder of keys
-	rootTurnedFor string // the key-encryption key that the root key was turned for
+	mirrored      keyring.Ring // what the folder of keys has
+	noticesTold   int          // of those of the folder of keys
+	rootTurnedFor string       // the key-encryption key that the root key was turned for
 }
 
 // served is what requests are served with: a generation and the rings it was
@@ -131,8 +132,13 @@ func (a *app) publish(r rings) error {
 // mirror keeps the folder of keys like the ring, for other tools to read. A folder
 // that can't be written holds nothing up: what peers fetch is served from memory.
 func (a *app) mirror(ring keyring.Ring) {
+	if !a.mirrored.IsZero() && keyring.Same(ring, a.mirrored) {
+		return
+	}
 	if err := a.resources.keys.Mirror(ring); err != nil {
 		a.log.Error("the folder of keys could not be brought up to date; other tools read old keys in it", "error", err.Error())
+	} else {
+		a.mirrored = ring
 	}
 	a.noticesTold = a.resources.tellNotices(a.noticesTold)
 }
