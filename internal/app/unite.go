@@ -26,6 +26,10 @@ func unite(there, ours keyring.Ring, now time.Time) (keyring.Ring, error) {
 		case !known || v.State == keyring.Active:
 		case !also.State.Live() && v.State.Live(), v.State == keyring.Pending && also.State == keyring.Retiring:
 			versions[i] = also // nothing comes back from the dead
+		default:
+			versions[i].Withdrawn = v.Withdrawn || also.Withdrawn
+			versions[i].Compromised = v.Compromised || also.Compromised
+			versions[i].TakesOver = v.TakesOver || also.TakesOver && v.State == keyring.Pending
 		}
 	}
 	_, pending := lead.Pending()

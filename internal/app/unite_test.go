@@ -83,6 +83,36 @@ func TestTwoRingsBecomeOne(t *testing.T) {
 	}
 }
 
+// What is known of a version on either side, beyond its state, is known after.
+func TestUnitedRingsKeepWhatIsKnownOfAVersion(t *testing.T) {
+	mark := func(r keyring.Ring, id string, mark func(*keyring.Version)) keyring.Ring {
+		var versions []keyring.Version
+		for v := range r.All() {
+			if v.ID == id {
+				mark(&v)
+			}
+			versions = append(versions, v)
+		}
+		marked, err := keyring.New(r.Name(), versions...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return marked
+	}
+	// The store fell back, and turned once more before anybody noticed.
+	there, ours := ringOf(t, "c:active a:retiring"), ringOf(t, "b:active a:retiring")
+	united, err := unite(there, mark(ours, "a", func(v *keyring.Version) { v.Compromised = true }), time.Now())
+	if v, _ := united.Find("a"); err != nil || !v.Compromised {
+		t.Errorf("somebody may have a, and one could go back to it: %v, %+v", err, v)
+	}
+	// It fell back to before somebody said that the rotation is because of a compromise.
+	there = ringOf(t, "b:pending a:active")
+	united, err = unite(there, mark(there, "b", func(v *keyring.Version) { v.TakesOver = true }), time.Now())
+	if v, _ := united.Find("b"); err != nil || !v.TakesOver {
+		t.Errorf("a would be accepted for long yet: %v, %+v", err, v)
+	}
+}
+
 // signedIn makes a session on one replica, without a sign-in.
 func signedIn(t *testing.T, a *app) (cookies []string) {
 	t.Helper()

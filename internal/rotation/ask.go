@@ -31,6 +31,16 @@ type Request struct {
 	Compromised bool
 }
 
+// met reports whether what was asked for is so already: another version than the
+// one that was seen is active, and if that one is compromised, it is over.
+func (q Request) met(ring keyring.Ring) bool {
+	if q.From == "" || ring.Active().ID == q.From {
+		return false
+	}
+	from, known := ring.Find(q.From)
+	return !q.Compromised || !known || from.Compromised || !from.State.Live()
+}
+
 // Rotate begins a rotation, or joins the one that is under way. The result has no
 // outcome yet, unless nothing is to be done, or only a person can.
 func (r *Runner) Rotate(ctx context.Context, secret string, q Request) (Rotation, error) {
@@ -47,22 +57,37 @@ func (r *Runner) Rotate(ctx context.Context, secret string, q Request) (Rotation
 	if ring.IsZero() {
 		return Rotation{}, &RefusedError{secret, "it is not in use", "expected a secret that keyway status lists"}
 	}
-	if _, pending := ring.Pending(); !pending && s.Make == nil {
-		now := time.Now()
-		rotation := Rotation{ID: newID(), Secret: secret, From: ring.Active().ID, AskedBy: q.AskedBy, StartedAt: now}
-		rotation.end(now, OutcomeNeedsOperator)
-		rotation.Waiting = s.HandIn
-		return rotation, nil
+	if q.Compromised && q.From == "" {
+		q.From = ring.Active().ID
 	}
-	return r.begin(ctx, s, ring, q)
+	for {
+		if _, pending := ring.Pending(); !pending && s.Make == nil {
+			now := time.Now()
+			rotation := Rotation{ID: newID(), Secret: secret, From: ring.Active().ID, AskedBy: q.AskedBy, StartedAt: now}
+			rotation.end(now, OutcomeNeedsOperator)
+			rotation.Waiting = s.HandIn
+			return rotation, nil
+		}
+		rotation, next, err := r.begin(ctx, s, ring, q)
+		if err != nil || !q.Compromised || q.met(next) {
+			return rotation, err
+		}
+		if _, pending := next.Pending(); pending {
+			return rotation, nil
+		}
+		// What was to be hurried was activated just before, with overlap. So another
+		// one has to follow.
+		ring = next
+	}
 }
 
-func (r *Runner) begin(ctx context.Context, s *turning, ring keyring.Ring, q Request) (Rotation, error) {
+// begin returns the ring, too, as it is then.
+func (r *Runner) begin(ctx context.Context, s *turning, ring keyring.Ring, q Request) (Rotation, keyring.Ring, error) {
 	var candidate keyring.Candidate
-	if _, pending := ring.Pending(); !pending && (q.From == "" || ring.Active().ID == q.From) {
+	if _, pending := ring.Pending(); !pending && !q.met(ring) {
 		var err error
 		if candidate, err = s.Make(ctx); err != nil {
-			return Rotation{}, fmt.Errorf("making a new version: %w", err)
+			return Rotation{}, ring, fmt.Errorf("making a new version: %w", err)
 		}
 		candidate.TakesOver = q.Compromised
 	}
@@ -77,7 +102,7 @@ func (r *Runner) begin(ctx context.Context, s *turning, ring keyring.Ring, q Req
 			return true
 		})
 		if err != nil {
-			return Rotation{}, err
+			return Rotation{}, ring, err
 		}
 	}
 	next, err := r.o.Rings.Update(ctx, s.Name, func(there keyring.Ring) (keyring.Ring, error) {
@@ -85,16 +110,17 @@ func (r *Runner) begin(ctx context.Context, s *turning, ring keyring.Ring, q Req
 		switch {
 		case waiting && q.Compromised && !pending.TakesOver:
 			return there.Urge(pending.ID)
-		case waiting || candidate.ID == "" || q.From != "" && there.Active().ID != q.From || there.Active().ID != ring.Active().ID:
+		case waiting || candidate.ID == "" || q.met(there) || there.Active().ID != ring.Active().ID:
 			return there, ErrUnchanged
 		}
 		return there.Add(candidate, now)
 	})
 	if err != nil {
-		return Rotation{}, err
+		return Rotation{}, ring, err
 	}
 	defer r.Wake()
-	return r.joined(ctx, s, next, candidate.ID, id, q)
+	rotation, err := r.joined(ctx, s, next, candidate.ID, id, q)
+	return rotation, next, err
 }
 
 // joined is the rotation that a request has become part of: its own, or the one
@@ -132,7 +158,7 @@ func (r *Runner) renew(ctx context.Context, s *turning, ring keyring.Ring, d Dec
 	}
 	s.asking.Lock()
 	defer s.asking.Unlock()
-	_, err := r.begin(ctx, s, ring, Request{From: ring.Active().ID, AskedBy: "schedule: " + d.Because})
+	_, _, err := r.begin(ctx, s, ring, Request{From: ring.Active().ID, AskedBy: "schedule: " + d.Because})
 	return err
 }
 
@@ -187,9 +213,13 @@ func (r *Runner) gaveUp(ctx context.Context, ring keyring.Ring, version, askedBy
 			there.step(now, StepRejecting, "asked for by "+askedBy)
 		}
 		h.reconcile(ring, newID, now)
-		if there := h.to(version); there != nil {
-			rotation = there.clone()
+		there := h.to(version)
+		if there == nil { // it was given up before anybody had written down that it was there
+			there = h.begin(Rotation{ID: newID(), Secret: ring.Name(), From: ring.Active().ID, To: version, AskedBy: askedBy, StartedAt: now})
+			there.step(now, StepRejected, "asked for by "+askedBy)
+			there.end(now, OutcomeRejected)
 		}
+		rotation = there.clone()
 		return true
 	})
 	return rotation, err
@@ -216,11 +246,12 @@ func (r *Runner) HandIn(ctx context.Context, secret string, current keyring.Cand
 }
 
 // HandIn is the ring after a value was handed in. A pending one that was handed in
-// before, and that the newer one replaces, is rejected; one that Keyway made goes
-// on first.
+// before, and that the newer one replaces, is rejected, and if it was to take over
+// because those before it are compromised, so is the newer one; one that Keyway
+// made goes on first.
 func HandIn(there keyring.Ring, current keyring.Candidate, previous *keyring.Candidate, now time.Time) (keyring.Ring, error) {
 	next, changed := there, false
-	if previous != nil {
+	if previous != nil && previous.ID != current.ID {
 		if _, known := there.Find(previous.ID); !known {
 			accepted, err := next.Accept(*previous, now)
 			if err != nil {
@@ -237,6 +268,7 @@ func HandIn(there keyring.Ring, current keyring.Candidate, previous *keyring.Can
 				return keyring.Ring{}, err
 			}
 			next, waiting = rejected, false
+			current.TakesOver = pending.TakesOver
 		}
 		if !waiting {
 			added, err := next.Add(current, now)

@@ -180,8 +180,12 @@ func retireOne(v, active keyring.Version, k Knowledge, p Policy, now time.Time) 
 	if end := active.ActivatedAt.Add(p.Guard); now.Before(end) {
 		return Decision{Move: Wait, Version: v.ID, Again: end, Because: "kept as the way back while the new version is watched"}
 	}
+	if p.Kind == Outward && k.Refusals.InGuard > p.Limit {
+		return Decision{Move: Wait, Version: v.ID, Because: fmt.Sprintf(
+			"the active version was refused %d times; this one is kept, since the peer may accept it", k.Refusals.InGuard)}
+	}
 	var issuing []string
-	last := v.RetiresAt
+	last := later(v.RetiresAt, foundAt(v, k.Replicas))
 	for _, r := range k.Replicas {
 		switch {
 		case r.Issues == v.ID && live(r, p.Gone, now):
@@ -198,8 +202,10 @@ func retireOne(v, active keyring.Version, k Knowledge, p Policy, now time.Time) 
 		return Decision{Move: Wait, Version: v.ID, Blocked: issuing, Because: "still issued with by " + strings.Join(issuing, ", ")}
 	}
 	n, counted := k.Dependents[v.ID]
-	counted = counted && !k.CountedAt.Before(last)
-	if counted && n == 0 && !now.Before(last.Add(p.Skew)) {
+	// A request that began before the last replica switched may issue with the old
+	// version for a while yet, and is not in a count that began before it did.
+	counted = counted && !k.CountedAt.Before(last.Add(p.Skew))
+	if counted && n == 0 {
 		return Decision{Move: Retire, Version: v.ID, Because: "nothing that lives was issued with it"}
 	}
 	end := last.Add(p.Lifetime + p.Skew)
@@ -211,6 +217,20 @@ func retireOne(v, active keyring.Version, k Knowledge, p Policy, now time.Time) 
 		d.Because = fmt.Sprintf("%d still depend on it", n)
 	}
 	return d
+}
+
+// foundAt is when the first replica held a version that was in use elsewhere
+// before: its own dates are by the clock of whoever was handed it.
+func foundAt(v keyring.Version, replicas []Replica) (first time.Time) {
+	if !v.ActivatedAt.IsZero() {
+		return time.Time{}
+	}
+	for _, r := range replicas {
+		if at, holds := r.Holds[v.ID]; holds && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
 }
 
 // retireCondemned ends a version that is kept only until what it sealed has been
@@ -261,11 +281,19 @@ func renew(ring keyring.Ring, _ Knowledge, p Policy, now time.Time) Decision {
 
 // Due is when the ring's active version is old enough to be replaced: when it is
 // every old, or up to a twentieth of that earlier, so that secrets that were made
-// together are not all replaced together. It is the same for all who ask.
+// together are not all replaced together. It is the same for all who ask. After
+// one that had to be rolled back, the next is due a twentieth of every later: what
+// fails again and again must not do so all the time.
 func Due(ring keyring.Ring, every time.Duration) time.Time {
 	active := ring.Active()
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(ring.Name() + "\x00" + active.ID))
 	early := time.Duration(float64(every) / 20 * float64(h.Sum32()) / (1 << 32))
-	return active.CreatedAt.Add(every - early)
+	due := active.CreatedAt.Add(every - early)
+	for v := range ring.All() {
+		if v.Withdrawn && !v.ActivatedAt.IsZero() {
+			due = later(due, v.RetiresAt.Add(every/20))
+		}
+	}
+	return due
 }

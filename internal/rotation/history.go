@@ -69,7 +69,11 @@ func (r *Rotation) did(what string) bool {
 	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.What == what })
 }
 
+// step appends a step. One that is tried again and again is told once.
 func (r *Rotation) step(at time.Time, what, detail string) {
+	if last := len(r.Steps) - 1; last >= 0 && r.Steps[last].What == what && r.Steps[last].Detail == detail {
+		return
+	}
 	if len(r.Steps) < maxSteps {
 		r.Steps = append(r.Steps, Step{At: at, What: what, Detail: detail})
 	}
@@ -123,6 +127,9 @@ func (h *History) reconcile(ring keyring.Ring, newID func() string, now time.Tim
 		r := &h.Rotations[i]
 		v, known := states[r.To]
 		was := r.Outcome
+		if known && r.Outcome == OutcomeFailed {
+			r.Outcome, r.EndedAt, r.Waiting = "", time.Time{}, "" // it was stored after all, late
+		}
 		switch {
 		case r.Outcome == OutcomeActive && known && v.Withdrawn:
 			r.step(now, StepRolledBack, "")
@@ -143,7 +150,10 @@ func (h *History) reconcile(ring keyring.Ring, newID func() string, now time.Tim
 			r.Waiting = "the new value was never stored; ask again"
 		}
 		if r.Outcome != was {
-			ended, changed = append(ended, *r), true
+			changed = true
+			if r.Outcome != "" {
+				ended = append(ended, *r)
+			}
 		}
 	}
 	return ended, changed
@@ -169,7 +179,7 @@ func (h *History) tell(d Decision, operator string) bool {
 // note adds a step to the rotation to a version, once.
 func (h *History) note(version, what, detail string, at time.Time) bool {
 	r := h.to(version)
-	if r == nil || r.did(what) {
+	if r == nil || r.did(what) || len(r.Steps) >= maxSteps {
 		return false
 	}
 	r.step(at, what, detail)

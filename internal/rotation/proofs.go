@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -21,6 +20,10 @@ const (
 	// proveRarely only.
 	provePatient = 30
 	proveRarely  = 5 * time.Minute
+	// An acceptance is good for keepAccepted, a refusal until the peer should have
+	// been asked again for long: who leads now may not have led meanwhile.
+	keepAccepted = time.Minute
+	keepRefused  = 3 * proveRarely
 )
 
 // proofs is what the peer said of one version of a secret, the pending one.
@@ -51,6 +54,9 @@ func (p *proofs) ask(ctx context.Context, r *Runner, s *turning, pending keyring
 	if p.version != pending.ID {
 		p.version, p.proof, p.asked, p.tries, p.next, p.last = pending.ID, Proof{}, false, 0, time.Time{}, time.Time{}
 	}
+	if p.stale(now) {
+		p.proof, p.asked, p.next = Proof{}, false, time.Time{}
+	}
 	due := !now.Before(p.next) || fetched.After(p.last) && now.Sub(p.last) >= proveSoonest
 	if p.busy || p.proof.Accepted || !due {
 		return
@@ -60,15 +66,27 @@ func (p *proofs) ask(ctx context.Context, r *Runner, s *turning, pending keyring
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), proveWithin)
 		defer cancel()
 		verdict, err := s.Prove(ctx, pending.ID)
-		p.answered(pending.ID, verdict, err)
+		p.answered(pending.ID, verdict, err, r.random())
 		if err != nil {
 			r.o.Log.Info("the peer could not be asked whether it accepts a pending version; it is asked again", "secret", s.Name, "version", pending.ID, "error", err.Error())
 		}
-		r.Wake()
+		if verdict == Accepted {
+			r.Wake()
+		} else {
+			r.wakeLater()
+		}
 	}()
 }
 
-func (p *proofs) answered(version string, verdict Verdict, err error) {
+func (p *proofs) stale(now time.Time) bool {
+	keep := keepRefused
+	if p.proof.Accepted {
+		keep = keepAccepted
+	}
+	return p.asked && now.Sub(p.proof.At) > keep
+}
+
+func (p *proofs) answered(version string, verdict Verdict, err error, random float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.busy = false
@@ -77,7 +95,7 @@ func (p *proofs) answered(version string, verdict Verdict, err error) {
 	}
 	now := time.Now()
 	p.tries++
-	p.next = now.Add(backOff(p.tries))
+	p.next = now.Add(backOff(p.tries, random))
 	if err != nil {
 		return
 	}
@@ -94,11 +112,12 @@ func (p *proofs) answered(version string, verdict Verdict, err error) {
 	}
 }
 
-// backOff is the time before the next question, give or take a fifth.
-func backOff(tries int) time.Duration {
+// backOff is the time before the next question, give or take a fifth, by a random
+// number from 0 to 1.
+func backOff(tries int, random float64) time.Duration {
 	d := proveRarely
 	if tries <= provePatient {
 		d = min(proveLatest, proveSoonest<<min(tries-1, 10))
 	}
-	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64())) //nolint:gosec // to be apart from others, not to be unguessable
+	return time.Duration(float64(d) * (0.8 + 0.4*random))
 }

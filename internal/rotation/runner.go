@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -50,6 +51,7 @@ type Runner struct {
 	o       Options
 	secrets map[string]*turning
 	wake    chan struct{}
+	random  func() float64 // to be apart from others, not to be unguessable
 
 	mu     sync.Mutex
 	hurry  time.Time // be eager until
@@ -72,7 +74,7 @@ func NewRunner(o Options) (*Runner, error) {
 	if o.Observer == nil {
 		o.Observer = silent{}
 	}
-	r := &Runner{o: o, secrets: map[string]*turning{}, wake: make(chan struct{}, 1)}
+	r := &Runner{o: o, secrets: map[string]*turning{}, wake: make(chan struct{}, 1), random: mathrand.Float64}
 	for _, s := range o.Secrets {
 		if r.secrets[s.Name] != nil {
 			return nil, fmt.Errorf("rotation: expected names that differ, found %s twice", s.Name)
@@ -174,6 +176,13 @@ func (r *Runner) turn(ctx context.Context, s *turning, roll Roll) (again time.Du
 		k, err := r.know(ctx, s, ring, policy, roll)
 		if err != nil {
 			return idle, err
+		}
+		if pending, ok := ring.Pending(); ok && s.Prove != nil {
+			if _, asked := k.Proofs[pending.ID]; !asked {
+				// Time alone says nothing before the peer has been asked from here: it may have
+				// refused it to whoever led before.
+				policy.Published = 0
+			}
 		}
 		r.o.Observer.Phase(s.Name, PhaseOf(ring, policy.Guard, roll.Now))
 		d := Decide(ring, k, policy, roll.Now)
