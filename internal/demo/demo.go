@@ -25,6 +25,7 @@ const (
 	gatewayClient = "demo-gateway"
 	machineClient = "demo-machine"
 	machineSecret = "demo-machine-secret-for-loopback-only"
+	machineScope  = "notes:read"
 	audience      = "demo-api"
 )
 
@@ -147,7 +148,10 @@ func clients(p Ports) []idp.Client {
 			JWKSURI:                "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Gateway)) + "/.well-known/jwks.json",
 			RedirectURIs:           callbacks,
 			PostLogoutRedirectURIs: home,
-			Audiences:              []string{audience},
+			// The last of each is for what it does on behalf of nobody.
+			GrantTypes: []string{idp.GrantCode, idp.GrantRefresh, idp.GrantClientCredentials},
+			Scopes:     []string{"openid", "profile", "email", "offline_access", machineScope},
+			Audiences:  []string{audience},
 		},
 		{
 			ID:          introspectionClient,
@@ -160,7 +164,7 @@ func clients(p Ports) []idp.Client {
 			Name:       "a machine",
 			Secrets:    []string{machineSecret},
 			GrantTypes: []string{idp.GrantClientCredentials},
-			Scopes:     []string{"notes:read"},
+			Scopes:     []string{machineScope},
 			Audiences:  []string{audience},
 		},
 	}
