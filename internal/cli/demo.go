@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,6 +68,9 @@ func (p *portFlag) String() string { return strconv.Itoa(int(*p)) }
 func (p *portFlag) Type() string   { return "number" }
 
 func runDemo(ctx context.Context, s *streams, ports demo.Ports, level string) (err error) {
+	// Closing its terminal must not leave keys and sessions behind.
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
+	defer stop()
 	dir, err := os.MkdirTemp("", "keyway-demo-")
 	if err != nil {
 		return err

@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"keyway/internal/testkit/child"
 	"keyway/internal/threat"
 )
 
@@ -105,5 +108,25 @@ func TestMachinesInTheDemo(t *testing.T) {
 				t.Error("a machine was given a cookie")
 			}
 		})
+	}
+}
+
+// Whoever closes the demo's terminal leaves no keys on the disk.
+func TestTheDemoEndsWithItsTerminal(t *testing.T) {
+	dir, port := t.TempDir(), FreePorts(t, 4)
+	p := &Process{
+		Process: child.Start(t, command(t, BuildKeyway(t), Env{"TMPDIR": dir}, []string{"demo", "--port", fmt.Sprint(port)})),
+		URL:     fmt.Sprintf("http://localhost:%d", port),
+	}
+	p.WaitReady(t)
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Fatalf("expected one folder in %s, found %v", dir, left)
+	}
+	p.Signal(syscall.SIGHUP)
+	if code, err := p.ExitCode(stopWithin); code != 0 || err != nil {
+		t.Errorf("exit code %d, %v", code, err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
