@@ -90,18 +90,23 @@ Exit codes: 0 it is so, 1 it is not, 2 the call was wrong.`,
 		inGroup(groupRun, newDemoCommand(s)),
 		inGroup(groupRun, newServeCommand(s)),
 		inGroup(groupRun, newRotateKeysCommand(s)),
+		inGroup(groupTurn, newStatusCommand(s)),
+		inGroup(groupTurn, newRotateCommand(s)),
+		inGroup(groupTurn, newRollbackCommand(s)),
 		inGroup(groupAsk, newConfigCommand(s)),
 		inGroup(groupAsk, newRoutesCommand(s)),
 		inGroup(groupAsk, newVersionCommand(s)),
 	)
-	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run it:"}, &cobra.Group{ID: groupAsk, Title: "Ask it, changing nothing:"})
+	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run it:"}, &cobra.Group{ID: groupTurn, Title: "Turn the secrets of a running gateway:"},
+		&cobra.Group{ID: groupAsk, Title: "Ask it, changing nothing:"})
 	return root
 }
 
 // Under these the help lists the commands.
 const (
-	groupRun = "run"
-	groupAsk = "ask"
+	groupRun  = "run"
+	groupTurn = "turn"
+	groupAsk  = "ask"
 )
 
 func inGroup(id string, cmd *cobra.Command) *cobra.Command {

@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 //	busy NAME          a port of loopback that somebody else listens on
 //	ready PORT         wait until the gateway says that it is ready
 //	chmod MODE PATH
+//	gateway NAME [KIND]  an admin API over a fake fleet, at the URL $NAME; see there
 func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
@@ -57,6 +58,8 @@ func TestStories(t *testing.T) {
 			"busy":  busy,
 			"ready": ready,
 			"chmod": chmod,
+
+			"gateway": gateway,
 		},
 	})
 }
