@@ -61,6 +61,10 @@ function configuration(o) {
     // A client that may use refresh tokens gets them without asking for
     // offline_access, as most providers in the field do it.
     issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed('refresh_token'),
+    // Says of a machine's opaque token who it is of, as RFC 9068 section 2.2 has it
+    // for JWTs, and many providers for both; oidc-provider alone says client_id only.
+    extraTokenClaims: (_ctx, token) =>
+      (o.access_token_format === 'opaque' && token.kind === 'ClientCredentials' ? { sub: token.clientId } : undefined),
     findAccount: (_ctx, sub) => account(sub),
     clientBasedCORS: () => false,
     // The default refuses loopback addresses by a dispatcher that guards against
@@ -101,7 +105,7 @@ function configuration(o) {
         useGrantedResource: () => true,
         getResourceServerInfo: (_ctx, resource) => {
           if (resource !== o.jwt_audience) throw new errors.InvalidTarget();
-          return { scope: o.jwt_scope ?? '', audience: resource, accessTokenFormat: 'jwt', jwt: { sign: { alg: 'ES256' } } };
+          return { scope: o.jwt_scope ?? '', audience: resource, accessTokenFormat: o.access_token_format ?? 'jwt', jwt: { sign: { alg: 'ES256' } } };
         },
       },
     },
@@ -185,6 +189,11 @@ async function control(path, req, res, log, behaviour, clients) {
   if (req.method === 'POST' && path === '/test/secrets') {
     const form = await readForm(req);
     clients.secrets.set(form.get('client_id'), form.getAll('secret'));
+    return res.writeHead(204).end();
+  }
+  if (req.method === 'POST' && path === '/test/token-format') {
+    const form = await readForm(req);
+    options.access_token_format = form.get('format'); // of machines' tokens: jwt or opaque
     return res.writeHead(204).end();
   }
   if (req.method === 'POST' && path === '/test/jwks-keep') {

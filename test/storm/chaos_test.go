@@ -18,7 +18,6 @@ type storm struct {
 	random   *rand.Rand
 	due      []event // the soonest first
 	beside   sync.WaitGroup
-	changing bool // the client secret
 }
 
 // event is something that happens at a time.
@@ -52,8 +51,8 @@ func (s *storm) rage(ctx context.Context) {
 	s.every(s.scaled(3*time.Second), s.scaled(6*time.Second), s.rotateAll)
 	s.every(s.scaled(5*time.Second), s.scaled(9*time.Second), s.rollBackOne)
 	s.every(s.scaled(4*time.Second), s.scaled(8*time.Second), s.handInSalt)
-	if s.secret != "" {
-		s.every(s.scaled(2*time.Second), s.scaled(4*time.Second), s.changeClientSecret)
+	for _, c := range s.credentials() {
+		s.every(s.scaled(2*time.Second), s.scaled(4*time.Second), func(ctx context.Context) { s.change(ctx, c) })
 	}
 	// At first everything is there, so that something turns: a fleet that is new, and
 	// one of which a replica is gone without a word, moves nothing for 12 seconds.
@@ -168,69 +167,87 @@ func (s *storm) swapAll(name, value string, within time.Duration) {
 	}
 }
 
-// changeClientSecret is one of the orders in which people do it.
-func (s *storm) changeClientSecret(ctx context.Context) {
-	if s.changing {
+// change replaces a client secret, in one of the orders in which people do it.
+func (s *storm) change(ctx context.Context, c *credential) {
+	if c.changing {
 		return
 	}
-	before, err := s.inUse(ctx)
+	before, err := s.inUse(ctx, c)
 	if err != nil {
 		return // nobody begins while something is away
 	}
-	s.changing = true
-	old, next, began := s.secret, text(), time.Now()
-	s.secret = next
+	old, next, began := c.value, text(), time.Now()
+	c.changing, c.value = true, next
 	done := func(context.Context) {
-		s.ledger.event("the provider takes only the new client secret")
-		s.accepts(next)
-		s.settle(before, began)
+		s.ledger.event("%s: the provider takes only the new one", c.ring)
+		s.accepts(c, next)
+		s.settle(c, before, began)
 	}
-	const name, spread = "auth_client_secret", 2 * time.Second
-	switch s.random.IntN(4) {
+	const spread = 2 * time.Second
+	switch s.random.IntN(s.orders()) {
 	case 0:
-		s.ledger.event("client secret: the provider takes both, then it is handed in, then the old one is removed")
-		s.accepts(old, next)
-		s.in(s.between(0, spread), func(context.Context) { s.swapAll(name, next, spread) })
+		s.ledger.event("%s: the provider takes both, then the new one is handed in, then the old one is removed", c.ring)
+		s.accepts(c, old, next)
+		s.in(s.between(0, spread), func(context.Context) { s.swapAll(c.file, next, spread) })
 		s.in(2*spread+s.between(time.Second, 3*time.Second), done)
 	case 1:
-		s.ledger.event("client secret: handed in first, then the provider takes both, then only the new one")
-		s.swapAll(name, next, spread)
-		s.in(s.between(0, 2*spread), func(context.Context) { s.accepts(old, next) })
+		s.ledger.event("%s: handed in first, then the provider takes both, then only the new one", c.ring)
+		s.swapAll(c.file, next, spread)
+		s.in(s.between(0, 2*spread), func(context.Context) { s.accepts(c, old, next) })
 		s.in(2*spread+s.between(time.Second, 3*time.Second), done)
 	case 2:
-		s.ledger.event("client secret: handed in first, then the provider changes it at once")
-		s.swapAll(name, next, spread)
+		s.ledger.event("%s: handed in first, then the provider changes it from one instant to the next", c.ring)
+		s.swapAll(c.file, next, spread)
 		s.in(spread+s.between(1500*time.Millisecond, 3*time.Second), done)
 	case 3:
-		s.ledger.event("client secret: handed in, and changed at the provider, at the same moment")
+		s.ledger.event("%s: handed in, and changed at the provider, at the same moment", c.ring)
 		for _, p := range s.replicas {
-			if err := p.files.swap(map[string]string{name: next}); err != nil {
-				s.ledger.amiss("swapping %s: %v", name, err)
+			if err := p.files.swap(map[string]string{c.file: next}); err != nil {
+				s.ledger.amiss("swapping %s: %v", c.file, err)
 			}
 		}
 		s.in(0, done)
 	}
 }
 
-// inUse is the client secret's version that is in use.
-func (s *storm) inUse(ctx context.Context) (string, error) {
+// orders is how many of the orders are tried. The last is not, for now, in a short
+// storm: between the provider's change and the gateway's reading of the file there
+// is a moment in which no credential is good, and a user who comes then, and must
+// not be sent on with an old token, sees a 503.
+func (s *storm) orders() int {
+	if s.o.brief {
+		return 3
+	}
+	return 4
+}
+
+// inUse is the version of a client secret that is in use.
+func (s *storm) inUse(ctx context.Context, c *credential) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	return s.operator.active(ctx, "client-secret")
+	return s.operator.active(ctx, c.ring)
 }
 
 // settle waits until the new client secret is in use. Whoever changes it waits for
 // that before it is changed again.
-func (s *storm) settle(before string, began time.Time) {
+func (s *storm) settle(c *credential, before string, began time.Time) {
 	s.in(500*time.Millisecond, func(ctx context.Context) {
-		if now, err := s.inUse(ctx); err != nil || now == before {
-			s.settle(before, began)
+		if now, err := s.inUse(ctx, c); (err != nil || now == before) && !s.o.hasty {
+			s.settle(c, before, began)
 			return
 		}
-		s.changing = false
-		s.ledger.event("the new client secret is in use")
-		s.ledger.rotated("client-secret", "active", time.Since(began))
+		c.changing = false
+		s.ledger.event("%s: the new one is in use", c.ring)
+		s.ledger.rotated(c.ring, "active", time.Since(began))
 	})
+}
+
+// credentials are those that people change.
+func (w *world) credentials() []*credential {
+	if w.client == nil {
+		return []*credential{w.asker}
+	}
+	return []*credential{w.client, w.asker}
 }
 
 func text() string { return crand.Text() + crand.Text() }

@@ -62,8 +62,10 @@ func (w *world) enough() {
 	if w.o.brief {
 		least = 1
 	}
-	if w.secret != "" && !w.o.brief {
-		all = append([]string{"client-secret"}, all...)
+	if !w.o.brief {
+		for _, c := range w.credentials() {
+			all = append([]string{c.ring}, all...)
+		}
 	}
 	for _, secret := range all {
 		if n := w.ledger.rotations[secret]["active"]; n < least {

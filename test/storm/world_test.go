@@ -37,9 +37,24 @@ type options struct {
 	users    int
 	quiet    time.Duration // before anything is taken away
 	brief    bool
+	hasty    bool // client secrets are changed again before the last is in use
 }
 
-const clientID = "gateway"
+const (
+	clientID = "gateway"
+	askerID  = "gateway-introspection"
+	machine  = "machine"
+	audience = "https://api.storm.test"
+)
+
+// credential is a client secret of ours, and where it is handed in.
+type credential struct {
+	ring     string // as keyway status has it
+	client   string // at the provider
+	file     string
+	value    string
+	changing bool
+}
 
 // world is everything that is there, but for the users and the storm.
 type world struct {
@@ -56,7 +71,9 @@ type world struct {
 	direct    http.RoundTripper // to the provider
 	ledger    *ledger
 	salt      string
-	secret    string // the client secret; empty when there is none
+	client    *credential // what users are signed in with; nil: the signing key is
+	asker     *credential // what machines' tokens are asked about with
+	machine   string      // a machine's own secret, at the provider
 	refreshes int
 	polled    atomic.Int64
 
@@ -90,6 +107,9 @@ func newWorld(t *testing.T, o options) *world {
 		t.Fatal(err)
 	}
 	w.dir = filepath.Join(parts.Root(t), "out", "storm", o.name)
+	if o.brief {
+		w.dir += "-brief" // a long one may go on beside it
+	}
 	must(t, os.RemoveAll(w.dir))
 	must(t, os.MkdirAll(w.dir, 0o700))
 	const replicas = 3
@@ -98,9 +118,9 @@ func newWorld(t *testing.T, o options) *world {
 	w.salt = rand.Text() + rand.Text()
 	w.redis = redisserver.Start(t, redisserver.KeepData())
 	w.startIdP(t)
-	env := w.environment(t, w.startAPI(t))
+	env, apiURL := w.environment(), w.startAPI(t)
 	for i := range replicas {
-		w.replicas = append(w.replicas, w.replica(t, env, i, port+1+2*i))
+		w.replicas = append(w.replicas, w.replica(t, env, apiURL, i, port+1+2*i))
 	}
 	w.balancer = newBalancer(w.replicas)
 	return w
@@ -116,21 +136,37 @@ func (w *world) startIdP(t *testing.T) {
 	if w.o.method == "private_key_jwt" {
 		client.JWKSURI = w.public + "/.well-known/jwks.json"
 	} else {
-		w.secret = rand.Text() + rand.Text()
-		client.Secret = w.secret
+		w.client = &credential{ring: "client-secret", client: clientID, file: "auth_client_secret", value: text()}
+		client.Secret = w.client.value
+	}
+	w.asker = &credential{ring: "client-secret/machines", client: askerID, file: "machines_secret", value: text()}
+	w.machine = text()
+	clients := []realidp.Client{
+		client,
+		{ID: askerID, Secret: w.asker.value, GrantTypes: []string{"client_credentials"}},
+		{ID: machine, Secret: w.machine, GrantTypes: []string{"client_credentials"}},
 	}
 	// Refresh tokens work again and again: one that works once is gone with the
 	// process that is killed between the provider's answer and the store's.
-	w.idp = realidp.Start(t, realidp.Options{Clients: []realidp.Client{client}, AccessTokenTTL: w.o.token})
+	w.idp = realidp.Start(t, realidp.Options{Clients: clients, AccessTokenTTL: w.o.token, JWTAudience: audience})
+	w.tell("token-format", url.Values{"format": {"opaque"}}) // so that it is asked about each
 }
 
-// startAPI runs the demo's API, which lets every token in.
+// startAPI runs the demo's API, which lets every token in, and beside it what
+// wants none: the gateway keeps a machine's token to itself.
 func (w *world) startAPI(t *testing.T) string {
 	t.Helper()
-	s := httptest.NewServer(api.New(api.Options{
+	mux := http.NewServeMux()
+	mux.Handle("/", api.New(api.Options{
 		TickInterval: 500 * time.Millisecond,
 		Verify:       func(context.Context, string) (api.Subject, error) { return api.Subject{ID: "somebody"}, nil },
 	}))
+	mux.HandleFunc("/machines", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-User-Id") == "" {
+			w.WriteHeader(http.StatusForbidden)
+		}
+	})
+	s := httptest.NewServer(mux)
 	t.Cleanup(func() {
 		s.CloseClientConnections()
 		s.Close()
@@ -138,24 +174,9 @@ func (w *world) startAPI(t *testing.T) string {
 	return s.URL
 }
 
-func (w *world) environment(t *testing.T, apiURL string) e2e.Env {
-	t.Helper()
-	config := filepath.Join(w.dir, "config")
-	must(t, os.MkdirAll(config, 0o700))
-	for name, text := range map[string]string{
-		"settings.yaml": fmt.Sprintf("secrets: managed\nrotation: {guard: %s, skew: 0s, poll: 1s}\nsession: {lifetime: %s}\n", w.o.guard, w.o.lifetime),
-		"routes.yaml": strings.ReplaceAll(`
-services:
-  api: {base_url: URL, timeout: 20s}
-routes:
-  - {id: notes, path: /api/notes, target_service: api, upstream_path: /notes, methods: [GET, POST], auth: session}
-  - {id: ticks, path: /api/ticks, target_service: api, upstream_path: /ticks, methods: [GET], auth: session, streaming: true}
-`, "URL", apiURL),
-	} {
-		must(t, os.WriteFile(filepath.Join(config, name), []byte(text), 0o600))
-	}
+func (w *world) environment() e2e.Env {
 	return e2e.Env{
-		"PATH": os.Getenv("PATH"), "HOST": "127.0.0.1", "BFF_CONFIG_DIR": config, "REDIS_URL": w.redis.URL(),
+		"PATH": os.Getenv("PATH"), "HOST": "127.0.0.1", "REDIS_URL": w.redis.URL(),
 		"OIDC_ISSUER": w.idp.Issuer, "AUTH_CLIENT_ID": clientID, "MS_BFF_TOKEN_AUTH_METHOD": w.o.method,
 		"BFF_CALLBACK_URL": w.public + "/auth/callback", "BFF_REFRESH_AHEAD": "1",
 		"LOG_FORMAT": "json", "LOG_LEVEL": "info",
@@ -165,21 +186,51 @@ routes:
 	}
 }
 
-func (w *world) replica(t *testing.T, env e2e.Env, i, port int) *replica {
+// configure writes the YAML of one replica.
+func (w *world) configure(t *testing.T, dir, secrets, apiURL string) {
+	t.Helper()
+	must(t, os.MkdirAll(dir, 0o700))
+	for name, text := range map[string]string{
+		"settings.yaml": fmt.Sprintf("secrets: managed\nrotation: {guard: %s, skew: 0s, poll: 1s}\nsession: {lifetime: %s}\n", w.o.guard, w.o.lifetime),
+		"idps.yaml": fmt.Sprintf(`
+idps:
+  - name: machines
+    issuer: %s
+    audience: %s
+    client_id: %s
+    client_secret: file:%s
+    token_endpoint_auth_method: client_secret_basic
+`, w.idp.Issuer, audience, askerID, filepath.Join(secrets, w.asker.file)),
+		"routes.yaml": fmt.Sprintf(`
+services:
+  api: {base_url: %q, timeout: 20s}
+routes:
+  - {id: notes, path: /api/notes, target_service: api, upstream_path: /notes, methods: [GET, POST], auth: session}
+  - {id: ticks, path: /api/ticks, target_service: api, upstream_path: /ticks, methods: [GET], auth: session, streaming: true}
+  - {id: machines, path: /m2m/notes, target_service: api, upstream_path: /machines, methods: [GET], auth: bearer}
+`, apiURL),
+	} {
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+}
+
+func (w *world) replica(t *testing.T, env e2e.Env, apiURL string, i, port int) *replica {
 	t.Helper()
 	name := string(rune('a' + i))
 	own := filepath.Join(w.dir, name)
-	values := map[string]string{"token_hash_salt": w.salt}
-	if w.secret != "" {
-		values["auth_client_secret"] = w.secret
+	values := map[string]string{"token_hash_salt": w.salt, w.asker.file: w.asker.value}
+	if w.client != nil {
+		values[w.client.file] = w.client.value
 	}
 	files, err := newSecretFiles(filepath.Join(own, "secrets"), values)
 	must(t, err)
+	w.configure(t, filepath.Join(own, "config"), files.dir, apiURL)
 	p := &replica{name: name, files: files, log: filepath.Join(own, "log.json"), addr: fmt.Sprintf("127.0.0.1:%d", port)}
 	p.admin = fmt.Sprintf("http://127.0.0.1:%d", port+1)
 	p.env = env.With(e2e.Env{
 		"PORT": fmt.Sprint(port), "BFF_ADMIN_ADDR": fmt.Sprintf("127.0.0.1:%d", port+1),
 		"BFF_KEYS_DIR": filepath.Join(own, "keys"), "BFF_DATA_DIR": filepath.Join(own, "data"), "BFF_SECRETS_DIR": files.dir,
+		"BFF_CONFIG_DIR": filepath.Join(own, "config"),
 	})
 	return p
 }
@@ -228,9 +279,9 @@ func (w *world) tell(what string, form url.Values) {
 	}
 }
 
-// accepts has the provider take these client secrets, and no other.
-func (w *world) accepts(secrets ...string) {
-	w.tell("secrets", url.Values{"client_id": {clientID}, "secret": secrets})
+// accepts has the provider take these secrets of a client, and no other.
+func (w *world) accepts(c *credential, secrets ...string) {
+	w.tell("secrets", url.Values{"client_id": {c.client}, "secret": secrets})
 }
 
 // grace is how long after Redis came back a 503 is borne: connections have to be
