@@ -63,7 +63,12 @@ func moveKEK(t testing.TB, v *fleet.Vault, move func(keyring.Ring) (keyring.Ring
 	return must[keyring.Ring](t)(v.Update(t.Context(), fleet.KeyEncryptionKey, move))
 }
 
-func addKEK(now keyring.Ring) (keyring.Ring, error) { return now.Add(fleet.NewKeyEncryptionKey(), time.Now()) }
+func addKEK(now keyring.Ring) (keyring.Ring, error) {
+	if _, ok := now.Pending(); ok {
+		return now, fleet.ErrUnchanged
+	}
+	return now.Add(fleet.NewKeyEncryptionKey(), time.Now())
+}
 func activateKEK(now keyring.Ring) (keyring.Ring, error) {
 	pending, _ := now.Pending()
 	return now.Activate(pending.ID, time.Now())
