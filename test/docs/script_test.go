@@ -18,7 +18,7 @@ import (
 )
 
 // ports are those that the documentation uses; each is replaced by a free one.
-var ports = regexp.MustCompile(`\b(800[0-3]|801[01]|6379)\b`)
+var ports = regexp.MustCompile(`\b(800[0-3]|801[01]|802[01]|6379)\b`)
 
 // defaults are commands that use such a port without naming it; keyway serve takes
 // them from the environment.
@@ -158,7 +158,7 @@ func bashScript(d document, out string) string {
 	var s strings.Builder
 	s.WriteString(`set -eu
 root=$PWD
-export PORT=8000 BFF_ADMIN_ADDR=127.0.0.1:8001
+export PORT=8000 BFF_ADMIN_ADDR=127.0.0.1:8001 KEYWAY_ADMIN=http://127.0.0.1:8001
 answers() {
   case $1 in
   tcp:*) (exec 3<>/dev/tcp/127.0.0.1/${1#tcp:}) 2>/dev/null ;;
@@ -243,7 +243,7 @@ func freePorts(t *testing.T) func(string) string {
 	t.Helper()
 	free := map[string]string{}
 	// Demo takes four in a row, so those that belong together stay together.
-	for _, row := range [][]string{{"8000", "8001", "8002", "8003"}, {"8010", "8011"}, {"6379"}} {
+	for _, row := range [][]string{{"8000", "8001", "8002", "8003"}, {"8010", "8011"}, {"8020", "8021"}, {"6379"}} {
 		first := e2e.FreePorts(t, len(row))
 		for i, port := range row {
 			free[port] = fmt.Sprint(first + i)
