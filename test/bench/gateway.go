@@ -72,11 +72,12 @@ func (b *bench) replica(store session.Store, k keys, o options) (*replica, error
 		defer cancel()
 		_ = shared.Close(ctx)
 	})
-	sessions, err := sessionManager(shared, k)
+	meter := seal.NewMeter()
+	sessions, err := sessionManager(shared, k, meter)
 	if err != nil {
 		return fail(err)
 	}
-	tokens, err := seal.NewTokens(k.csrf, session.PurposeCSRF, lifetime)
+	tokens, err := seal.NewTokens(k.csrf, session.PurposeCSRF, lifetime, meter)
 	if err != nil {
 		return fail(err)
 	}
@@ -108,27 +109,31 @@ func (b *bench) replica(store session.Store, k keys, o options) (*replica, error
 	g := gateway.New(gateway.Options{
 		Current: func() *gateway.Generation { return generation },
 		Log:     o.log, Metrics: telemetry.NewMetrics(), Health: &gateway.Health{Store: shared.Ping}, StreamsPerSession: 32,
+		// As for a replica in a fleet where nothing is amiss.
+		Reread:   func(context.Context) (bool, error) { return false, nil },
+		MayIssue: func() bool { return true }, Refused: func(string, string, string) {},
 	})
 	closers = append(closers, g.Wait)
 	return &replica{gateway: g, sessions: sessions, csrf: csrf, close: closeAll}, nil
 }
 
-func sessionManager(shared *session.Shared, k keys) (*session.Manager, error) {
-	salt, err := seal.NewHasher(k.salt, session.PurposeSalt)
+func sessionManager(shared *session.Shared, k keys, meter *seal.Meter) (*session.Manager, error) {
+	salt, err := seal.NewHasher(k.salt, session.PurposeSalt, meter)
 	if err != nil {
 		return nil, err
 	}
-	records, err := seal.NewSealer(k.session, session.PurposeRecord)
+	records, err := seal.NewSealer(k.session, session.PurposeRecord, meter)
 	if err != nil {
 		return nil, err
 	}
-	ua, err := seal.NewHasher(k.ua, session.PurposeUA)
+	ua, err := seal.NewHasher(k.ua, session.PurposeUA, meter)
 	if err != nil {
 		return nil, err
 	}
 	return session.New(session.Options{
 		Shared: shared, Salt: salt, Sealer: records, UA: ua, Cookie: session.CookieOptions{Secure: true},
 		Idle: idle, Absolute: lifetime, RefreshAhead: time.Minute,
+		Lost: func(string) bool { return false },
 	})
 }
 

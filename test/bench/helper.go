@@ -37,6 +37,9 @@ type job struct {
 	Request     []byte `json:"request"` // as it goes over the wire
 	Connections int    `json:"connections"`
 	Requests    int    `json:"requests"` // in all
+	// Pause is how long after one request of a connection its next one is due, in µs;
+	// 0: as soon as that is answered.
+	Pause int `json:"pause,omitempty"`
 }
 
 // result is what came of it.
@@ -143,7 +146,7 @@ func (j job) run() (result, error) {
 			n++
 		}
 		go func() {
-			took, err := j.connection(n)
+			took, err := j.connection(n, i)
 			outcomes <- outcome{took, err}
 		}()
 	}
@@ -160,7 +163,7 @@ func (j job) run() (result, error) {
 	return r, errors.Join(errs...)
 }
 
-func (j job) connection(n int) ([]time.Duration, error) {
+func (j job) connection(n, place int) ([]time.Duration, error) {
 	c, err := net.DialTimeout("tcp", j.Addr, 5*time.Second)
 	if err != nil {
 		return nil, err
@@ -168,8 +171,10 @@ func (j job) connection(n int) ([]time.Duration, error) {
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 	took := make([]time.Duration, 0, n)
-	for r := bufio.NewReader(c); len(took) < n; {
-		start := time.Now()
+	pause := time.Duration(j.Pause) * time.Microsecond
+	due := time.Now().Add(pause * time.Duration(place) / time.Duration(j.Connections))
+	for r := bufio.NewReader(c); len(took) < n; due = due.Add(pause) {
+		start := j.await(due)
 		if _, err := c.Write(j.Request); err != nil {
 			return took, err
 		}
@@ -179,6 +184,21 @@ func (j job) connection(n int) ([]time.Duration, error) {
 		took = append(took, time.Since(start))
 	}
 	return took, nil
+}
+
+// await waits until a request is due, and returns when its time begins: now, or,
+// if the one before was answered too late for it, when it was due. A gateway that
+// pauses keeps many waiting, not only one for each connection.
+func (j job) await(due time.Time) time.Time {
+	if j.Pause == 0 {
+		return time.Now()
+	}
+	wait := time.Until(due)
+	if wait <= 0 {
+		return due
+	}
+	time.Sleep(wait)
+	return time.Now()
 }
 
 // readAnswer reads one response of known length, and wants it to be a 200.

@@ -2,11 +2,11 @@
 // one run on one machine: beside a bare handler, a bare
 // httputil.ReverseProxy, and an empty store.
 //
-//	go run ./test/bench [-json] [-quick] [-only verify,proxy,redis,memory]
+//	go run ./test/bench [-json] [-quick] [-only verify,proxy,redis,rotation,fleet,memory]
 //
 // It is a benchmark and not a test: it passes whatever comes out. It talks to
 // loopback only, starts a redis-server of its own if there is one, and takes
-// about a minute on two cores. What the numbers mean is in
+// some minutes on two cores. What the numbers mean is in
 // docs/reference/performance.md.
 //
 // What is measured is this process: the load generator and the upstream are a
@@ -58,7 +58,9 @@ var sections = []struct {
 	{"verify", (*bench).verify},
 	{"proxy", (*bench).proxy},
 	{"redis", (*bench).trips},
-	{"memory", (*bench).memory},
+	{"rotation", (*bench).rotation},
+	{"fleet", (*bench).fleet},
+	{"memory", (*bench).memory}, // it fills the Redis, so it is last
 }
 
 // bench is one run.
@@ -81,11 +83,23 @@ type scale struct {
 	trips     int
 	logouts   int
 	sessions  int // in the memory section
+
+	turns     int           // rounds of requests with rotations and without
+	turning   time.Duration // of one such round
+	rotations int           // that are timed on three replicas
+	rest      time.Duration // for how long writes of a fleet at rest are counted
+	settle    time.Duration // before that
 }
 
 var (
-	full  = scale{200 * time.Millisecond, 3, 9, 6000, 10_000, 50, 100_000}
-	quick = scale{10 * time.Millisecond, 1, 2, 200, 500, 3, 400}
+	full = scale{
+		benchtime: 200 * time.Millisecond, repeat: 3, rounds: 9, requests: 6000, trips: 10_000, logouts: 50, sessions: 100_000,
+		turns: 5, turning: 3 * time.Second, rotations: 20, rest: 30 * time.Second, settle: 5 * time.Second,
+	}
+	quick = scale{
+		benchtime: 10 * time.Millisecond, repeat: 1, rounds: 2, requests: 200, trips: 500, logouts: 3, sessions: 400,
+		turns: 1, turning: 300 * time.Millisecond, rotations: 2, rest: 500 * time.Millisecond,
+	}
 )
 
 // ballast is heap that is held all the time, as much as the cache of a gateway in
@@ -99,7 +113,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	flags.SetOutput(progress)
 	asJSON := flags.Bool("json", false, "print JSON instead of tables")
 	quickly := flags.Bool("quick", false, "a few requests of everything, to see that it runs; the figures mean nothing")
-	only := flags.String("only", "", "measure only these, comma-separated: verify, proxy, redis, memory")
+	only := flags.String("only", "", "measure only these, comma-separated: verify, proxy, redis, rotation, fleet, memory")
 	profile := flags.String("cpuprofile", "", "measure nothing, but write a CPU profile of what -only names (verify, proxy, public or bare) to this `file`, and one of allocations beside it")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -88,7 +88,7 @@ func (s *redisServer) info(section string) (map[string]string, error) {
 	return fields, nil
 }
 
-// do sends one inline command, and returns its bulk answer.
+// do sends one inline command, and returns its answer, a string.
 func (s *redisServer) do(command string) (string, error) {
 	c, err := net.DialTimeout("tcp", s.addr, time.Second)
 	if err != nil {
@@ -103,6 +103,9 @@ func (s *redisServer) do(command string) (string, error) {
 	head, err := r.ReadString('\n')
 	if err != nil {
 		return "", err
+	}
+	if strings.HasPrefix(head, "+") {
+		return strings.TrimSpace(head[1:]), nil
 	}
 	if !strings.HasPrefix(head, "$") {
 		return "", errors.New("redis-server answered " + strings.TrimSpace(head))
