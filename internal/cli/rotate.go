@@ -134,36 +134,55 @@ func plan(ctx context.Context, c *adminClient, s *streams, o rotateOptions) erro
 	return err
 }
 
+// printPlans says the same of several secrets once.
 func printPlans(w io.Writer, p paint, plans []admin.Plan, now time.Time) error {
+	var bodies []string // each once, in the order of the first secret that it is for
+	heads := map[string][]string{}
+	for _, one := range plans {
+		body := planBody(p, one, now)
+		if heads[body] == nil {
+			bodies = append(bodies, body)
+		}
+		heads[body] = append(heads[body], fmt.Sprintf("%s, active %s\n", p.in(bold, printable(one.Secret)), printable(short(one.From))))
+	}
 	var b strings.Builder
-	for i, one := range plans {
+	for i, body := range bodies {
 		if i > 0 {
 			b.WriteString("\n")
 		}
-		fmt.Fprintf(&b, "%s, active %s\n", p.in(bold, printable(one.Secret)), printable(short(one.From)))
-		if one.Refused != "" {
-			fmt.Fprintf(&b, "  %s\n", p.in(red, printable("not now: "+one.Refused)))
-			continue
-		}
-		for n, step := range one.Steps {
-			fmt.Fprintf(&b, "  %d. %s\n", n+1, printable(step))
-		}
-		if one.EarliestAt != nil {
-			fmt.Fprintf(&b, "  in use      %s at the earliest\n", relative(*one.EarliestAt, now))
-		}
-		for _, blocked := range one.Blocked {
-			fmt.Fprintf(&b, "  %s\n", p.in(yellow, printable("held up by  "+blocked)))
-		}
-		for n, notice := range one.Notices {
-			label := "notices     "
-			if n > 0 {
-				label = "            "
-			}
-			fmt.Fprintf(&b, "  %s\n", printable(label+notice))
-		}
+		b.WriteString(strings.Join(heads[body], "") + body)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// planBody is what a plan says below the secret's name.
+func planBody(p paint, one admin.Plan, now time.Time) string {
+	var b strings.Builder
+	if one.Refused != "" {
+		return fmt.Sprintf("  %s\n", p.in(red, printable("not now: "+one.Refused)))
+	}
+	for n, step := range one.Steps {
+		fmt.Fprintf(&b, "  %d. %s\n", n+1, printable(step))
+	}
+	if one.EarliestAt != nil {
+		when := "at once"
+		if one.EarliestAt.After(now.Add(time.Second)) {
+			when = relative(*one.EarliestAt, now) + " at the earliest"
+		}
+		fmt.Fprintf(&b, "  in use      %s\n", when)
+	}
+	for _, blocked := range one.Blocked {
+		fmt.Fprintf(&b, "  %s\n", p.in(yellow, printable("held up by  "+blocked)))
+	}
+	for n, notice := range one.Notices {
+		label := "notices     "
+		if n > 0 {
+			label = "            "
+		}
+		fmt.Fprintf(&b, "  %s\n", printable(label+notice))
+	}
+	return b.String()
 }
 
 // confirm shows who will notice, and asks. Where nobody can be asked it has to be

@@ -291,6 +291,7 @@ func (r *Runner) move(ctx context.Context, s *turning, ring keyring.Ring, d Deci
 	_, err := r.o.Journal.Update(ctx, s.Name, func(h *History) bool {
 		if rotation := h.to(version); rotation != nil {
 			rotation.step(now, step, d.Because)
+			rotation.Waiting, rotation.Blocked, rotation.NextAt = "", nil, time.Time{}
 			return true
 		}
 		return false
