@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"keyway/internal/rotation"
 )
@@ -63,10 +65,19 @@ func (e *RefusedError) Error() string {
 	if e.Secret != "" {
 		text = e.Secret + ": " + text
 	}
-	if e.Cure != "" {
-		text += ". " + e.Cure
+	return Sentence(text, e.Cure)
+}
+
+// Sentence joins what is wrong and what would help, whether or not the latter
+// is a sentence of its own.
+func Sentence(what, cure string) string {
+	switch r, _ := utf8.DecodeRuneInString(cure); {
+	case cure == "":
+		return what
+	case unicode.IsLower(r):
+		return what + "; " + cure
 	}
-	return text
+	return what + ". " + cure
 }
 
 // Status is everything that is known of the secrets and of who holds them.

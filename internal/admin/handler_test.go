@@ -163,3 +163,11 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+func TestSentence(t *testing.T) {
+	for _, c := range [][3]string{{"it is so", "", "it is so"}, {"it is so", "try again", "it is so; try again"}, {"it is so", "Try again.", "it is so. Try again."}} {
+		if got := Sentence(c[0], c[1]); got != c[2] {
+			t.Errorf("expected %q, found %q", c[2], got)
+		}
+	}
+}

@@ -200,9 +200,9 @@ func (c *adminClient) refused(a reply, kind string) error {
 			"Expected the admin listener of a gateway that has one (BFF_ADMIN_ADDR, %s by default), not its public listener: --admin URL, or KEYWAY_ADMIN",
 			c.base, a.status, orNone(printable(kind)), defaultAdmin)}
 	case a.status == http.StatusBadRequest:
-		return usage("%s", sentence(p.Detail, p.Cure))
+		return usage("%s", admin.Sentence(p.Detail, p.Cure))
 	}
-	err := fmt.Errorf("%s: %s", c.base, sentence(p.Detail, p.Cure))
+	err := fmt.Errorf("%s: %s", c.base, admin.Sentence(p.Detail, p.Cure))
 	if a.status == http.StatusServiceUnavailable {
 		err = &unreachableError{err}
 	}
@@ -214,13 +214,6 @@ func orNone(s string) string {
 		return "no content type"
 	}
 	return s
-}
-
-func sentence(what, cure string) string {
-	if cure == "" {
-		return what
-	}
-	return what + ". " + cure
 }
 
 // printable keeps what a gateway says from steering the terminal.
