@@ -155,6 +155,6 @@ func (v *visitor) watch(events io.Reader, seen *atomic.Int64) {
 // settle waits until the crowd has gone round a few times more.
 func (c *crowd) settle(t *testing.T) {
 	t.Helper()
-	until := c.rounds.Load() + 20
+	until := c.rounds.Load() + 10
 	eventually(t, "users go on working", func() bool { return c.rounds.Load() >= until })
 }
