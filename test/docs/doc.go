@@ -34,7 +34,8 @@
 // # Reference pages
 //
 // Tables are compared with the code: error codes, endpoints and their methods,
-// metrics and their labels, the keys of the log, header and cookie names.
+// metrics and their labels, the keys and texts of the log, header and cookie
+// names, files and keys in the store.
 // Environment variables, commands and repository paths in code spans must
 // exist, in every document.
 package docs
