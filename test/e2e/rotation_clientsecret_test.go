@@ -13,13 +13,12 @@ import (
 	"keyway/internal/threat"
 )
 
-// shortTokens has a session refreshed about once a second.
-var shortTokens = idp.Options{AccessTokenLifetime: time.Second}
+// shortTokens has a session refreshed every other second.
+var shortTokens = idp.Options{AccessTokenLifetime: 2 * time.Second}
 
 // Both secrets are good at the provider, and the gateway's file is replaced.
-func TestRotationClientSecretBothLive(t *testing.T) {
+func clientSecretBothLive(t *testing.T) {
 	threat.Covers(t, 62)
-	t.Parallel()
 	w, demo := atDemo(t, "client_secret_basic", shortTokens)
 	w.Env["BFF_REFRESH_AHEAD"] = "0"
 	old, next := w.Env["AUTH_CLIENT_SECRET"], w.fresh("client secret")
@@ -45,7 +44,7 @@ func TestRotationClientSecretBothLive(t *testing.T) {
 	// Refreshes go by the new one, so that the operator can take the old one away.
 	knows(t, demo.Provider, next)
 	used := clientAuths(t, gateway, newID, "accepted")
-	eventually(t, "sessions are refreshed with the new one", func() bool { return clientAuths(t, gateway, newID, "accepted") > used+1 })
+	soon(t, "sessions are refreshed with the new one", func() bool { return clientAuths(t, gateway, newID, "accepted") > used+1 })
 	users.end(t)
 	if n := clientAuths(t, gateway, "", "refused"); n != 0 {
 		t.Errorf("%d refusals", n)
@@ -60,9 +59,8 @@ func knows(t testing.TB, p *idp.Provider, secrets ...string) {
 }
 
 // The operator gives the gateway a secret that the provider does not know yet.
-func TestRotationClientSecretGatewayFirst(t *testing.T) {
+func clientSecretGatewayFirst(t *testing.T) {
 	threat.Covers(t, 62)
-	t.Parallel()
 	w := newWorld(t, setup{IdP: realidp.Options{AccessTokenTTL: 2 * time.Second}})
 	w.settle(t, quick)
 	w.Env["BFF_REFRESH_AHEAD"] = "0"
@@ -74,7 +72,7 @@ func TestRotationClientSecretGatewayFirst(t *testing.T) {
 
 	write(t, file, next)
 	awaitState(t, gateway, clientSecretName, newID, "pending")
-	eventually(t, "the status says what to do", func() bool {
+	soon(t, "the status says what to do", func() bool {
 		text := said(statusOf(t, gateway, clientSecretName))
 		return strings.Contains(text, "register the new client secret at "+w.IdP.Issuer)
 	})
@@ -105,9 +103,8 @@ func acceptOnly(t testing.TB, p *realidp.Server, secrets ...string) {
 
 // The provider takes one secret at a time. It has gone over to the new one, which
 // the gateway was handed before, and sessions have to be refreshed at that moment.
-func TestRotationClientSecretProviderFirst(t *testing.T) {
+func clientSecretProviderFirst(t *testing.T) {
 	threat.Covers(t, 62)
-	t.Parallel()
 	w := newWorld(t, setup{IdP: realidp.Options{AccessTokenTTL: 2 * time.Second, RotateRefreshToken: true}})
 	w.settle(t, quick)
 	w.Env["BFF_REFRESH_AHEAD"] = "0"
@@ -118,17 +115,17 @@ func TestRotationClientSecretProviderFirst(t *testing.T) {
 	oldID, newID := fingerprint(clientSecretName, old), fingerprint(clientSecretName, next)
 	write(t, file, next)
 	awaitState(t, gateway, clientSecretName, newID, "pending")
-	eventually(t, "the provider has refused it", func() bool { return clientAuths(t, gateway, newID, "refused") > 0 })
+	soon(t, "the provider has refused it", func() bool { return clientAuths(t, gateway, newID, "refused") > 0 })
 
 	// From one request to the next the old one stops to work, in the middle of
 	// refreshes that are slow.
 	w.IdP.Behave(t, "/token", 300*time.Millisecond, 0)
 	users := w.work(t, []*Browser{b}, []*Process{gateway})
 	tokens := len(w.API.distinctTokens())
-	eventually(t, "a refresh is under way", func() bool { return len(w.API.distinctTokens()) > tokens })
+	soon(t, "a refresh is under way", func() bool { return len(w.API.distinctTokens()) > tokens })
 	acceptOnly(t, w.IdP, next)
 	tokens = len(w.API.distinctTokens())
-	eventually(t, "sessions are refreshed", func() bool { return len(w.API.distinctTokens()) > tokens+1 })
+	soon(t, "sessions are refreshed", func() bool { return len(w.API.distinctTokens()) > tokens+1 })
 	w.IdP.Behave(t, "/token", 0, 0)
 	if n := clientAuths(t, gateway, newID, "accepted"); n == 0 {
 		t.Error("no use of the new one is counted")
@@ -141,9 +138,8 @@ func TestRotationClientSecretProviderFirst(t *testing.T) {
 
 // A file that cannot be read, is empty, or is half written, at run time and at the
 // start.
-func TestRotationClientSecretFileIsBad(t *testing.T) {
+func clientSecretFileIsBad(t *testing.T) {
 	threat.Covers(t, 59, 62)
-	t.Parallel()
 	w, demo := atDemo(t, "client_secret_basic", shortTokens)
 	w.Env["BFF_REFRESH_AHEAD"] = "0"
 	old := w.Env["AUTH_CLIENT_SECRET"]
@@ -163,7 +159,7 @@ func TestRotationClientSecretFileIsBad(t *testing.T) {
 			if err := spoil(); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the status speaks of trouble", func() bool { return statusOf(t, gateway, clientSecretName).Trouble != "" })
+			soon(t, "the status speaks of trouble", func() bool { return statusOf(t, gateway, clientSecretName).Trouble != "" })
 			if got := statusOf(t, gateway, clientSecretName).Active; got != oldID {
 				t.Errorf("in use: %s", got)
 			}
@@ -181,7 +177,7 @@ func TestRotationClientSecretFileIsBad(t *testing.T) {
 				t.Fatal(err)
 			}
 			write(t, file, old)
-			eventually(t, "the trouble is over", func() bool { return statusOf(t, gateway, clientSecretName).Trouble == "" })
+			soon(t, "the trouble is over", func() bool { return statusOf(t, gateway, clientSecretName).Trouble == "" })
 		})
 	}
 	t.Run("torn", func(t *testing.T) {
@@ -196,7 +192,7 @@ func TestRotationClientSecretFileIsBad(t *testing.T) {
 			if _, err := f.WriteString(part); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(200 * time.Millisecond) // a slow writer, but not one that stops
+			time.Sleep(100 * time.Millisecond) // a slow writer, but not one that stops
 		}
 		f.Close()
 		awaitState(t, gateway, clientSecretName, fingerprint(clientSecretName, next), "active")

@@ -93,8 +93,7 @@ func (c *crew) enterEverywhere(t testing.TB) {
 
 // Three replicas, users at work at all of them, and each secret that we issue with
 // turned under their hands.
-func TestRotationFleet(t *testing.T) {
-	t.Parallel()
+func fleetIssues(t *testing.T) {
 	c := startCrew(t, 3, shortTokens)
 	one, two, three := c.replicas[0], c.replicas[1], c.replicas[2]
 	staff := []*Browser{c.enterAt(t, one, two), c.enterAt(t, three, three)}
@@ -115,7 +114,7 @@ func TestRotationFleet(t *testing.T) {
 		for range 3 {
 			tokens := len(c.API.distinctTokens())
 			rotate(t, two, false, sessionKeyName)
-			eventually(t, "sessions are refreshed", func() bool { return len(c.API.distinctTokens()) > tokens })
+			soon(t, "sessions are refreshed", func() bool { return len(c.API.distinctTokens()) > tokens })
 		}
 		c.enterEverywhere(t)
 	})
@@ -158,7 +157,7 @@ func TestRotationFleet(t *testing.T) {
 		oldID, newID := fingerprint(tokenHashSaltName, old), fingerprint(tokenHashSaltName, next)
 		for i, m := range c.mounts {
 			m.swap(t, map[string]string{saltFile: next})
-			eventually(t, "the replica has found it", func() bool { return strings.Count(c.replicas[i].Output(), newID) > 0 })
+			soon(t, "the replica has found it", func() bool { return strings.Count(c.replicas[i].Output(), newID) > 0 })
 			c.enterEverywhere(t)
 			if i == 0 { // the others know it from the first one, long before their mounts follow
 				awaitActive(t, tokenHashSaltName, oldID, c.replicas...)
@@ -215,7 +214,7 @@ func TestRotationFleet(t *testing.T) {
 	})
 	t.Run("token-hash salt, compromised", func(t *testing.T) {
 		rotate(t, c.replicas[1], true, tokenHashSaltName)
-		eventually(t, "all are signed out everywhere", func() bool {
+		soon(t, "all are signed out everywhere", func() bool {
 			for _, b := range staff {
 				for _, p := range c.replicas {
 					if b.At(p.URL).Get(t, "/api/notes").StatusCode != 401 {

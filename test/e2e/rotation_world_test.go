@@ -183,7 +183,8 @@ func rotate(t testing.TB, p *Process, compromised bool, secrets ...string) {
 	await(t, p, ask(t, p, compromised, secrets...))
 }
 
-// await waits until the new versions are in use.
+// await waits until the new versions are in use, also at the gateway that is asked:
+// a replica follows what the fleet has decided a moment later.
 func await(t testing.TB, p *Process, asked []rotation.Rotation) {
 	t.Helper()
 	query := url.Values{"wait": {"25"}}
@@ -196,8 +197,21 @@ func await(t testing.TB, p *Process, asked []rotation.Rotation) {
 		if r.Outcome != rotation.OutcomeActive {
 			t.Fatalf("rotation of %s: outcome %q after 25 s: %+v\nthe gateway said:\n%s", r.Secret, r.Outcome, r, p.Output())
 		}
-		t.Logf("%s turned in %v", r.Secret, r.EndedAt.Sub(r.StartedAt).Round(time.Millisecond))
+		soon(t, r.Secret+" is in use at "+p.URL, func() bool { return statusOf(t, p, r.Secret).Active == r.To })
 	}
+}
+
+// soon is eventually for what costs a gateway something to say, and for machines
+// that run everything else, too.
+func soon(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(40 * time.Second); time.Now().Before(deadline); {
+		if ok() {
+			return
+		}
+		time.Sleep(60 * time.Millisecond)
+	}
+	t.Fatalf("waited too long until %s", what)
 }
 
 // statusOf is what the admin API says of a secret.
@@ -249,7 +263,7 @@ func version(s admin.SecretStatus, id string) admin.VersionStatus {
 func awaitActive(t testing.TB, name, before string, gateways ...*Process) string {
 	t.Helper()
 	now := ""
-	eventually(t, "a new version of "+name+" is in use everywhere", func() bool {
+	soon(t, "a new version of "+name+" is in use everywhere", func() bool {
 		now = statusOf(t, gateways[0], name).Active
 		for _, p := range gateways[1:] {
 			if statusOf(t, p, name).Active != now {
@@ -264,7 +278,7 @@ func awaitActive(t testing.TB, name, before string, gateways ...*Process) string
 // awaitState waits until a version is in a state.
 func awaitState(t testing.TB, p *Process, name, id, state string) {
 	t.Helper()
-	eventually(t, name+" "+id+" is "+state, func() bool { return version(statusOf(t, p, name), id).State == state })
+	soon(t, name+" "+id+" is "+state, func() bool { return version(statusOf(t, p, name), id).State == state })
 }
 
 // fingerprint is the id of a value that is handed in.
@@ -307,7 +321,7 @@ func (w *world) work(t testing.TB, users []*Browser, gateways []*Process, borne 
 	t.Helper()
 	s := &shift{stop: make(chan struct{}), requests: map[int]int{}}
 	for _, b := range users {
-		csrf := b.CSRF(t)
+		csrf := b.At(gateways[0].URL).CSRF(t)
 		s.all.Go(func() {
 			for i := 0; ; i++ {
 				at := b.At(gateways[i%len(gateways)].URL)
@@ -323,7 +337,7 @@ func (w *world) work(t testing.TB, users []*Browser, gateways []*Process, borne 
 				select {
 				case <-s.stop:
 					return
-				case <-time.After(150 * time.Millisecond):
+				case <-time.After(200 * time.Millisecond):
 				}
 			}
 		})
