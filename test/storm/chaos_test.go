@@ -131,6 +131,9 @@ func (s *storm) rotateOne(ctx context.Context) {
 		what += " as compromised"
 	}
 	s.beside.Go(func() {
+		if compromised {
+			s.ledger.did("rotations asked for as of something compromised")
+		}
 		s.operator.rotate(ctx, p, map[string]any{"secrets": []string{secret}, "compromised": compromised}, what)
 	})
 }
@@ -151,6 +154,8 @@ func (s *storm) rollBackOne(ctx context.Context) {
 // the old one is left in the folder.
 func (s *storm) handInSalt(context.Context) {
 	s.salt = text()
+	s.ledger.hide(s.salt)
+	s.ledger.did("values of TOKEN_HASH_SALT handed in")
 	s.ledger.event("a new TOKEN_HASH_SALT is handed in")
 	s.swapAll("token_hash_salt", s.salt, 3*time.Second)
 }
@@ -178,6 +183,7 @@ func (s *storm) change(ctx context.Context, c *credential) {
 	}
 	old, next, began := c.value, text(), time.Now()
 	c.changing, c.value = true, next
+	s.ledger.hide(next)
 	done := func(context.Context) {
 		s.ledger.event("%s: the provider takes only the new one", c.ring)
 		s.accepts(c, next)

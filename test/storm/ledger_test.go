@@ -1,6 +1,8 @@
 package storm
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,6 +24,9 @@ type ledger struct {
 	events    []string
 	rotations map[string]map[string]int // by secret and outcome
 	took      map[string][]time.Duration
+	done      map[string]int  // of what operators did, beside rotations
+	codes     map[string]int  // of 503s that are borne
+	hidden    map[string]bool // what no replica may print
 }
 
 // tally is of one kind of request.
@@ -34,7 +39,7 @@ type failure struct {
 }
 
 func newLedger(w *world) *ledger {
-	return &ledger{w: w, requests: map[string]*tally{}, rotations: map[string]map[string]int{}, took: map[string][]time.Duration{}}
+	return &ledger{w: w, requests: map[string]*tally{}, rotations: map[string]map[string]int{}, took: map[string][]time.Duration{}, done: map[string]int{}, hidden: map[string]bool{}, codes: map[string]int{}}
 }
 
 func (l *ledger) count(b *browser, a answer, v verdict) {
@@ -49,6 +54,7 @@ func (l *ledger) count(b *browser, a answer, v verdict) {
 		t.served++
 	case away:
 		t.away++
+		l.codes[codeOf(a.body)]++
 		l.lastAway = max(l.lastAway, l.w.sinceBack(a.from))
 	case cut:
 		t.cut++
@@ -117,8 +123,21 @@ func (l *ledger) rotated(secret, outcome string, took time.Duration) {
 	}
 }
 
+// did counts something that an operator has done.
+func (l *ledger) did(what string) { l.mu.Lock(); l.done[what]++; l.mu.Unlock() }
+
+// hide notes a value that no replica may print.
+func (l *ledger) hide(value string) { l.mu.Lock(); l.hidden[value] = true; l.mu.Unlock() }
+
 func (l *ledger) sessionBegan() { l.mu.Lock(); l.sessions++; l.mu.Unlock() }
 func (l *ledger) streamOpened() { l.mu.Lock(); l.streams++; l.mu.Unlock() }
+
+// codeOf is the stable code of a problem document.
+func codeOf(body string) string {
+	var p struct{ Code string }
+	_ = json.Unmarshal([]byte(body), &p)
+	return cmp.Or(p.Code, "without a code")
+}
 
 // others names the outcomes that are rare.
 func others(of map[string]int) string {
@@ -162,6 +181,12 @@ func (l *ledger) table() string {
 		line("%-28s %8d %11d %8d %14s %14s %s", secret, of["active"], of["rolled_back"], other, median, slowest, others(of))
 	}
 	line("")
+	for _, what := range slices.Sorted(maps.Keys(l.done)) {
+		line("%s: %d", what, l.done[what])
+	}
+	for _, code := range slices.Sorted(maps.Keys(l.codes)) {
+		line("503 while Redis was away, or just had been: %s %d", code, l.codes[code])
+	}
 	kills, died := 0, 0
 	for _, p := range l.w.replicas {
 		kills += len(p.downs)

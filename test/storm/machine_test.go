@@ -52,5 +52,6 @@ func (w *world) machineToken(ctx context.Context) (string, error) {
 	if err := json.NewDecoder(resp.Body).Decode(&got); err != nil || got.Token == "" {
 		return "", fmt.Errorf("%s without a token", resp.Status)
 	}
+	w.ledger.hide(got.Token)
 	return got.Token, nil
 }

@@ -90,7 +90,14 @@ func (o *operator) rotate(ctx context.Context, p *replica, ask any, what string)
 }
 
 func (o *operator) rollBack(ctx context.Context, p *replica, secret string) {
-	o.note(ctx, p, "roll back "+secret, o.call(ctx, p, "POST", "/admin/v1/rollbacks", map[string]string{"secret": secret}, nil))
+	err := o.call(ctx, p, "POST", "/admin/v1/rollbacks", map[string]string{"secret": secret}, nil)
+	switch {
+	case err == nil:
+		o.w.ledger.did("roll-backs by operators")
+	case errors.Is(err, errRefused):
+		o.w.ledger.did("roll-backs refused, because there was nothing to go back to")
+	}
+	o.note(ctx, p, "roll back "+secret, err)
 }
 
 func (o *operator) note(ctx context.Context, p *replica, what string, err error) {

@@ -20,6 +20,7 @@ func (w *world) judge(keys *published) {
 		if !p.runs() {
 			w.ledger.amiss("replica %s has ended by itself", p.name)
 		}
+		w.reads(p)
 	}
 	for _, r := range w.idp.Requests(w.t, "") {
 		assertion := r.Body["client_assertion"]
@@ -35,6 +36,25 @@ func (w *world) judge(keys *published) {
 		if assertion != "" && r.Status == 401 {
 			// A proof is asked for elsewhere: here somebody wanted tokens.
 			w.ledger.amiss("the provider refused a client assertion at its token endpoint: %s", header(assertion))
+		}
+	}
+}
+
+// reads what a replica has printed: no secret, and nothing that is a defect.
+func (w *world) reads(p *replica) {
+	text, err := os.ReadFile(p.log)
+	if err != nil {
+		w.ledger.amiss("replica %s: %v", p.name, err)
+		return
+	}
+	for _, what := range []string{"DATA RACE", "panic", "goroutine "} {
+		if bytes.Contains(text, []byte(what)) {
+			w.ledger.amiss("replica %s has printed %q; see %s", p.name, what, p.log)
+		}
+	}
+	for value := range w.ledger.hidden {
+		if bytes.Contains(text, []byte(value)) {
+			w.ledger.amiss("replica %s has printed a secret, %s…; see %s", p.name, value[:6], p.log)
 		}
 	}
 }

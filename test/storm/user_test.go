@@ -120,6 +120,7 @@ func (u *life) signIn(ctx context.Context) bool {
 		return false
 	}
 	u.signed = began
+	u.w.ledger.hide(u.jar.Get(sessionCookie).Value)
 	return true
 }
 
@@ -135,6 +136,7 @@ func (u *life) fetchCSRF(ctx context.Context) bool {
 			}
 			_ = json.Unmarshal([]byte(a.body), &got)
 			u.csrf = got.Token
+			u.w.ledger.hide(got.Token)
 			return u.csrf != ""
 		case ended, wrong, over:
 			return false

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -16,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"keyway/internal/demo/api"
 	"keyway/internal/testkit/parts"
 	"keyway/internal/testkit/realidp"
 	"keyway/internal/testkit/redisserver"
@@ -90,6 +88,9 @@ var build = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(root, "out", "keyway-storm")
 	next := fmt.Sprintf("%s.%d", path, os.Getpid())
 	cmd := exec.Command("go", "build", "-o", next, "./cmd/keyway")
+	if os.Getenv("STORM_RACE") == "1" {
+		cmd = exec.Command("go", "build", "-race", "-o", next, "./cmd/keyway")
+	}
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build keyway: %w\n%s", err, out)
@@ -115,7 +116,8 @@ func newWorld(t *testing.T, o options) *world {
 	const replicas = 3
 	port := e2e.FreePorts(t, 1+2*replicas)
 	w.public = fmt.Sprintf("http://127.0.0.1:%d", port)
-	w.salt = rand.Text() + rand.Text()
+	w.salt = text()
+	w.ledger.hide(w.salt)
 	w.redis = redisserver.Start(t, redisserver.KeepData())
 	w.startIdP(t)
 	env, apiURL := w.environment(), w.startAPI(t)
@@ -124,54 +126,6 @@ func newWorld(t *testing.T, o options) *world {
 	}
 	w.balancer = newBalancer(w.replicas)
 	return w
-}
-
-func (w *world) startIdP(t *testing.T) {
-	t.Helper()
-	client := realidp.Client{
-		ID: clientID, AuthMethod: w.o.method,
-		RedirectURIs:           []string{w.public + "/auth/callback"},
-		PostLogoutRedirectURIs: []string{w.public + "/"},
-	}
-	if w.o.method == "private_key_jwt" {
-		client.JWKSURI = w.public + "/.well-known/jwks.json"
-	} else {
-		w.client = &credential{ring: "client-secret", client: clientID, file: "auth_client_secret", value: text()}
-		client.Secret = w.client.value
-	}
-	w.asker = &credential{ring: "client-secret/machines", client: askerID, file: "machines_secret", value: text()}
-	w.machine = text()
-	clients := []realidp.Client{
-		client,
-		{ID: askerID, Secret: w.asker.value, GrantTypes: []string{"client_credentials"}},
-		{ID: machine, Secret: w.machine, GrantTypes: []string{"client_credentials"}},
-	}
-	// Refresh tokens work again and again: one that works once is gone with the
-	// process that is killed between the provider's answer and the store's.
-	w.idp = realidp.Start(t, realidp.Options{Clients: clients, AccessTokenTTL: w.o.token, JWTAudience: audience})
-	w.tell("token-format", url.Values{"format": {"opaque"}}) // so that it is asked about each
-}
-
-// startAPI runs the demo's API, which lets every token in, and beside it what
-// wants none: the gateway keeps a machine's token to itself.
-func (w *world) startAPI(t *testing.T) string {
-	t.Helper()
-	mux := http.NewServeMux()
-	mux.Handle("/", api.New(api.Options{
-		TickInterval: 500 * time.Millisecond,
-		Verify:       func(context.Context, string) (api.Subject, error) { return api.Subject{ID: "somebody"}, nil },
-	}))
-	mux.HandleFunc("/machines", func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("X-User-Id") == "" {
-			w.WriteHeader(http.StatusForbidden)
-		}
-	})
-	s := httptest.NewServer(mux)
-	t.Cleanup(func() {
-		s.CloseClientConnections()
-		s.Close()
-	})
-	return s.URL
 }
 
 func (w *world) environment() e2e.Env {
@@ -264,24 +218,6 @@ func (w *world) start(ctx context.Context) {
 		// to see more rotations than one a minute.
 		w.tell("jwks-keep", url.Values{"client_id": {clientID}, "seconds": {"3"}})
 	}
-}
-
-// tell changes the provider.
-func (w *world) tell(what string, form url.Values) {
-	resp, err := http.PostForm(w.idp.Issuer+"/test/"+what, form)
-	if err != nil {
-		w.ledger.amiss("the provider was told %s: %v", what, err)
-		return
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusNoContent {
-		w.ledger.amiss("the provider was told %s: %s", what, resp.Status)
-	}
-}
-
-// accepts has the provider take these secrets of a client, and no other.
-func (w *world) accepts(c *credential, secrets ...string) {
-	w.tell("secrets", url.Values{"client_id": {c.client}, "secret": secrets})
 }
 
 // grace is how long after Redis came back a 503 is borne: connections have to be
