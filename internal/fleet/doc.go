@@ -4,8 +4,9 @@
 //
 //   - A [Board] keeps what must be the same for all, under a name. It changes by
 //     compare-and-set only, so that who was away or paused can't overwrite what
-//     others have done meanwhile. [Rings] are on it, sealed as a whole; so is a
-//     [Lease], by which one replica at a time moves rings on.
+//     others have done meanwhile. The rings of a [Vault] are on it,
+//     sealed; so are a [Lease], by which one replica at a time moves rings on, and
+//     a [Journal] of what was done. One that is a [Watcher] says when it was changed.
 //   - A [Register] keeps what each replica said of itself: that it lives, which
 //     versions it holds and with which it issues. [Presence] reads and writes it,
 //     and an [Announcer] says it often enough, and no oftener.

@@ -9,3 +9,18 @@ var (
 	Jitter     = jitter
 	RetryAfter = retryAfter
 )
+
+// The forms of the key-encryption key's entry, for fuzzing.
+var (
+	ParseWrapped     = parseWrapped
+	ParseKEKDocument = parseKEKDocument
+)
+
+// EncodeKEKDocument is the other direction.
+func EncodeKEKDocument(d kekDocument) ([]byte, error) { return d.encode() }
+
+// OpenWrapped opens it with keys.
+func OpenWrapped(w wrapped, keys ...UnsealKey) error {
+	_, err := w.open(keys)
+	return err
+}

@@ -21,7 +21,7 @@ import (
 // That saves work, and keeps two replicas out of each other's way. It is not
 // what makes moves safe: a process can be paused between asking Held and acting.
 // So what is done under a lease has to be a CompareAndSet from what was read
-// under it, as [Rings.Save] is, which fails when anybody has moved on meanwhile.
+// under it, as [Vault.Update] is, which fails when anybody has moved on meanwhile.
 type Lease struct {
 	board Board
 	name  string

@@ -80,33 +80,30 @@ func TestAnOwnerThatWasPausedCantOverwrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := fleettest.NewMemory()
 		ctx := t.Context()
-		ringsA, ringsB := ringsOn(t, m.Link()), ringsOn(t, m.Link())
+		ringsA, ringsB := openVault(t, m.Link(), "s1"), openVault(t, m.Link(), "s1")
 		a, b := fleet.NewLease(m.Link(), "rotation", "a", ttl), fleet.NewLease(m.Link(), "rotation", "b", ttl)
-		must[keyring.Ring](t)(ringsA.Agree(ctx, ringOf(t, "k", "v1", "1")))
+		putRing(t, ringsA, ringOf(t, "k", "v1", "1"))
 
 		try(t, a)
-		ring, revision, err := ringsA.Load(ctx, "k")
-		if err != nil || !a.Held() {
-			t.Fatal(err)
+		if !a.Held() {
+			t.Fatal("a has no lease")
 		}
-		stale := must[keyring.Ring](t)(ring.Add(keyring.Candidate{ID: "of-a", Value: value("a")}, time.Now()))
-
-		// a is paused here, having seen that it has the lease.
-		for !try(t, b) {
-			time.Sleep(time.Second)
+		asked := 0
+		_, err := ringsA.Update(ctx, "k", func(now keyring.Ring) (keyring.Ring, error) {
+			if asked++; asked == 1 { // a is paused here, having seen that it has the lease
+				for !try(t, b) {
+					time.Sleep(time.Second)
+				}
+				must[keyring.Ring](t)(ringsB.Update(ctx, "k", func(now keyring.Ring) (keyring.Ring, error) {
+					return now.Add(keyring.Candidate{ID: "of-b", Value: value("b")}, time.Now())
+				}))
+			}
+			return now.Add(keyring.Candidate{ID: "of-a", Value: value("a")}, time.Now())
+		})
+		if refused, ok := errors.AsType[*keyring.MoveError](err); !ok || refused.Move != "add" || asked != 2 {
+			t.Errorf("the paused one overwrote: %v, asked %d times", err, asked)
 		}
-		ring, theirs, err := ringsB.Load(ctx, "k")
-		if err != nil || theirs != revision {
-			t.Fatal(theirs, err)
-		}
-		must[fleet.Revision](t)(ringsB.Save(ctx, must[keyring.Ring](t)(ring.Add(keyring.Candidate{ID: "of-b", Value: value("b")}, time.Now())), theirs))
-
-		if _, err := ringsA.Save(ctx, stale, revision); !errors.Is(err, fleet.ErrConflict) {
-			t.Errorf("the paused one overwrote: %v", err)
-		}
-		if ring, _, err := ringsB.Load(ctx, "k"); tell(ring) != "of-b pending b, v1 active 1" || err != nil {
-			t.Errorf("%s, %v", tell(ring), err)
-		}
+		wantRing(t, "then", ringsB, "k", "of-b pending b, v1 active 1")
 	})
 }
 

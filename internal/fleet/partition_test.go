@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -22,16 +23,21 @@ func TestCutOffIsNotAbsent(t *testing.T) {
 	for name, lose := range map[string]func(*fleettest.Link){"requests are lost": (*fleettest.Link).Cut, "answers are lost": (*fleettest.Link).LoseAnswers} {
 		t.Run(name, func(t *testing.T) {
 			m := fleettest.NewMemory()
-			there := ringsOn(t, m.Link())
-			must[keyring.Ring](t)(there.Agree(ctx, ringOf(t, "k", "theirs", "1")))
+			there := openVault(t, m.Link(), "s1")
+			putRing(t, there, ringOf(t, "k", "theirs", "1"))
 			link := m.Link()
-			own := ringsOn(t, link)
+			own := openVault(t, link, "s1")
 			lose(link)
 			offer := ringOf(t, "k", "ours", "2")
 			for what, do := range map[string]func() (keyring.Ring, error){
-				"find":  func() (keyring.Ring, error) { return own.Find(ctx, "k") },
-				"agree": func() (keyring.Ring, error) { return own.Agree(ctx, offer) },
-				"save":  func() (keyring.Ring, error) { _, err := own.Save(ctx, offer, ""); return keyring.Ring{}, err },
+				"open": func() (keyring.Ring, error) {
+					_, err := fleet.OpenVault(ctx, fleet.VaultOptions{Board: link, Unseal: []fleet.UnsealKey{unsealKey("s1")}})
+					return keyring.Ring{}, err
+				},
+				"load":    func() (keyring.Ring, error) { ring, _, err := own.Load(ctx, "k"); return ring, err },
+				"agree":   func() (keyring.Ring, error) { return agree(ctx, own, offer) },
+				"admit":   func() (keyring.Ring, error) { return keyring.Ring{}, own.Admit(ctx, unsealKey("s2")) },
+				"restore": func() (keyring.Ring, error) { return keyring.Ring{}, own.Restore(ctx) },
 				"put if absent": func() (keyring.Ring, error) {
 					_, err := fleet.PutIfAbsent(ctx, link, "k", []byte("junk"))
 					return keyring.Ring{}, err
@@ -46,15 +52,27 @@ func TestCutOffIsNotAbsent(t *testing.T) {
 					t.Errorf("%s: %v, %v", what, ring, err)
 				}
 			}
-			if ring, err := there.Find(ctx, "k"); tell(ring) != "theirs active 1" || err != nil {
-				t.Errorf("then: %s, %v", tell(ring), err)
-			}
+			wantRing(t, "then", there, "k", "theirs active 1")
 			link.Mend()
-			if ring, err := own.Agree(ctx, offer); tell(ring) != "theirs active 1" || err != nil {
+			if ring, err := agree(ctx, own, offer); tell(ring) != "theirs active 1" || err != nil {
 				t.Errorf("once it can ask: %s, %v", tell(ring), err)
 			}
 		})
 	}
+}
+
+// losing loses the answers to writes of one entry.
+type losing struct {
+	*fleettest.Link
+	entry string
+}
+
+func (l *losing) CompareAndSet(ctx context.Context, name string, revision fleet.Revision, value []byte) (fleet.Revision, error) {
+	if name == l.entry {
+		l.LoseAnswers()
+		defer l.Mend()
+	}
+	return l.Link.CompareAndSet(ctx, name, revision, value)
 }
 
 // An answer that was lost: the new version is there, and asking again finds it
@@ -62,44 +80,61 @@ func TestCutOffIsNotAbsent(t *testing.T) {
 func TestAskingAgainAfterALostAnswer(t *testing.T) {
 	ctx := t.Context()
 	m := fleettest.NewMemory()
-	link := m.Link()
-	rings := ringsOn(t, link)
-	must[keyring.Ring](t)(rings.Agree(ctx, ringOf(t, "k", "v1", "1")))
+	putRing(t, openVault(t, m.Link(), "s1"), ringOf(t, "k", "v1", "1"))
+	link := &losing{m.Link(), "k"}
+	v := openVault(t, link, "s1")
 	add := func(id string) func(keyring.Ring) (keyring.Ring, error) {
 		return func(now keyring.Ring) (keyring.Ring, error) {
 			if _, ok := now.Pending(); ok {
 				return now, fleet.ErrUnchanged
 			}
-			link.LoseAnswers() // from here on, so that it is the write's that gets lost
 			return now.Add(keyring.Candidate{ID: id, Value: value(id)}, t0)
 		}
 	}
-	if ring, err := rings.Update(ctx, "k", add("v2")); !errors.Is(err, fleettest.ErrCutOff) {
+	if ring, err := v.Update(ctx, "k", add("v2")); !errors.Is(err, fleettest.ErrCutOff) {
 		t.Fatalf("%s, %v", tell(ring), err)
 	}
-	link.Mend()
-	if ring, err := rings.Update(ctx, "k", add("v3")); tell(ring) != "v2 pending v2, v1 active 1" || err != nil {
+	if ring, err := v.Update(ctx, "k", add("v3")); tell(ring) != "v2 pending v2, v1 active 1" || err != nil {
 		t.Errorf("%s, %v", tell(ring), err)
+	}
+
+	link.entry = fleet.KeyEncryptionKey
+	if _, err := v.Update(ctx, fleet.KeyEncryptionKey, addKEK); !errors.Is(err, fleettest.ErrCutOff) {
+		t.Fatal(err)
+	}
+	if n := count(must[keyring.Ring](t)(v.Update(ctx, fleet.KeyEncryptionKey, addKEK))); n != 2 {
+		t.Errorf("%d versions of the %s", n, fleet.KeyEncryptionKey)
 	}
 }
 
-// A fail-over loses the last write: who goes by what was lost is told so, and
-// does not overwrite what came in its place.
+// A fail-over loses the last write while somebody is about to write again: it is
+// asked anew, with what is there now, and nothing of what was lost comes along.
 func TestAStoreThatFellBack(t *testing.T) {
 	ctx := t.Context()
 	m := fleettest.NewMemory()
-	rings := ringsOn(t, m.Link())
-	ring := ringOf(t, "k", "v1", "1")
-	revision := must[fleet.Revision](t)(rings.Save(ctx, ring, ""))
-	restore := m.Snapshot()
-	lost := must[keyring.Ring](t)(ring.Add(keyring.Candidate{ID: "lost", Value: value("2")}, t0))
-	after := must[fleet.Revision](t)(rings.Save(ctx, lost, revision))
-	restore()
-	must[fleet.Revision](t)(rings.Save(ctx, must[keyring.Ring](t)(ring.Add(keyring.Candidate{ID: "other", Value: value("3")}, t0)), revision))
-	next := must[keyring.Ring](t)(lost.Activate("lost", t0))
-	if _, err := rings.Save(ctx, next, after); !errors.Is(err, fleet.ErrConflict) {
-		t.Errorf("got %v", err)
+	v := openVault(t, m.Link(), "s1")
+	putRing(t, v, ringOf(t, "k", "v1", "1"))
+	add := func(id string) func(keyring.Ring) (keyring.Ring, error) {
+		return func(now keyring.Ring) (keyring.Ring, error) {
+			return now.Add(keyring.Candidate{ID: id, Value: value(id)}, t0)
+		}
 	}
+	fallBack := m.Snapshot()
+	must[keyring.Ring](t)(v.Update(ctx, "k", add("lost")))
+	var seen []string
+	must[keyring.Ring](t)(v.Update(ctx, "k", func(now keyring.Ring) (keyring.Ring, error) {
+		seen = append(seen, tell(now))
+		if len(seen) == 1 {
+			fallBack()
+			must[keyring.Ring](t)(v.Update(ctx, "k", add("other")))
+		}
+		pending, _ := now.Pending()
+		return now.Activate(pending.ID, t0)
+	}))
+	if len(seen) != 2 || seen[1] != "other pending other, v1 active 1" {
+		t.Errorf("asked with %q", seen)
+	}
+	wantRing(t, "then", v, "k", "other active other, v1 retiring 1")
 }
 
 // Many replicas propose at once while their links break and mend. Each round
@@ -108,13 +143,13 @@ func TestRacersOnBadLinks(t *testing.T) {
 	const replicas, rounds = 10, 50
 	synctest.Test(t, func(t *testing.T) {
 		m := fleettest.NewMemory()
-		good := ringsOn(t, m.Link())
-		must[keyring.Ring](t)(good.Agree(t.Context(), ringOf(t, "k", "first", "1")))
+		good := openVault(t, m.Link(), "s1")
+		putRing(t, good, ringOf(t, "k", "first", "1"))
 		links := make([]*fleettest.Link, replicas)
-		rings := make([]*fleet.Rings, replicas)
+		rings := make([]*fleet.Vault, replicas)
 		for i := range links {
 			links[i] = m.Link()
-			rings[i] = ringsOn(t, links[i])
+			rings[i] = openVault(t, links[i], "s1")
 		}
 		for round := range rounds {
 			var mu sync.Mutex

@@ -18,15 +18,14 @@ import (
 
 	"keyway/internal/fleet"
 	"keyway/internal/keyring"
-	"keyway/internal/seal"
 	"keyway/internal/secret"
 	"keyway/internal/session/redis"
 )
 
 // propose makes a new version unless there is one already, as whoever is asked to
 // rotate does, and returns the id of the one that there is then.
-func propose(ctx context.Context, rings *fleet.Rings, name string) (string, error) {
-	ring, err := rings.Update(ctx, name, func(now keyring.Ring) (keyring.Ring, error) {
+func propose(ctx context.Context, v *fleet.Vault, name string) (string, error) {
+	ring, err := v.Update(ctx, name, func(now keyring.Ring) (keyring.Ring, error) {
 		if _, ok := now.Pending(); ok {
 			return now, fleet.ErrUnchanged
 		}
@@ -62,21 +61,21 @@ func TestAThousandRacesMakeOneVersionEach(t *testing.T) {
 		if testing.Short() {
 			rounds = 100
 		}
-		replicas := make([]*fleet.Rings, 2)
+		replicas := make([]*fleet.Vault, 2)
 		for i := range replicas {
-			replicas[i] = ringsOn(t, counting{openBoard(t, where), &conflicts})
+			replicas[i] = openVault(t, counting{openBoard(t, where), &conflicts}, "s1")
 		}
 		sidecar := startChild(t, "propose", where)
 		for round := range rounds {
 			name := fmt.Sprintf("k%d", round/perRing)
 			if round%perRing == 0 {
-				must[keyring.Ring](t)(replicas[0].Agree(t.Context(), ringOf(t, name, "first", "1")))
+				putRing(t, replicas[0], ringOf(t, name, "first", "1"))
 			}
 			var made [3]string
 			var group sync.WaitGroup
-			for i, rings := range replicas {
+			for i, v := range replicas {
 				group.Go(func() {
-					id, err := propose(t.Context(), rings, name)
+					id, err := propose(t.Context(), v, name)
 					if err != nil {
 						t.Error(err)
 					}
@@ -177,17 +176,12 @@ func childMain(task string) error {
 	if task == "write" {
 		return writeForEver(ctx, board)
 	}
-	kek, err := keyring.New("token-hash-salt", keyring.Version{ID: "s1", State: keyring.Active, Value: value(salt)})
+	v, err := fleet.OpenVault(ctx, fleet.VaultOptions{Board: board, Unseal: []fleet.UnsealKey{unsealKey("s1")}})
 	if err != nil {
 		return err
 	}
-	sealer, err := seal.NewSealer(kek, fleet.SealPurpose)
-	if err != nil {
-		return err
-	}
-	rings := fleet.NewRings(board, sealer)
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		id, err := propose(ctx, rings, lines.Text())
+		id, err := propose(ctx, v, lines.Text())
 		if err != nil {
 			return err
 		}

@@ -39,7 +39,7 @@ func reunite(there, remembered kekDocument, now time.Time) kekDocument {
 	pending := false
 	var versions []keyring.Version
 	for v := range there.ring.Ring.All() {
-		if w, known := find(remembered.ring.Ring, v.ID); known {
+		if w, known := remembered.ring.Ring.Find(v.ID); known {
 			v = oneOf(v, w, remembered.turn > there.turn)
 		}
 		v = demote(v, active, now)
@@ -48,7 +48,7 @@ func reunite(there, remembered kekDocument, now time.Time) kekDocument {
 	}
 	newest := versions[0].CreatedAt
 	for w := range remembered.ring.Ring.All() {
-		if _, known := find(there.ring.Ring, w.ID); known {
+		if _, known := there.ring.Ring.Find(w.ID); known {
 			continue
 		}
 		if w.State == keyring.Pending && pending {
@@ -74,7 +74,7 @@ func reunite(there, remembered kekDocument, now time.Time) kekDocument {
 func whoIsActive(lead, other, there keyring.Ring) string {
 	can := func(id string) bool {
 		for _, ring := range []keyring.Ring{lead, other} {
-			if v, known := find(ring, id); known && (!v.State.Live() || v.Withdrawn || v.Compromised) {
+			if v, known := ring.Find(id); known && (!v.State.Live() || v.Withdrawn || v.Compromised) {
 				return false
 			}
 		}
@@ -131,13 +131,4 @@ func demote(v keyring.Version, active string, now time.Time) keyring.Version {
 		v.RetiresAt = now
 	}
 	return v
-}
-
-func find(r keyring.Ring, id string) (keyring.Version, bool) {
-	for v := range r.All() {
-		if v.ID == id {
-			return v, true
-		}
-	}
-	return keyring.Version{}, false
 }

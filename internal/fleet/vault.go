@@ -233,7 +233,7 @@ func (v *Vault) open(name string, sealed []byte) (stored, error) {
 	}
 	v.mu.Lock()
 	sealer := v.keys[id]
-	version, known := find(v.known.ring.Ring, id)
+	version, known := v.known.ring.Ring.Find(id)
 	v.mu.Unlock()
 	if sealer == nil {
 		err := keyring.ErrUnknownVersion

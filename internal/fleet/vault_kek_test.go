@@ -222,7 +222,7 @@ func (p prefixed) CompareAndSet(ctx context.Context, name string, revision fleet
 // The key-encryption key turns again and again, with no time between the steps,
 // while replicas that have not heard of it read, write and make rings.
 func TestNothingIsUnreadableWhileTheKeyTurns(t *testing.T) {
-	const writers, turns = 4, 30
+	const writers, turns = 4, 15
 	m := fleettest.NewMemory()
 	leader := openVault(t, m.Link(), "s1")
 	names := make([]string, 3)
