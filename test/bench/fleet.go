@@ -20,8 +20,8 @@ const (
 	fleetSize = 3
 	// manyReplicas is the fleet that is computed.
 	manyReplicas = 1000
-	// leaseEvery is how often the one replica that leads renews its lease: a third of
-	// the six seconds that it is good for (leaseFor in internal/app).
+	// leaseEvery is how often the one replica that leads renews its lease at most: each
+	// third of the six seconds that it is good for (leaseFor in internal/app).
 	leaseEvery = 2 * time.Second
 )
 
@@ -180,7 +180,7 @@ func (b *bench) atRest() (table, error) {
 			{fmt.Sprintf("%d replicas, computed", manyReplicas), computed(manyReplicas)},
 		},
 		Notes: []string{fmt.Sprintf("Measured by what Redis carried out in %.0f s. reports: what a replica holds, and that it lives (fleet.KeepAlive). "+
-			"lease: renewed by the one that leads, every %v.", seconds, leaseEvery)},
+			"lease: renewed by the one that leads, at most every %v, as computed.", seconds, leaseEvery)},
 	}, nil
 }
 
