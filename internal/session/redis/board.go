@@ -44,11 +44,12 @@ func (s *Store) Board() *Board {
 		store: s,
 
 		// KEYS entry; ARGV length of a revision, old revision, new revision, value,
-		// channel, name. What is missing has the empty revision.
+		// channel, name. What is missing has the empty revision. Who may not publish,
+		// as a user that Redis 7 made without channels, may write.
 		compareAndSet: script(`
 if redis.call('GETRANGE', KEYS[1], 0, ARGV[1] - 1) ~= ARGV[2] then return 0 end
 redis.call('SET', KEYS[1], ARGV[3] .. ARGV[4])
-redis.call('PUBLISH', ARGV[5], ARGV[6])
+redis.pcall('PUBLISH', ARGV[5], ARGV[6])
 return 1`),
 
 		// KEYS last, live, keep, since; ARGV replica, report, ms to live, ms to keep

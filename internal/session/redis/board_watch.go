@@ -10,8 +10,12 @@ import (
 	"keyway/internal/fleet"
 )
 
-// hearAgain is how long after a lost subscription the next is tried.
-const hearAgain = time.Second
+// hearAgain is how long after a lost subscription the next is tried, and
+// hearAgainRefused the longest that it is put off while Redis refuses it.
+const (
+	hearAgain        = 500 * time.Millisecond
+	hearAgainRefused = time.Minute
+)
 
 // ears are who watches a board, and the subscription that they share while there
 // is anybody.
@@ -37,7 +41,7 @@ func (b *Board) Watch(fn func(name string)) (stop func()) {
 	if e.stop == nil {
 		var ctx context.Context
 		ctx, e.stop = context.WithCancel(context.Background())
-		b.store.probe.Go(func() { b.listen(ctx) })
+		go b.listen(ctx)
 	}
 	return func() {
 		e.mu.Lock()
@@ -50,32 +54,51 @@ func (b *Board) Watch(fn func(name string)) (stop func()) {
 }
 
 // listen subscribes, again and again, until nobody watches any more or the store
-// is closed.
+// is closed. It holds a slot as a call does, so that closing waits for it.
 func (b *Board) listen(ctx context.Context) {
+	s := b.store
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-s.stop:
+		return
+	case <-ctx.Done():
+		return
+	}
 	go func() {
 		select {
-		case <-b.store.stop:
+		case <-s.stop:
 			cancel()
 		case <-ctx.Done():
 		}
 	}()
-	for ctx.Err() == nil {
-		if client := b.store.client.Load(); client != nil && b.store.away.Load() == nil {
-			b.subscribe(ctx, *client)
-			b.ears.watchers.Tell("") // what was said meanwhile was not heard
+	wait, said := hearAgain, false
+	for !s.closed.Load() && ctx.Err() == nil {
+		if client := s.client.Load(); client != nil && s.away.Load() == nil {
+			err := b.subscribe(ctx, *client)
+			if _, refused := rueidis.IsRedisErr(err); !refused {
+				wait, said = hearAgain, false
+			} else {
+				if !said {
+					s.log.Warn("redis refuses to tell of changes; secrets are polled, and a change takes longer to arrive", "channel", b.channel(), "err", err)
+				}
+				wait, said = min(2*wait, hearAgainRefused), true
+			}
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(hearAgain):
+		case <-time.After(wait):
 		}
 	}
 }
 
-// subscribe listens until the connection is lost or ctx ends. Words that were said
-// before the subscription stood were not heard, so that is told once it does.
-func (b *Board) subscribe(ctx context.Context, client rueidis.Client) {
+// subscribe listens until the connection is lost or ctx ends. The connection is
+// one of its own, so that who is slow to take a word holds nothing else up; it is
+// not subscribed again by itself (redis/rueidis#819). Once the subscription stands
+// it is told that words may have been missed: those before it were.
+func (b *Board) subscribe(ctx context.Context, client rueidis.Client) error {
 	dedicated, release := client.Dedicate()
 	defer release()
 	lost := dedicated.SetPubSubHooks(rueidis.PubSubHooks{
@@ -87,11 +110,13 @@ func (b *Board) subscribe(ctx context.Context, client rueidis.Client) {
 		},
 	})
 	if err := dedicated.Do(ctx, dedicated.B().Subscribe().Channel(b.channel()).Build()).Error(); err != nil {
-		return
+		return err
 	}
 	select {
-	case <-lost:
+	case err := <-lost:
+		return err
 	case <-ctx.Done():
 		dedicated.SetPubSubHooks(rueidis.PubSubHooks{})
+		return ctx.Err()
 	}
 }
