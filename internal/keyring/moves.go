@@ -72,17 +72,16 @@ func (r Ring) Urge(id string) (Ring, error) {
 func (r Ring) Pending() (Version, bool) { return r.first(Pending) }
 
 // Previous is the version that a rollback would bring back: of those that are
-// retiring, the one that was active last, unless it was withdrawn itself or is
-// compromised.
+// retiring, the one that came last, unless it was withdrawn itself or is
+// compromised. It goes by the order and not by dates: a clock may have been set
+// back between two activations.
 func (r Ring) Previous() (Version, bool) {
-	var previous Version
-	found := false
 	for _, v := range r.versions {
-		if v.State == Retiring && !v.Withdrawn && !v.Compromised && (!found || v.ActivatedAt.After(previous.ActivatedAt)) {
-			previous, found = v, true
+		if v.State == Retiring && !v.Withdrawn && !v.Compromised {
+			return v, true
 		}
 	}
-	return previous, found
+	return Version{}, false
 }
 
 // Activate makes the pending version the one to issue with; the one before is

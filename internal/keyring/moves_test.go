@@ -160,3 +160,16 @@ func TestMovesKeepWhatMustAlwaysHold(t *testing.T) {
 		}
 	})
 }
+
+// A clock that was set back between two activations does not make a rollback skip
+// the version that was active last.
+func TestPreviousGoesByOrder(t *testing.T) {
+	r := ringOf(t,
+		Version{ID: "c", State: Active, ActivatedAt: began.Add(2 * time.Minute), Value: value("c")},
+		Version{ID: "b", State: Retiring, ActivatedAt: began.Add(-time.Hour), Value: value("b")},
+		Version{ID: "a", State: Retiring, ActivatedAt: began, Value: value("a")},
+	)
+	if v, ok := r.Previous(); !ok || v.ID != "b" {
+		t.Errorf("a rollback would bring back %q, and b was active last", v.ID)
+	}
+}

@@ -180,6 +180,9 @@ func retireOne(v, active keyring.Version, k Knowledge, p Policy, now time.Time) 
 	if end := active.ActivatedAt.Add(p.Guard); now.Before(end) {
 		return Decision{Move: Wait, Version: v.ID, Again: end, Because: "kept as the way back while the new version is watched"}
 	}
+	if end := v.RetiresAt.Add(p.Guard); p.Kind == Outward && v.Withdrawn && now.Before(end) {
+		return Decision{Move: Wait, Version: v.ID, Again: end, Because: "kept while the peer may come to accept it again"}
+	}
 	if p.Kind == Outward && k.Refusals.InGuard > p.Limit {
 		return Decision{Move: Wait, Version: v.ID, Because: fmt.Sprintf(
 			"the active version was refused %d times; this one is kept, since the peer may accept it", k.Refusals.InGuard)}
@@ -245,7 +248,9 @@ func retireCondemned(v keyring.Version, k Knowledge, p Policy, now time.Time) De
 			}
 		}
 	}
-	if n, counted := k.Dependents[v.ID]; counted && n == 0 && !k.CountedAt.Before(last) {
+	// As above, but not for as long: a request that began before may yet seal with it.
+	ended := last.Add(min(p.Skew, p.Condemned/4))
+	if n, counted := k.Dependents[v.ID]; counted && n == 0 && !k.CountedAt.Before(ended) {
 		return Decision{Move: Retire, Version: v.ID, Because: "it is compromised, and all that it sealed is sealed anew"}
 	}
 	end := v.RetiresAt.Add(p.Condemned)
@@ -280,7 +285,8 @@ func renew(ring keyring.Ring, _ Knowledge, p Policy, now time.Time) Decision {
 }
 
 // Due is when the ring's active version is old enough to be replaced: when it is
-// every old, or up to a twentieth of that earlier, so that secrets that were made
+// every old, or in use for as long (one of these dates may be by a clock that is
+// off), or up to a twentieth of that earlier, so that secrets that were made
 // together are not all replaced together. It is the same for all who ask. After
 // one that had to be rolled back, the next is due a twentieth of every later: what
 // fails again and again must not do so all the time.
@@ -289,7 +295,7 @@ func Due(ring keyring.Ring, every time.Duration) time.Time {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(ring.Name() + "\x00" + active.ID))
 	early := time.Duration(float64(every) / 20 * float64(h.Sum32()) / (1 << 32))
-	due := active.CreatedAt.Add(every - early)
+	due := later(active.CreatedAt, active.ActivatedAt).Add(every - early)
 	for v := range ring.All() {
 		if v.Withdrawn && !v.ActivatedAt.IsZero() {
 			due = later(due, v.RetiresAt.Add(every/20))

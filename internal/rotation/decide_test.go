@@ -66,6 +66,9 @@ func TestDecide(t *testing.T) {
 	lost.Compromised = true
 	condemned := []keyring.Version{v("b", keyring.Active, 0, 10*time.Minute, 0), lost}
 	turned := []keyring.Version{v("b", keyring.Active, 0, 10*time.Minute, 0), v("a", keyring.Retiring, 0, 0, 10*time.Minute)}
+	withdrawn := v("b", keyring.Retiring, 0, 0, 10*time.Minute)
+	withdrawn.Withdrawn = true
+	rolledBack := []keyring.Version{withdrawn, young}
 	for name, c := range map[string]struct {
 		versions []keyring.Version
 		k        Knowledge
@@ -83,7 +86,8 @@ func TestDecide(t *testing.T) {
 		"takes over, but one lags": {[]keyring.Version{takesOver(pending[0]), young}, Knowledge{Replicas: []Replica{replica("r1", 0, "a", 0, "a")}}, inward, time.Second,
 			Wait, "b", "not yet held by r1"},
 		"condemned, something still sealed": {condemned, Knowledge{Dependents: map[string]int{"a": 3}}, inward, 10*time.Minute + time.Second, Wait, "a", "sealed anew"},
-		"condemned, all sealed anew":        {condemned, Knowledge{Dependents: map[string]int{"a": 0}}, inward, 10*time.Minute + time.Second, Retire, "a", "compromised"},
+		"condemned, sealed anew too soon":   {condemned, Knowledge{Dependents: map[string]int{"a": 0}}, inward, 10*time.Minute + time.Second, Wait, "a", "sealed anew"},
+		"condemned, all sealed anew":        {condemned, Knowledge{Dependents: map[string]int{"a": 0}}, inward, 10*time.Minute + 15*time.Second, Retire, "a", "compromised"},
 		"condemned, and not done in time":   {condemned, Knowledge{}, inward, 12 * time.Minute, Retire, "a", "over"},
 		"condemned is no way back":          {condemned, Knowledge{Refusals: Refusals{InGuard: 400}, Dependents: map[string]int{"a": 1}}, inward, 10*time.Minute + time.Second, Wait, "a", "sealed anew"},
 		"never by age":                      {[]keyring.Version{young}, Knowledge{}, Policy{Kind: Inward, Lifetime: time.Hour}, 9000 * time.Hour, Wait, "", "nothing to do"},
@@ -109,6 +113,8 @@ func TestDecide(t *testing.T) {
 		"refusals within the limit":                             {turned, Knowledge{Refusals: Refusals{InGuard: 3}}, outward, 12 * time.Minute, Wait, "a", "way back"},
 		"as many refusals as ever":                              {turned, Knowledge{Refusals: Refusals{InGuard: 40, Before: 20}}, outward, 12 * time.Minute, Wait, "a", "way back"},
 		"refusals after the window":                             {turned, Knowledge{Refusals: Refusals{InGuard: 3}}, outward, 25 * time.Minute, Retire, "a", "has expired"},
+		"rolled back, and the peer may come round":              {rolledBack, Knowledge{}, outward, 19 * time.Minute, Wait, "b", "come to accept it again"},
+		"rolled back for long":                                  {rolledBack, Knowledge{}, outward, 20 * time.Minute, Retire, "b", "has expired"},
 		"refused, and the old one may be what the peer accepts": {turned, Knowledge{Refusals: Refusals{InGuard: 4}}, outward, 25 * time.Hour, Wait, "a", "refused 4 times"},
 
 		"the way back is kept": {turned, Knowledge{Dependents: map[string]int{"a": 0}}, inward, 19 * time.Minute, Wait, "a", "way back"},
