@@ -45,7 +45,10 @@ func TestAJournalThatCantBeRead(t *testing.T) {
 	link := fleettest.NewMemory().Link()
 	must[fleet.Revision](t)(link.CompareAndSet(t.Context(), fleet.JournalPrefix+"k", "", []byte("junk")))
 	j := fleet.NewJournal(link)
-	add := func(h *rotation.History) bool { h.Rotations = append(h.Rotations, rotation.Rotation{ID: "1"}); return true }
+	add := func(h *rotation.History) bool {
+		h.Rotations = append(h.Rotations, rotation.Rotation{ID: "1"})
+		return true
+	}
 	if h, err := j.Update(t.Context(), "k", add); err != nil || len(h.Rotations) != 1 {
 		t.Errorf("%+v, %v", h, err)
 	}
