@@ -4,4 +4,4 @@ package rotation
 
 // fleetsByDefault is how many fleets of Runners are simulated, unless -seeds says
 // how many. The race detector takes ten times as long.
-const fleetsByDefault = 250
+const fleetsByDefault = 150
