@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"keyway/internal/admin"
 	"keyway/internal/config"
 	"keyway/internal/fleet"
@@ -80,6 +82,7 @@ type app struct {
 	watcher   *source.Watcher
 	runner    *rotation.Runner
 	follower  *follower
+	lookAgain singleflight.Group // for credentials
 	tallies   map[string]*rotation.Tally
 	turnings  map[string]rotation.Secret
 	current   atomic.Pointer[served]
@@ -155,6 +158,7 @@ func (a *app) open(ctx context.Context, env func(string) (string, bool)) error {
 	a.resources.lost.log = a.log
 	a.resources.lost.ring = func() keyring.Ring { return a.current.Load().rings[nameSessionKey] }
 	a.resources.tally = a.refused
+	a.resources.newer = a.newerClient
 	a.tallies = map[string]*rotation.Tally{}
 	for _, d := range a.defs {
 		a.tallies[d.name] = rotation.NewTally(c.Rotation.For(d.name).Guard)

@@ -20,6 +20,10 @@ import (
 // be counted.
 const countWithin = 3 * time.Second
 
+// clockOff is how far a replica's clock may be from the store's before somebody
+// should know.
+const clockOff = 30 * time.Second
+
 // control is what the admin API speaks for.
 type control struct{ a *app }
 
@@ -28,6 +32,7 @@ var _ admin.Control = control{}
 // Status implements admin.Control.
 func (c control) Status(ctx context.Context) (admin.Status, error) {
 	a := c.a
+	_, _ = a.follower.look(ctx) // so that what was just done is told; a note says if it can't be known
 	roll, err := a.side.reports(ctx)
 	if err != nil {
 		return admin.Status{}, err
@@ -51,6 +56,9 @@ func (c control) Status(ctx context.Context) (admin.Status, error) {
 	}
 	for _, r := range roll.Reports {
 		s.Replicas = append(s.Replicas, replica(r, roll.Now, held))
+	}
+	if off := time.Since(roll.Now); off.Abs() > clockOff {
+		s.Notes = append(s.Notes, fmt.Sprintf("the clock of this replica and that of the store are %s apart; an identity provider refuses assertions of a replica whose clock is off", round(off.Abs())))
 	}
 	s.Notes = append(s.Notes, a.notes(ctx)...)
 	return s, nil
@@ -269,14 +277,21 @@ func (c control) Rotate(ctx context.Context, r admin.Request) ([]rotation.Rotati
 	var group sync.WaitGroup
 	for i, d := range defs {
 		group.Go(func() {
-			results[i], errs[i] = a.runner.Rotate(ctx, d.name, rotation.Request{
-				From: held[d.name].Active().ID, AskedBy: r.By, Compromised: r.Compromised,
-			})
+			results[i], errs[i] = a.runner.Rotate(ctx, d.name, rotation.Request{AskedBy: r.By, Compromised: r.Compromised})
 		})
 	}
 	group.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(errs...); err != nil && !slices.Contains(errs, nil) {
 		return nil, c.translate(err)
+	}
+	for i, err := range errs {
+		if err != nil { // the others have begun, so that is no answer for all of them
+			now := time.Now()
+			results[i] = rotation.Rotation{
+				Secret: defs[i].name, From: held[defs[i].name].Active().ID, AskedBy: r.By,
+				StartedAt: now, EndedAt: now, Outcome: rotation.OutcomeFailed, Waiting: err.Error(),
+			}
+		}
 	}
 	if r.Compromised && slices.Contains(names, nameTokenHashSalt) && a.shared && !slices.Contains(names, fleet.KeyEncryptionKey) {
 		// Whoever has the salt could open what the store keeps.

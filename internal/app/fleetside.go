@@ -73,6 +73,7 @@ type sharing struct {
 
 	mu    sync.Mutex
 	tried time.Time // when the lease was last asked for
+	off   bool      // our clock is not the store's
 	live  int       // replicas, at the last look
 }
 
@@ -81,7 +82,6 @@ type sharing struct {
 func newSharing(board fleet.Board, register fleet.Register, id string, keep time.Duration, log *slog.Logger) *sharing {
 	presence := fleet.NewPresence(register, keep)
 	announcer := fleet.NewAnnouncer(presence, id, log)
-
 	return &sharing{
 		id: id, presence: presence, announcer: announcer, log: log, live: 1,
 		lease: fleet.NewLease(board, "rotation", id, leaseFor),
@@ -140,7 +140,13 @@ func (s *sharing) Roll(ctx context.Context) (rotation.Roll, error) {
 	}
 	s.mu.Lock()
 	s.live = max(1, live)
+	was, off := s.off, time.Since(roll.Now)
+	s.off = off.Abs() > clockOff
+	is := s.off
 	s.mu.Unlock()
+	if is && !was {
+		s.log.Warn("the clock of this replica and that of the store are far apart; an identity provider refuses assertions of a replica whose clock is off", "apart", off.Abs().Round(time.Second).String())
+	}
 	if !heard {
 		return rotation.Roll{}, errNotHeard
 	}

@@ -202,11 +202,15 @@ func (f *follower) agree(ctx context.Context, name string, ours keyring.Ring) (k
 	}
 	met := ""
 	found, err := a.vault.Update(ctx, name, func(there keyring.Ring) (keyring.Ring, error) {
+		met = ""
 		if lost = there.IsZero(); lost {
 			return ours, nil
 		}
-		met = there.Active().ID
-		return unite(there, ours, time.Now())
+		united, err := unite(there, ours, time.Now())
+		if err == nil {
+			met = there.Active().ID
+		}
+		return united, err
 	})
 	switch {
 	case err != nil:
@@ -243,6 +247,7 @@ func (f *follower) announce() {
 		h.InGuard, h.Before = refusals.InGuard, refusals.Before
 		h.HandedIn, h.Trouble = a.sources.of(name)
 		held[name] = h
+		a.resources.metrics.RotationPhase(name, int(rotation.PhaseOf(ring, a.config.Rotation.For(name).Guard, now)))
 	}
 	f.held = held
 	a.side.hold(maps.Clone(held))
@@ -264,7 +269,7 @@ func (f *follower) propose(ctx context.Context) {
 			_, previousKnown = ring.Find(g.previous.ID)
 		}
 		if known && previousKnown {
-			a.sources.settled(a.log, name, v, g.origin)
+			a.sources.settled(a.log, name, v, g.origin, time.Now())
 			continue
 		}
 		if err := f.handIn(ctx, name, g); err != nil {

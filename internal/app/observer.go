@@ -111,7 +111,7 @@ var _ oidc.OneTime = oneTime{}
 // rotations turns what happens to secrets into metrics.
 type rotations struct{ metrics *telemetry.Metrics }
 
-func (r rotations) Moved(secret, outcome string)          { r.metrics.Rotation(secret, outcome) }
-func (r rotations) Phase(secret string, p rotation.Phase) { r.metrics.RotationPhase(secret, int(p)) }
+// Moved implements rotation.Observer.
+func (r rotations) Moved(secret, outcome string) { r.metrics.Rotation(secret, outcome) }
 
 var _ rotation.Observer = rotations{}

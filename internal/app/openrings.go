@@ -7,6 +7,7 @@ import (
 
 	"keyway/internal/fleet"
 	"keyway/internal/keyring"
+	"keyway/internal/oidc"
 	"keyway/internal/rotation"
 	"keyway/internal/secret/source"
 	"keyway/internal/session/redis"
@@ -123,7 +124,7 @@ func (a *app) handInFirst(ctx context.Context, ring keyring.Ring, d definition, 
 func (a *app) openRotation(o opener) error {
 	var watched []source.Secret
 	for _, d := range a.defs {
-		if _, given := a.sources.all()[d.name]; given {
+		if d.handedIn() { // also what is not there yet
 			watched = append(watched, d.watched())
 		}
 	}
@@ -166,6 +167,45 @@ func (a *app) reread(ctx context.Context) (changed bool, err error) {
 		return false, err
 	}
 	return a.follower.look(ctx)
+}
+
+// newerWithin bounds how long a request waits for credentials that may have come.
+const newerWithin = 3 * time.Second
+
+// newerClient is oidc.ClientOptions.Newer. A value that was found here and that the
+// fleet does not know yet, as when its store is away, is presented all the same:
+// whether it is accepted is between the peer and us, and nothing is issued with
+// it.
+func (a *app) newerClient(ctx context.Context, k peerClient) *oidc.Client {
+	done := a.lookAgain.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), newerWithin)
+		defer cancel()
+		_ = a.watcher.Reread(ctx)
+		_, err := a.follower.look(ctx)
+		return nil, err
+	})
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return nil
+	}
+	s := a.current.Load()
+	if s == nil {
+		return nil
+	}
+	ring, g := s.rings[k.secret], a.sources.all()[k.secret]
+	if _, known := ring.Find(g.current.ID); ring.IsZero() || g.current.ID == "" || known {
+		return s.clients[k.peer]
+	}
+	more, err := ring.Accept(g.current, time.Now())
+	if err != nil {
+		return s.clients[k.peer]
+	}
+	client, err := k.build(&a.resources, s.rings.with(more))
+	if err != nil {
+		return s.clients[k.peer]
+	}
+	return client
 }
 
 // mayIssue is gateway.Options.MayIssue.

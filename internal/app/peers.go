@@ -50,6 +50,7 @@ func (k peerClient) build(r *resources, keys rings) (*oidc.Client, error) {
 	made, err := oidc.NewClient(oidc.ClientOptions{
 		Name: k.name, ClientID: k.id, Method: string(k.method),
 		Secret: keys[k.secret], Signing: keys[nameSigningKey], Observer: observer{r.metrics, r.refusedBy(k)},
+		Newer: func(ctx context.Context) *oidc.Client { return r.newer(ctx, k) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("our client at %s: %w", r.peers[k.peer].Issuer(), err)

@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"keyway/internal/admin"
@@ -46,9 +47,9 @@ func (a *app) planOf(d definition, ring keyring.Ring, roll rotation.Roll, counts
 		a.planCompromise(&p, d, ring, counts, say)
 	} else {
 		say("use it; the one before is still accepted")
-		say("watch for %s, and go back by itself if it is refused more than before", policy.Guard)
+		say("watch for %s, and go back by itself if it is refused more than before", round(policy.Guard))
 		if turned.Tend != nil {
-			say("retire the one before when nothing depends on it, at the latest %s after", round(policy.Lifetime+policy.Skew))
+			say("retire the one before when nothing depends on it, at the latest %s after", round(max(policy.Guard, policy.Lifetime+policy.Skew)))
 		} else {
 			say("retire the one before %s after, when all that was issued with it has expired", round(max(policy.Guard, policy.Lifetime+policy.Skew)))
 		}
@@ -75,14 +76,22 @@ func (a *app) planCompromise(p *admin.Plan, d definition, ring keyring.Ring, cou
 	notice := func(format string, args ...any) { p.Notices = append(p.Notices, fmt.Sprintf(format, args...)) }
 	switch d.name {
 	case nameSessionKey:
-		say("use it, seal all stored sessions anew with it, and end the others within %s", sealAnewWithin)
-		notice("nobody: %s sealed anew", are(older(counts.SessionKey), "session"))
+		say("use it, seal all stored sessions anew with it, and end the others within %s", round(sealAnewWithin))
+		if n := older(counts.SessionKey); n > 0 {
+			notice("nobody: %s sealed anew", are(n, "session"))
+		} else {
+			notice("nobody")
+		}
 	case fleet.KeyEncryptionKey:
-		say("use it, seal all kept secrets anew with it, and end the others within %s", sealAnewWithin)
+		say("use it, seal all kept secrets anew with it, and end the others within %s", round(sealAnewWithin))
 		notice("nobody")
 	case nameTokenHashSalt:
 		say("use it, and end the others at once, with the sessions that are named by them")
-		notice("%s signed out, and can sign in again", are(older(counts.Salt), "session"))
+		if n := older(counts.Salt); n > 0 {
+			notice("%s signed out, and can sign in again", are(n, "session"))
+		} else {
+			notice("nobody: nobody is signed in")
+		}
 	case nameUAHashSalt:
 		say("use it, and end the others at once")
 		if a.config.Session.BindAddressPrefix.Enabled() || a.config.Session.BindUserAgent {
@@ -119,4 +128,21 @@ func are(n int, what string) string {
 	return fmt.Sprintf("%d %ss are", n, what)
 }
 
-func round(d time.Duration) string { return d.Round(time.Second).String() }
+// round says a duration in words: 8 h 1 min.
+func round(d time.Duration) string {
+	d = d.Round(time.Second)
+	var words []string
+	for _, unit := range []struct {
+		of   time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}} {
+		if n := d / unit.of; n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n, unit.name))
+			d -= n * unit.of
+		}
+	}
+	if len(words) == 0 {
+		return "0 s"
+	}
+	return strings.Join(words, " ")
+}

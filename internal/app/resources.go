@@ -40,8 +40,9 @@ type resources struct {
 	peers     map[string]*oidc.Provider // provider, and those of idps.yaml at which we have a client
 	presented *bearer.Cache             // what is known of presented tokens
 	fetched   fetches
-	tally     func(secret, version, who string) // a refusal of something
-	folderAt  atomic.Int64                      // when the folder of keys was last changed, as far as it was read
+	tally     func(secret, version, who string)              // a refusal of something
+	newer     func(context.Context, peerClient) *oidc.Client // with credentials that have come since
+	folderAt  atomic.Int64                                   // when the folder of keys was last changed, as far as it was read
 	tokens    *upstream.ServiceTokens
 	proxy     *upstream.Proxy
 	close     []func() error // in the order of opening

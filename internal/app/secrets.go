@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"keyway/internal/config"
@@ -37,6 +38,7 @@ type definition struct {
 	ref  config.SecretRef // where it is handed in
 	peer bool             // a peer chose the value, so it is as strong as that peer's are
 	need need
+	ids  *fingerprints
 }
 
 // need is whether a start is refused without a secret.
@@ -51,27 +53,27 @@ const (
 // definitions are the secrets of a configuration, in the order in which they are
 // shown and opened.
 func definitions(c *config.Config) []definition {
-	sources := c.SecretSources
+	sources, ids := c.SecretSources, &fingerprints{}
 	salt := unlessManaged
 	if !c.Store.RedisURL.IsZero() {
 		// Replicas find each other's sessions by it, and it opens what they share.
 		salt = always
 	}
 	all := []definition{
-		{nameTokenHashSalt, sources.TokenHashSalt, false, salt},
-		{nameSessionKey, sources.SessionKey, false, optional},
-		{nameUAHashSalt, sources.UAHashSalt, false, unlessManaged},
-		{nameCSRFKey, sources.CSRFSecretKey, false, unlessManaged},
-		{nameStateKey, sources.StateTokenKey, false, unlessManaged},
-		{nameSigningKey, config.SecretRef{}, false, optional},
-		{nameClientSecret, c.OIDC.ClientSecret, true, optional},
+		{nameTokenHashSalt, sources.TokenHashSalt, false, salt, ids},
+		{nameSessionKey, sources.SessionKey, false, optional, ids},
+		{nameUAHashSalt, sources.UAHashSalt, false, unlessManaged, ids},
+		{nameCSRFKey, sources.CSRFSecretKey, false, unlessManaged, ids},
+		{nameStateKey, sources.StateTokenKey, false, unlessManaged, ids},
+		{nameSigningKey, config.SecretRef{}, false, optional, ids},
+		{nameClientSecret, c.OIDC.ClientSecret, true, optional, ids},
 	}
 	for _, idp := range c.IdPs {
 		if !idp.ClientSecret.IsZero() {
-			all = append(all, definition{clientSecretOf(idp.Name), idp.ClientSecret, true, optional})
+			all = append(all, definition{clientSecretOf(idp.Name), idp.ClientSecret, true, optional, ids})
 		}
 	}
-	return append(all, definition{fleet.KeyEncryptionKey, config.SecretRef{}, false, optional})
+	return append(all, definition{fleet.KeyEncryptionKey, config.SecretRef{}, false, optional, ids})
 }
 
 // candidate is a value that was found where the secret is handed in.
@@ -81,17 +83,55 @@ func (d definition) candidate(value secret.Value) keyring.Candidate {
 
 func (d definition) fingerprint(value secret.Value) string {
 	if d.peer {
-		return secret.FingerprintOfPeerSecret(d.name, value)
+		return d.ids.of(d.name, value)
 	}
 	return secret.Fingerprint(d.name, value)
+}
+
+// fingerprints remembers those of peers' secrets: each costs a tenth of a second
+// of a processor, and is asked for wherever the value turns up. One is computed at
+// a time, so that requests have the other processors.
+type fingerprints struct {
+	mu   sync.Mutex
+	last []fingerprint // newest first
+}
+
+type fingerprint struct {
+	name, id string
+	value    secret.Value
+}
+
+func (f *fingerprints) of(name string, value secret.Value) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, known := range f.last {
+		if known.name == name && known.value.Equal(value) {
+			return known.id
+		}
+	}
+	id := secret.FingerprintOfPeerSecret(name, value)
+	f.last = slices.Insert(f.last, 0, fingerprint{name, id, value})
+	f.last = f.last[:min(len(f.last), 32)]
+	return id
 }
 
 // check refuses a value that can't be used.
 func (d definition) check(value secret.Value) error {
 	if d.peer {
-		return nil
+		return checkPrintable(cmp.Or(d.ref.Name, d.name), value)
 	}
 	return secret.CheckStrength(cmp.Or(d.ref.Name, d.name), value)
+}
+
+// checkPrintable refuses what can't be a client secret (RFC 6749 appendix A.2),
+// such as a file of another kind in its place. Its error does not show the value.
+func checkPrintable(name string, value secret.Value) error {
+	for _, b := range value.Reveal() {
+		if b < 0x20 || b == 0x7f {
+			return fmt.Errorf("%s: expected printable characters in one line, found a control character or a line break; is it another kind of file?", name)
+		}
+	}
+	return nil
 }
 
 // handedIn reports whether it can be handed in at all.

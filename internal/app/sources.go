@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"time"
 
 	"keyway/internal/keyring"
 	"keyway/internal/secret/source"
@@ -15,11 +16,22 @@ type sources struct {
 	mu      sync.Mutex
 	given   map[string]given
 	trouble map[string]source.Why
-	told    map[string]string // version that was complained of, by secret
+	unused  map[string]unused
 }
 
+// unused is a version that is handed in and not in use.
+type unused struct {
+	version string
+	since   time.Time
+	told    bool
+}
+
+// unusedFor is how long that is nothing to speak of: files of a fleet change at
+// different moments, in Kubernetes up to some minutes apart.
+const unusedFor = 5 * time.Minute
+
 func newSources(first map[string]given) *sources {
-	return &sources{given: maps.Clone(first), trouble: map[string]source.Why{}, told: map[string]string{}}
+	return &sources{given: maps.Clone(first), trouble: map[string]source.Why{}, unused: map[string]unused{}}
 }
 
 func (s *sources) all() map[string]given {
@@ -58,20 +70,25 @@ func (s *sources) troubled(t source.Trouble) {
 	}
 }
 
-// settled says once when what is handed in is a version that is not to be used
-// any more.
-func (s *sources) settled(log *slog.Logger, name string, v keyring.Version, origin string) {
+// settled says once when what is handed in has not been the version in use for a
+// while: a file that lags behind others, or that Keyway's own version has replaced.
+func (s *sources) settled(log *slog.Logger, name string, v keyring.Version, origin string, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := !v.State.Live() || v.State == keyring.Retiring
-	if !old {
-		delete(s.told, name)
+	if v.State == keyring.Pending || v.State == keyring.Active {
+		delete(s.unused, name)
 		return
 	}
-	if s.told[name] == v.ID {
+	u := s.unused[name]
+	if u.version != v.ID {
+		s.unused[name] = unused{version: v.ID, since: now}
 		return
 	}
-	s.told[name] = v.ID
-	log.Warn("what is handed in is a version that others have replaced; the newer one stays in use, and a new value is taken up when it is there",
+	if u.told || now.Sub(u.since) < unusedFor {
+		return
+	}
+	u.told = true
+	s.unused[name] = u
+	log.Warn("the value that is handed in is not the one in use; a new value is taken up when it is there",
 		"secret", name, "version", v.ID, "state", string(v.State), "from", origin)
 }

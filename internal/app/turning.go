@@ -313,11 +313,11 @@ func (a *app) operator(d definition, users []string, v keyring.Version, p rotati
 		return ""
 	}
 	issuer := a.resources.peers[users[0]].Issuer()
-	if d.peer {
+	switch {
+	case d.peer:
 		return fmt.Sprintf("register the new client secret at %s (client %s), or wait until it knows it; the old one stays in use until then", issuer, a.clientIDs[users[0]])
+	case a.resources.fetched.last().IsZero():
+		return fmt.Sprintf("nobody has fetched our keys yet: if %s keeps our key set itself, register the public key with kid %s there (it is in /.well-known/jwks.json); if it fetches them, see that it can reach that address", issuer, v.ID)
 	}
-	if a.resources.fetched.last().IsZero() {
-		return fmt.Sprintf("if %s keeps our key set itself rather than fetching it, register the public key with kid %s there (it is in /.well-known/jwks.json); if it fetches it, see that it can reach that address", issuer, v.ID)
-	}
-	return fmt.Sprintf("%s has fetched our keys before; it may go on by what it holds until its cache is over", issuer)
+	return fmt.Sprintf("our keys have been fetched, and %s may go on by what it holds until its cache is over; if it keeps our key set itself, register the public key with kid %s there (it is in /.well-known/jwks.json)", issuer, v.ID)
 }

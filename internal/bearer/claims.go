@@ -49,6 +49,11 @@ func readClaims(document []byte) (*claims, error) {
 // An issuer that answers about its token need not name itself, nor say when it
 // expires (RFC 7662 section 2.2); a JWT must. Nothing that was found is quoted.
 func (c *claims) check(e *entry, jwt bool, now time.Time) error {
+	if c.Subject == "" && !jwt {
+		// Of a client's own token, where the answer names only that (RFC 7662 section
+		// 2.2 makes sub optional; RFC 9068 section 2.2 has the client be the subject).
+		c.Subject = c.text("client_id")
+	}
 	latest := now.Add(oidc.Skew)
 	switch {
 	case c.Issuer == nil && jwt, c.Issuer != nil && *c.Issuer != e.Issuer:

@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -71,7 +73,8 @@ func runDemo(ctx context.Context, s *streams, ports demo.Ports, level string) (e
 	// Closing its terminal must not leave keys and sessions behind.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
 	defer stop()
-	dir, err := os.MkdirTemp("", "keyway-demo-")
+	sweepDemos(os.TempDir())
+	dir, err := os.MkdirTemp("", fmt.Sprintf("keyway-demo-%d-", os.Getpid()))
 	if err != nil {
 		return err
 	}
@@ -121,3 +124,15 @@ func welcome(w io.Writer, p demo.Ports, took time.Duration) {
 
 // defaultAdminPort is where the commands look for a gateway unless they are told.
 const defaultAdminPort = 8001
+
+// sweepDemos removes the folders of demos that were killed: there are keys in
+// them, of no use to anybody.
+func sweepDemos(dir string) {
+	left, _ := filepath.Glob(filepath.Join(dir, "keyway-demo-*-*"))
+	for _, path := range left {
+		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), "keyway-demo-"), "-")
+		if n, err := strconv.Atoi(pid); err == nil && errors.Is(syscall.Kill(n, 0), syscall.ESRCH) {
+			_ = os.RemoveAll(path) // another user's stays
+		}
+	}
+}

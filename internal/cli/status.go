@@ -123,7 +123,7 @@ func secretRow(t *table, s admin.SecretStatus, hosts map[string]string, now time
 	case s.NextRotationAt != nil:
 		next = "due"
 	case s.Source == "handed_in":
-		next = "when a new one is handed in"
+		next = "when handed in, or asked"
 	}
 	t.row(cell{s.Name, bold}, cell{short(s.Active), green}, cell{since, ""}, cell{next, ""})
 	beside := 0

@@ -90,15 +90,15 @@ func (l *loader) checkTokenPolicy(key string, e *routeEntry) {
 	p := &e.TokenPolicy
 	if p.Mode == "" {
 		p.Mode = route.TokenNone
-		if e.Auth == route.AuthSession {
-			p.Mode = route.TokenSession
+		if e.Auth != route.AuthNone {
+			p.Mode = route.TokenSession // of a bearer route: the token that was presented
 		}
 	}
 	mk := key + ".token_policy.mode"
 	switch p.Mode {
 	case route.TokenSession:
-		if e.Auth != route.AuthSession {
-			l.wrong(RoutesFile, mk, "session_passthrough on a route without a session", "auth: session, or mode: none")
+		if e.Auth == route.AuthNone {
+			l.wrong(RoutesFile, mk, "session_passthrough on a route without a session", "auth: session or bearer, or mode: none")
 		}
 	case route.TokenService:
 		if e.Auth == route.AuthNone {

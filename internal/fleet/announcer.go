@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"time"
 )
@@ -16,7 +17,7 @@ const farewell = 2 * time.Second
 // others to know that it lives. It is safe for concurrent use.
 type Announcer struct {
 	presence *Presence
-	id       string
+	id, host string
 	started  time.Time
 	log      *slog.Logger
 	changed  chan struct{}
@@ -31,7 +32,8 @@ func NewAnnouncer(p *Presence, id string, log *slog.Logger) *Announcer {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Announcer{presence: p, id: id, started: time.Now(), log: log, changed: make(chan struct{}, 1)}
+	host, _ := os.Hostname() // it is for people; without one they have the id
+	return &Announcer{presence: p, id: id, host: host, started: time.Now(), log: log, changed: make(chan struct{}, 1)}
 }
 
 // Hold sets what the replica holds from now on. It does not wait until that was
@@ -129,7 +131,7 @@ func (a *Announcer) say(ctx context.Context, live int) (int, error) {
 	now := time.Now()
 	until := now.Add(Gone(live))
 	a.mu.Lock()
-	report := Report{ID: a.id, Started: a.started, Seen: now, Until: until, Secrets: a.secrets}
+	report := Report{ID: a.id, Host: a.host, Started: a.started, Seen: now, Until: until, Secrets: a.secrets}
 	a.mu.Unlock()
 	n, err := a.presence.Say(ctx, report)
 	if err == nil {
@@ -147,7 +149,7 @@ func (a *Announcer) leave(ctx context.Context) {
 	now := time.Now()
 	a.mu.Lock()
 	a.until = now
-	report := Report{ID: a.id, Started: a.started, Seen: now, Until: now, Secrets: a.secrets}
+	report := Report{ID: a.id, Host: a.host, Started: a.started, Seen: now, Until: now, Secrets: a.secrets}
 	a.mu.Unlock()
 	if _, err := a.presence.Say(ctx, report); err != nil {
 		a.log.Warn("can't tell the other replicas that this one ends", "err", err)

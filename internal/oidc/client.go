@@ -52,6 +52,10 @@ type ClientOptions struct {
 	HTTP     *http.Client
 	Observer Observer
 	Timeout  time.Duration
+	// Newer has credentials looked for that came after this client was built, and
+	// returns the client that has them; nil: there are none. It is asked when the
+	// provider refuses all that this client has.
+	Newer func(context.Context) *Client
 }
 
 // credential is one live version of what we authenticate with.
@@ -69,6 +73,7 @@ type Client struct {
 	secrets []credential // the active version first
 	signers []credential
 	call    *caller
+	newer   func(context.Context) *Client // may be nil
 }
 
 // NewClient parses the credentials of every live version. It fails when the
@@ -77,7 +82,7 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if o.ClientID == "" {
 		return nil, errors.New("client id: expected one, found none")
 	}
-	c := &Client{id: o.ClientID, method: o.Method, call: newCaller(o.Name, o.HTTP, o.Observer, o.Timeout)}
+	c := &Client{id: o.ClientID, method: o.Method, call: newCaller(o.Name, o.HTTP, o.Observer, o.Timeout), newer: o.Newer}
 	for v := range o.Secret.Live() {
 		c.secrets = append(c.secrets, credential{version: v.ID, secret: v.Value})
 	}
@@ -139,14 +144,44 @@ func (c *Client) Method(m *Metadata) string {
 // credentials are tried, each once: during a rotation either may be the one
 // that it knows. An answer with status 400 or above is returned as an error:
 // *UnavailableError, *OAuthError, or ErrAnswer.
+//
+// When all are refused, somebody may have changed the credential here and there a
+// moment ago: what is new since is looked for once, and tried.
 func (c *Client) Post(ctx context.Context, m *Metadata, endpoint, address string, form url.Values, most int64) (Answer, error) {
+	tried := map[string]bool{}
+	answer, refused := c.post(ctx, m, endpoint, address, form, most, tried)
+	if c.newer == nil || !isInvalidClient(refused) {
+		return answer, refused
+	}
+	newer := c.newer(ctx)
+	if newer == nil || newer == c {
+		return answer, refused
+	}
+	known := len(tried)
+	again, err := newer.post(ctx, m, endpoint, address, form, most, tried)
+	if len(tried) == known {
+		return answer, refused // nothing was new
+	}
+	return again, err
+}
+
+// post tries the credentials that were not tried yet.
+func (c *Client) post(ctx context.Context, m *Metadata, endpoint, address string, form url.Values, most int64, tried map[string]bool) (Answer, error) {
 	method := c.Method(m)
 	credentials := c.secrets
 	if method == PrivateKeyJWT {
 		credentials = c.signers
 	}
 	refused := fmt.Errorf("%w: there is no credential for %s", ErrClientRefused, method)
-	for i, credential := range credentials[:min(len(credentials), maxAttempts)] {
+	attempts := 0
+	for _, credential := range credentials {
+		if tried[credential.version] {
+			continue
+		}
+		if attempts++; attempts > maxAttempts {
+			break
+		}
+		tried[credential.version] = true
 		request, sent, err := c.request(method, credential, m, address, form)
 		if err != nil {
 			return Answer{}, err
@@ -160,7 +195,7 @@ func (c *Client) Post(ctx context.Context, m *Metadata, endpoint, address string
 		switch {
 		case errors.As(err, &oauth) && oauth.Code == "invalid_client":
 			c.call.observer.ClientAuth(c.call.name, credential.version, Refused)
-			if i == 0 {
+			if attempts == 1 {
 				refused = err // the active one's refusal is the one to report
 			}
 			continue

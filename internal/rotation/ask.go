@@ -48,12 +48,14 @@ func (r *Runner) Rotate(ctx context.Context, secret string, q Request) (Rotation
 	if err != nil {
 		return Rotation{}, err
 	}
-	s.asking.Lock()
-	defer s.asking.Unlock()
+	// Before anybody waits: who asked at the same instant finds another version
+	// active then, and gets that.
 	ring, err := r.o.Rings.Load(ctx, secret)
 	if err != nil {
 		return Rotation{}, err
 	}
+	s.asking.Lock()
+	defer s.asking.Unlock()
 	if ring.IsZero() {
 		return Rotation{}, &RefusedError{secret, "it is not in use", "expected a secret that keyway status lists"}
 	}
@@ -62,11 +64,7 @@ func (r *Runner) Rotate(ctx context.Context, secret string, q Request) (Rotation
 	}
 	for {
 		if _, pending := ring.Pending(); !pending && s.Make == nil {
-			now := time.Now()
-			rotation := Rotation{ID: newID(), Secret: secret, From: ring.Active().ID, AskedBy: q.AskedBy, StartedAt: now}
-			rotation.end(now, OutcomeNeedsOperator)
-			rotation.Waiting = s.HandIn
-			return rotation, nil
+			return r.needsOperator(ctx, s, ring, q)
 		}
 		rotation, next, err := r.begin(ctx, s, ring, q)
 		if err != nil || !q.Compromised || q.met(next) {
@@ -81,6 +79,39 @@ func (r *Runner) Rotate(ctx context.Context, secret string, q Request) (Rotation
 	}
 }
 
+// needsOperator is the answer when only a person can bring the next value. That
+// the one in use is compromised is remembered: the next takes over without overlap.
+func (r *Runner) needsOperator(ctx context.Context, s *turning, ring keyring.Ring, q Request) (Rotation, error) {
+	now := r.now(ctx)
+	rotation := Rotation{ID: newID(), Secret: s.Name, From: ring.Active().ID, AskedBy: q.AskedBy, Compromised: q.Compromised, StartedAt: now}
+	rotation.end(now, OutcomeNeedsOperator)
+	rotation.Waiting = s.HandIn
+	if !q.Compromised {
+		return rotation, nil
+	}
+	_, err := r.o.Journal.Update(ctx, s.Name, func(h *History) bool {
+		h.begin(rotation)
+		return true
+	})
+	return rotation, err
+}
+
+// takesOver reports whether somebody has said that a version is compromised, and
+// nobody could make the next one.
+func (h *History) takesOver(from string) bool {
+	return h.first(func(r *Rotation) bool {
+		return r.Outcome == OutcomeNeedsOperator && r.Compromised && r.From == from
+	}) != nil
+}
+
+// now is the time by the clock that all dates are of, if it can be had.
+func (r *Runner) now(ctx context.Context) time.Time {
+	if roll, err := r.o.Fleet.Roll(ctx); err == nil {
+		return roll.Now
+	}
+	return time.Now()
+}
+
 // begin returns the ring, too, as it is then.
 func (r *Runner) begin(ctx context.Context, s *turning, ring keyring.Ring, q Request) (Rotation, keyring.Ring, error) {
 	var candidate keyring.Candidate
@@ -91,7 +122,7 @@ func (r *Runner) begin(ctx context.Context, s *turning, ring keyring.Ring, q Req
 		}
 		candidate.TakesOver = q.Compromised
 	}
-	now := time.Now()
+	now := r.now(ctx)
 	id := newID()
 	if candidate.ID != "" {
 		_, err := r.o.Journal.Update(ctx, s.Name, func(h *History) bool {
@@ -131,8 +162,9 @@ func (r *Runner) joined(ctx context.Context, s *turning, ring keyring.Ring, made
 		to = pending.ID
 	}
 	var mine Rotation
+	now := r.now(ctx)
 	_, err := r.o.Journal.Update(ctx, s.Name, func(h *History) bool {
-		_, changed := h.reconcile(ring, newID, time.Now())
+		_, changed := h.reconcile(ring, newID, now)
 		if made != "" && made != to {
 			h.drop(id)
 			changed = true
@@ -143,7 +175,6 @@ func (r *Runner) joined(ctx context.Context, s *turning, ring keyring.Ring, made
 			}
 			mine = *rotation
 		} else { // it is over for so long that nobody remembers
-			now := time.Now()
 			mine = Rotation{ID: id, Secret: s.Name, From: q.From, To: to, AskedBy: q.AskedBy, StartedAt: now, EndedAt: now, Outcome: OutcomeUnchanged}
 		}
 		return changed
@@ -170,20 +201,31 @@ func (r *Runner) RollBack(ctx context.Context, secret, askedBy string) (Rotation
 	if err != nil {
 		return Rotation{}, err
 	}
+	// Before anybody waits: two who ask at once go back once.
+	seen, err := r.o.Rings.Load(ctx, secret)
+	if err != nil {
+		return Rotation{}, err
+	}
 	s.asking.Lock()
 	defer s.asking.Unlock()
-	now := time.Now()
+	now := r.now(ctx)
 	var was, given string
 	next, err := r.o.Rings.Update(ctx, secret, func(there keyring.Ring) (keyring.Ring, error) {
 		was, given = there.Active().ID, ""
+		if was != seen.Active().ID {
+			return there, ErrUnchanged
+		}
 		if pending, ok := there.Pending(); ok {
 			given = pending.ID
 			return there.Reject(pending.ID)
 		}
 		return there.RollBack(now)
 	})
+	if err == nil && was != seen.Active().ID {
+		return r.alreadyBack(ctx, next, seen.Active().ID, askedBy, now)
+	}
 	if refused, ok := errors.AsType[*keyring.MoveError](err); ok {
-		return Rotation{}, &RefusedError{secret, refused.Why, "a version that is retired, withdrawn or compromised does not come back; rotate to a new one with: keyway rotate " + secret}
+		return Rotation{}, &RefusedError{secret, refused.Why, "What is retired, withdrawn or compromised does not come back; go on to a new version with: keyway rotate " + secret}
 	}
 	if err != nil {
 		return Rotation{}, err
@@ -196,11 +238,31 @@ func (r *Runner) RollBack(ctx context.Context, secret, askedBy string) (Rotation
 		ID: newID(), Secret: secret, From: was, To: next.Active().ID, AskedBy: askedBy, StartedAt: now,
 		Steps: []Step{{At: now, What: StepRolledBack, Detail: "asked for by " + askedBy}},
 	}
-	rotation.end(time.Now(), OutcomeActive)
+	rotation.end(now, OutcomeActive)
+	r.o.Observer.Moved(secret, OutcomeRolledBack)
 	_, err = r.o.Journal.Update(ctx, secret, func(h *History) bool {
 		h.reconcile(next, newID, now)
 		h.begin(rotation)
 		return true
+	})
+	return rotation, err
+}
+
+// alreadyBack is the record of what somebody else was faster with.
+func (r *Runner) alreadyBack(ctx context.Context, ring keyring.Ring, from, askedBy string, now time.Time) (Rotation, error) {
+	to := ring.Active().ID
+	var rotation Rotation
+	_, err := r.o.Journal.Update(ctx, ring.Name(), func(h *History) bool {
+		_, changed := h.reconcile(ring, newID, now)
+		there := h.first(func(r *Rotation) bool { return r.To == to && r.From == from })
+		if there == nil {
+			there = h.begin(Rotation{ID: newID(), Secret: ring.Name(), From: from, To: to, AskedBy: askedBy, StartedAt: now})
+			there.step(now, StepRolledBack, "somebody else was faster")
+			there.end(now, OutcomeActive)
+			changed = true
+		}
+		rotation = there.clone()
+		return changed
 	})
 	return rotation, err
 }
@@ -234,8 +296,15 @@ func (r *Runner) HandIn(ctx context.Context, secret string, current keyring.Cand
 	if err != nil {
 		return keyring.Version{}, err
 	}
+	h, err := r.o.Journal.Load(ctx, s.Name)
+	if err != nil {
+		return keyring.Version{}, err
+	}
+	now := r.now(ctx)
 	ring, err := r.o.Rings.Update(ctx, s.Name, func(there keyring.Ring) (keyring.Ring, error) {
-		return HandIn(there, current, previous, time.Now())
+		current := current
+		current.TakesOver = current.TakesOver || h.takesOver(there.Active().ID)
+		return HandIn(there, current, previous, now)
 	})
 	if err != nil {
 		return keyring.Version{}, err
@@ -246,9 +315,9 @@ func (r *Runner) HandIn(ctx context.Context, secret string, current keyring.Cand
 }
 
 // HandIn is the ring after a value was handed in. A pending one that was handed in
-// before, and that the newer one replaces, is rejected, and if it was to take over
-// because those before it are compromised, so is the newer one; one that Keyway
-// made goes on first.
+// before, and that the newer one replaces, is kept for as long as a peer may know
+// it and no other; if it was to take over because those before it are compromised,
+// so is the newer one. One that Keyway made goes on first.
 func HandIn(there keyring.Ring, current keyring.Candidate, previous *keyring.Candidate, now time.Time) (keyring.Ring, error) {
 	next, changed := there, false
 	if previous != nil && previous.ID != current.ID {
@@ -263,11 +332,11 @@ func HandIn(there keyring.Ring, current keyring.Candidate, previous *keyring.Can
 	if _, known := there.Find(current.ID); !known {
 		pending, waiting := next.Pending()
 		if waiting && pending.HandedIn {
-			rejected, err := next.Reject(pending.ID)
+			given, err := giveUp(next, pending, now)
 			if err != nil {
 				return keyring.Ring{}, err
 			}
-			next, waiting = rejected, false
+			next, waiting = given, false
 			current.TakesOver = pending.TakesOver
 		}
 		if !waiting {
@@ -282,6 +351,15 @@ func HandIn(there keyring.Ring, current keyring.Candidate, previous *keyring.Can
 		return there, ErrUnchanged
 	}
 	return next, nil
+}
+
+// giveUp makes room for a newer value. There is no overlap where one was not
+// wanted.
+func giveUp(ring keyring.Ring, pending keyring.Version, now time.Time) (keyring.Ring, error) {
+	if pending.TakesOver {
+		return ring.Reject(pending.ID)
+	}
+	return ring.Supersede(pending.ID, now)
 }
 
 // History is the secret's rotations, brought up to what its ring shows.

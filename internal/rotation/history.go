@@ -138,6 +138,9 @@ func (h *History) reconcile(ring keyring.Ring, newID func() string, now time.Tim
 		case known && v.State == keyring.Rejected:
 			r.step(now, StepRejected, "")
 			r.end(now, OutcomeRejected)
+		case known && v.Withdrawn && v.ActivatedAt.IsZero():
+			r.step(now, StepRejected, "a newer value was handed in before this one was used")
+			r.end(now, OutcomeRejected)
 		case known && v.State != keyring.Pending:
 			at := v.ActivatedAt
 			if at.IsZero() {

@@ -25,7 +25,7 @@ const (
 	// eager is how often a decision is looked at again while replicas or a peer
 	// are waited for, and idle when nothing is under way.
 	eager = 100 * time.Millisecond
-	idle  = 4 * time.Second
+	idle  = 2 * time.Second
 	// hurry is for how long after something happened a Runner is eager.
 	hurry = 30 * time.Second
 	// passWithin bounds one pass over all secrets.
@@ -87,7 +87,6 @@ func NewRunner(o Options) (*Runner, error) {
 type silent struct{}
 
 func (silent) Moved(string, string) {}
-func (silent) Phase(string, Phase)  {}
 
 // Wake has the Runner look at once: a ring was changed, or a replica said
 // something new.
@@ -123,20 +122,22 @@ func (r *Runner) pass(ctx context.Context) time.Duration {
 	lead, err := r.o.Fleet.Lead(ctx)
 	if err != nil || !lead {
 		r.complain(ctx, err)
-		return idle / 4
+		return idle / 2
 	}
 	roll, err := r.o.Fleet.Roll(ctx)
 	if err != nil {
 		r.complain(ctx, err)
-		return idle / 4
+		return idle / 2
 	}
 	if roll.Now.Before(roll.Ready) {
 		return min(idle, roll.Ready.Sub(roll.Now)+time.Millisecond)
 	}
 	next := idle
+	began := time.Now()
+	now := func() time.Time { return roll.Now.Add(time.Since(began)) }
 	var errs []error
 	for _, s := range r.o.Secrets {
-		again, err := r.turn(ctx, r.secrets[s.Name], roll)
+		again, err := r.turn(ctx, r.secrets[s.Name], roll, now)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", s.Name, err))
 		}
@@ -166,7 +167,7 @@ func (r *Runner) complain(ctx context.Context, err error) {
 }
 
 // turn makes the moves of one secret that can be made now.
-func (r *Runner) turn(ctx context.Context, s *turning, roll Roll) (again time.Duration, err error) {
+func (r *Runner) turn(ctx context.Context, s *turning, roll Roll, clock func() time.Time) (again time.Duration, err error) {
 	for range maxMoves {
 		ring, err := r.o.Rings.Load(ctx, s.Name)
 		if err != nil || ring.IsZero() {
@@ -184,15 +185,17 @@ func (r *Runner) turn(ctx context.Context, s *turning, roll Roll) (again time.Du
 				policy.Published = 0
 			}
 		}
-		r.o.Observer.Phase(s.Name, PhaseOf(ring, policy.Guard, roll.Now))
+		now := clock()
+		// Who lives is by the time of what replicas said: to go by a later one would be to
+		// take those for gone that have spoken since.
 		d := Decide(ring, k, policy, roll.Now)
-		if err := r.write(ctx, s, ring, d, k, policy, roll.Now); err != nil {
+		if err := r.write(ctx, s, ring, d, k, policy, now); err != nil {
 			return idle, err
 		}
 		if d.Move == Wait {
-			return r.patience(ring, d, roll.Now), nil
+			return r.patience(ring, d, now), nil
 		}
-		err = r.move(ctx, s, ring, d, policy, roll.Now)
+		err = r.move(ctx, s, ring, d, policy, now)
 		if err != nil && !errors.Is(err, errMoved) {
 			return idle, fmt.Errorf("%s: %w", d.Move, err)
 		}

@@ -555,13 +555,13 @@ func TestHandedIn(t *testing.T) {
 		if v := in("a", &old); v.State != keyring.Pending {
 			t.Errorf("a: %+v", v)
 		}
-		if v := in("b", nil); v.State != keyring.Pending || w.states() != "b pending, a rejected, v0 active, older retiring" {
+		if v := in("b", nil); v.State != keyring.Pending || w.states() != "b pending, a retiring, v0 active, older retiring" {
 			t.Errorf("a newer one before the first was used: %s", w.states())
 		}
 		in("b", nil)
 		in("a", nil) // a replica that still has it in its file
 		time.Sleep(time.Second)
-		if got := w.states(); got != "b active, a rejected, v0 retiring, older retiring" {
+		if got := w.states(); got != "b active, a retiring, v0 retiring, older retiring" {
 			t.Errorf("used: %s", got)
 		}
 		if v := in("v0", nil); v.State != keyring.Retiring {

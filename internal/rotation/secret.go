@@ -80,8 +80,6 @@ type Journal interface {
 type Observer interface {
 	// Moved: a rotation came to an outcome.
 	Moved(secret, outcome string)
-	// Phase: where the secret's rotation is, by the state of its ring.
-	Phase(secret string, p Phase)
 }
 
 // Phase is where a secret is between two versions.

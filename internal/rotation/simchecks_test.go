@@ -272,6 +272,8 @@ func (f *fleetSim) checkEnd() {
 		v, known := f.ring.Find(r.To)
 		want := OutcomeActive
 		switch {
+		case r.To == "":
+			want = OutcomeNeedsOperator
 		case !known:
 			want = OutcomeFailed
 		case v.State == keyring.Pending:

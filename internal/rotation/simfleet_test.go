@@ -236,6 +236,10 @@ func (f *fleetSim) step() {
 	synctest.Wait()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.ring.IsZero() {
+		f.fail("3: the store has half a ring, which nobody can load")
+		return
+	}
 	if !f.quiet {
 		f.happen()
 	}

@@ -109,6 +109,9 @@ func (s *simPeer) step(f *fleetSim) {
 		s.cross = now.Add(time.Duration(s.rng.IntN(40)) * time.Second)
 		f.tell("the peer refuses everything until %v", s.cross.Sub(f.began))
 	}
+	if f.ring.IsZero() { // what a broken fleet may come to
+		return
+	}
 	active := f.ring.Active()
 	previous, ok := f.ring.Previous()
 	if f.kind == presents && ok && len(s.later) == 0 && f.allReach() && f.now().Before(active.ActivatedAt.Add(f.p.Guard/2)) && s.newest() == active.ID && s.rng.IntN(20) == 0 {

@@ -70,7 +70,7 @@ func NewMetrics() *Metrics {
 	m.tokenValidation = counter("bff_token_validation_total", "Presented tokens, by kind and outcome.", "token_type", "status")
 	m.rotations = counter("bff_rotations_total", "Rotations that came to an end, by outcome.", "secret", "outcome")
 	m.rotationPhase = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "bff_rotation_phase", Help: "Where a secret is between two versions: 0 one version, 1 a new one is waited for, 2 it is watched, 3 the old one drains. From the replica that leads.",
+		Name: "bff_rotation_phase", Help: "Where a secret is between two versions: 0 one version, 1 a new one is waited for, 2 it is watched, 3 the old one drains. As this replica holds it.",
 	}, []string{"secret"})
 	m.registry.MustRegister(m.rotationPhase)
 	// Known from the start at zero, so that the first one is a change that an alert
