@@ -588,3 +588,35 @@ func TestTally(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// By age, with nobody asking: one at a time, a little before the age is reached,
+// and not what others hand in.
+func TestTurnsByAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld("r1", "r2")
+		s := w.secret()
+		const every = 24 * time.Hour
+		s.Policy = func(keyring.Ring) Policy { p := signed; p.Every = every; return p }
+		w.runner(t, "r1", s)
+		w.runner(t, "r2", s)
+		began := time.Now()
+		time.Sleep(10*every + time.Hour)
+		w.mu.Lock()
+		history := w.journal["k"].Clone()
+		w.mu.Unlock()
+		if n := len(history.Rotations); n != 10 {
+			t.Fatalf("%d rotations in ten times the age", n)
+		}
+		last := began
+		for i := len(history.Rotations) - 1; i >= 0; i-- {
+			r := history.Rotations[i]
+			if age := r.StartedAt.Sub(last); age > every+time.Minute || age < every-every/20 {
+				t.Errorf("%s came after %v", r.To, age)
+			}
+			if r.Outcome != OutcomeActive || !strings.HasPrefix(r.AskedBy, "schedule: ") {
+				t.Errorf("recorded %+v", r)
+			}
+			last = r.StartedAt
+		}
+	})
+}
