@@ -28,6 +28,7 @@ page: ## the embedded demo page is what its sources give
 
 unit: ## all Go tests with the race detector; none may be left out
 	KEYWAY_REQUIRE_PARTS=1 go run ./test/summary -json out/test.json -- go test -race -count=1 -json ./...
+	go test -count=1 -run Allocates ./test/bench
 
 check-threats: ## docs/reference/threats.md says what the last test run showed
 	@go run ./test/threats -check

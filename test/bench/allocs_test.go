@@ -1,3 +1,5 @@
+//go:build !race
+
 package main
 
 import (
@@ -11,10 +13,8 @@ import (
 // they are is in docs/reference/performance.md.
 const verifyAllocs = 7
 
+// The race detector allocates, too, so this runs without it: see the Makefile.
 func TestSessionCheckAllocates(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates, too")
-	}
 	b := &bench{ctx: t.Context(), dir: t.TempDir()}
 	k, err := makeKeys()
 	if err != nil {
