@@ -362,16 +362,13 @@ func giveUp(ring keyring.Ring, pending keyring.Version, now time.Time) (keyring.
 	return ring.Supersede(pending.ID, now)
 }
 
-// History is the secret's rotations, brought up to what its ring shows.
+// History is the secret's rotations, as the journal has them.
 func (r *Runner) History(ctx context.Context, secret string) (History, error) {
 	if _, err := r.find(secret); err != nil {
 		return History{}, err
 	}
 	return r.o.Journal.Load(ctx, secret)
 }
-
-// Secrets are the names, in the order of the options.
-func (r *Runner) Secrets() []Secret { return r.o.Secrets }
 
 func (r *Runner) find(secret string) (*turning, error) {
 	s := r.secrets[secret]

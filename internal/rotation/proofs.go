@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -34,6 +35,7 @@ type proofs struct {
 	asked   bool
 	busy    bool
 	tries   int
+	hurried int // of them before their time, because of a fetch
 	last    time.Time
 	next    time.Time
 }
@@ -46,36 +48,43 @@ func (p *proofs) of(version string) (Proof, bool) {
 
 // ask asks the peer, unless it has been asked lately or has accepted. It does not
 // wait for the answer: the Runner is woken by it. A peer that has fetched what
-// is published since it was asked last may know better now.
+// is published since it was asked last may know better now. But anybody can fetch
+// it, and must not have us knock at the peer every second: each question that a
+// fetch hurries makes the next such wait twice as long, up to proveLatest.
 func (p *proofs) ask(ctx context.Context, r *Runner, s *turning, pending keyring.Version, fetched time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
 	if p.version != pending.ID {
-		p.version, p.proof, p.asked, p.tries, p.next, p.last = pending.ID, Proof{}, false, 0, time.Time{}, time.Time{}
+		p.version, p.proof, p.asked, p.tries, p.hurried, p.next, p.last = pending.ID, Proof{}, false, 0, 0, time.Time{}, time.Time{}
 	}
 	if p.stale(now) {
 		p.proof, p.asked, p.next = Proof{}, false, time.Time{}
 	}
-	due := !now.Before(p.next) || fetched.After(p.last) && now.Sub(p.last) >= proveSoonest
-	if p.busy || p.proof.Accepted || !due {
+	due := !now.Before(p.next)
+	hurry := !due && fetched.After(p.last) && now.Sub(p.last) >= min(proveLatest, proveSoonest<<min(p.hurried, 10))
+	if p.busy || p.proof.Accepted || !due && !hurry {
 		return
 	}
+	if hurry {
+		p.hurried++
+	}
 	p.busy, p.last = true, now
-	go func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), proveWithin)
-		defer cancel()
-		verdict, err := s.Prove(ctx, pending.ID)
-		p.answered(pending.ID, verdict, err, r.random())
-		if err != nil {
+	r.beside(ctx, proveWithin, func(ctx context.Context) {
+		verdict, err := Unknown, errDefect
+		defer func() {
+			p.answered(pending.ID, verdict, err, r.random())
+			if verdict == Accepted {
+				r.Wake()
+			} else {
+				r.wakeLater()
+			}
+		}()
+		verdict, err = s.Prove(ctx, pending.ID)
+		if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 			r.o.Log.Info("the peer could not be asked whether it accepts a pending version; it is asked again", "secret", s.Name, "version", pending.ID, "error", err.Error())
 		}
-		if verdict == Accepted {
-			r.Wake()
-		} else {
-			r.wakeLater()
-		}
-	}()
+	})
 }
 
 func (p *proofs) stale(now time.Time) bool {

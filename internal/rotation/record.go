@@ -40,11 +40,9 @@ type Rotation struct {
 
 // Step is one thing that happened in a rotation.
 type Step struct {
-	At time.Time `json:"at"`
-	// What is one word: made, handed_in, held, published, proved, activated,
-	// guarded, rolled_back, rejected, retired, ….
-	What   string `json:"what"`
-	Detail string `json:"detail,omitempty"` // for people, without values
+	At     time.Time `json:"at"`
+	What   string    `json:"what"`             // StepMade, ...
+	Detail string    `json:"detail,omitempty"` // for people, without values
 }
 
 // TookMS is how long it took, in milliseconds; 0 while it is under way.

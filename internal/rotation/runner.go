@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,9 @@ import (
 // ErrUnchanged is what a change of [Rings.Update] returns when there is nothing
 // to do.
 var ErrUnchanged = errors.New("rotation: the ring stays as it is")
+
+// errDefect is for what did not return.
+var errDefect = errors.New("rotation: a defect")
 
 // errMoved: the ring is not the one that was decided on any more.
 var errMoved = errors.New("rotation: the ring has been moved on meanwhile")
@@ -52,6 +56,7 @@ type Runner struct {
 	secrets map[string]*turning
 	wake    chan struct{}
 	random  func() float64 // to be apart from others, not to be unguessable
+	work    sync.WaitGroup // of beside
 
 	mu     sync.Mutex
 	hurry  time.Time // be eager until
@@ -100,8 +105,12 @@ func (r *Runner) Wake() {
 	}
 }
 
-// Run turns secrets until ctx ends.
+// Run turns secrets until ctx ends, and returns when all that it began has ended,
+// too.
 func (r *Runner) Run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer r.work.Wait()
+	defer cancel()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -115,9 +124,25 @@ func (r *Runner) Run(ctx context.Context) {
 	}
 }
 
-// pass looks at every secret once, and says when to look again.
-func (r *Runner) pass(ctx context.Context) time.Duration {
-	ctx, cancel := context.WithTimeout(ctx, passWithin)
+// beside does what a pass does not wait for: until run ends, and for no longer than
+// within. A defect in it must not end what is served.
+func (r *Runner) beside(run context.Context, within time.Duration, work func(context.Context)) {
+	r.work.Go(func() {
+		defer func() {
+			if recover() != nil { // not the panic's own text: it may have anything
+				r.o.Log.Error("what is done beside requests met a defect, and is tried again; please report it", "stack", string(debug.Stack()))
+			}
+		}()
+		ctx, cancel := context.WithTimeout(run, within)
+		defer cancel()
+		work(ctx)
+	})
+}
+
+// pass looks at every secret once, and says when to look again. What it begins and
+// does not wait for ends with run.
+func (r *Runner) pass(run context.Context) time.Duration {
+	ctx, cancel := context.WithTimeout(run, passWithin)
 	defer cancel()
 	lead, err := r.o.Fleet.Lead(ctx)
 	if err != nil || !lead {
@@ -137,7 +162,7 @@ func (r *Runner) pass(ctx context.Context) time.Duration {
 	now := func() time.Time { return roll.Now.Add(time.Since(began)) }
 	var errs []error
 	for _, s := range r.o.Secrets {
-		again, err := r.turn(ctx, r.secrets[s.Name], roll, now)
+		again, err := r.turn(ctx, run, r.secrets[s.Name], roll, now)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", s.Name, err))
 		}
@@ -167,17 +192,14 @@ func (r *Runner) complain(ctx context.Context, err error) {
 }
 
 // turn makes the moves of one secret that can be made now.
-func (r *Runner) turn(ctx context.Context, s *turning, roll Roll, clock func() time.Time) (again time.Duration, err error) {
+func (r *Runner) turn(ctx, run context.Context, s *turning, roll Roll, clock func() time.Time) (again time.Duration, err error) {
 	for range maxMoves {
 		ring, err := r.o.Rings.Load(ctx, s.Name)
 		if err != nil || ring.IsZero() {
 			return idle, err
 		}
 		policy := s.Policy(ring)
-		k, err := r.know(ctx, s, ring, policy, roll)
-		if err != nil {
-			return idle, err
-		}
+		k := r.know(run, s, ring, policy, roll)
 		if pending, ok := ring.Pending(); ok && s.Prove != nil {
 			if _, asked := k.Proofs[pending.ID]; !asked {
 				// Time alone says nothing before the peer has been asked from here: it may have
@@ -222,21 +244,21 @@ func (r *Runner) patience(ring keyring.Ring, d Decision, now time.Time) time.Dur
 }
 
 // know gathers what a decision rests on, and has what is not known yet asked for.
-func (r *Runner) know(ctx context.Context, s *turning, ring keyring.Ring, p Policy, roll Roll) (Knowledge, error) {
+func (r *Runner) know(run context.Context, s *turning, ring keyring.Ring, p Policy, roll Roll) Knowledge {
 	k := Knowledge{Replicas: roll.Replicas(s.Name), Refusals: roll.Refusals(s.Name, ring.Active().ID)}
 	if pending, ok := ring.Pending(); ok && s.Prove != nil {
 		lacking, _ := holders(k.Replicas, pending.ID, p.Gone, roll.Now)
 		if len(lacking) == 0 { // published everywhere, so that the peer can know it
-			s.proofs.ask(ctx, r, s, pending, roll.Fetched(s.Name))
+			s.proofs.ask(run, r, s, pending, roll.Fetched(s.Name))
 		}
 		if proof, asked := s.proofs.of(pending.ID); asked {
 			k.Proofs = map[string]Proof{pending.ID: proof}
 		}
 	}
 	if s.Tend != nil {
-		k.Dependents, k.CountedAt = s.tended.look(ctx, r, s, ring, roll.Now)
+		k.Dependents, k.CountedAt = s.tended.look(run, r, s, ring, roll.Now)
 	}
-	return k, nil
+	return k
 }
 
 // write brings the journal up to what the ring shows and the decision waits for.

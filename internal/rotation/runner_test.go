@@ -30,6 +30,7 @@ type world struct {
 	since    map[string]map[string]time.Time
 	refusals Refusals            // of the version that is active
 	former   map[string]Refusals // as replicas count them that still issue with it
+	fetched  func() time.Time    // when a peer last fetched what is published
 	leader   string
 	away     error
 	made     int
@@ -148,7 +149,12 @@ func (w worldFleet) Roll(context.Context) (Roll, error) {
 			return all
 		},
 		Refusals: func(_, version string) Refusals { return w.refused(version) },
-		Fetched:  func(string) time.Time { return time.Time{} },
+		Fetched: func(string) time.Time {
+			if w.fetched == nil {
+				return time.Time{}
+			}
+			return w.fetched()
+		},
 	}, w.away
 }
 

@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -47,18 +48,30 @@ func (t *tended) look(ctx context.Context, r *Runner, s *turning, ring keyring.R
 	}
 	if retiring && !t.busy && !time.Now().Before(t.next) {
 		t.busy, t.forced = true, false
-		go t.tend(context.WithoutCancel(ctx), r, s, ring, now)
+		r.beside(ctx, tendWithin, func(ctx context.Context) { t.tend(ctx, r, s, ring, now) })
 	}
 	return t.counts, t.at
 }
 
 func (t *tended) tend(ctx context.Context, r *Runner, s *turning, ring keyring.Ring, at time.Time) {
-	ctx, cancel := context.WithTimeout(ctx, tendWithin)
-	defer cancel()
 	began := time.Now()
-	counts, err := s.Tend(ctx, ring)
-	took := time.Since(began)
+	counts, err := map[string]int(nil), errDefect
+	defer func() {
+		t.tended(counts, err, at, time.Since(began))
+		if err == nil && counts != nil {
+			r.wakeLater()
+		}
+	}()
+	counts, err = s.Tend(ctx, ring)
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		r.o.Log.Warn("what depends on older versions of a secret could not be counted; they are kept until it has expired", "secret", s.Name, "error", err.Error())
+	}
+}
+
+// tended notes what a look has brought.
+func (t *tended) tended(counts map[string]int, err error, at time.Time, took time.Duration) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.busy = false
 	t.pause = max(min(max(2*t.pause, tendSoonest), tendLatest), 10*took)
 	if t.forced { // moved meanwhile
@@ -67,13 +80,6 @@ func (t *tended) tend(ctx context.Context, r *Runner, s *turning, ring keyring.R
 	t.next = time.Now().Add(t.pause)
 	if err == nil {
 		t.counts, t.at = counts, at
-	}
-	t.mu.Unlock()
-	if err != nil {
-		r.o.Log.Warn("what depends on older versions of a secret could not be counted; they are kept until it has expired", "secret", s.Name, "error", err.Error())
-	}
-	if counts != nil {
-		r.wakeLater()
 	}
 }
 
