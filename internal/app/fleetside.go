@@ -168,15 +168,23 @@ func rollOf(roll fleet.Roll, ready time.Time) rotation.Roll {
 			}
 			return all
 		},
-		// What a replica counts is of the version that it issued with when it counted.
-		Refusals: func(secret, version string) (sum rotation.Refusals) {
+		// What a replica counts is of the version that it issued with when it counted. A
+		// peer's refusals are so many in all. But one user's requests reach every replica,
+		// and each counts him once: so as not to have him undo a rotation by himself, what
+		// counts of these is what one replica has met.
+		Refusals: func(secret, version string) (all rotation.Refusals) {
 			for _, r := range roll.Reports {
-				if held := r.Secrets[secret]; r.Live(roll.Now) && held.Issues == version {
-					sum.InGuard += held.InGuard
-					sum.Before += held.Before
+				held := r.Secrets[secret]
+				switch {
+				case !r.Live(roll.Now) || held.Issues != version:
+				case isOutward(secret):
+					all.InGuard += held.InGuard
+					all.Before += held.Before
+				default:
+					all.InGuard, all.Before = max(all.InGuard, held.InGuard), max(all.Before, held.Before)
 				}
 			}
-			return sum
+			return all
 		},
 		// By our own clock: it is compared with when we asked.
 		Fetched: func(secret string) (last time.Time) {

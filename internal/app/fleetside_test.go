@@ -23,3 +23,27 @@ func TestRefusalsAreOfTheVersionInUse(t *testing.T) {
 		t.Errorf("of the version that is active, by live replicas: %+v", got)
 	}
 }
+
+// A user whose requests reach every replica is counted by each, and is one all the
+// same.
+func TestOneUserDoesNotUndoARotation(t *testing.T) {
+	threat.Covers(t, 61)
+	now := time.Now()
+	fleetOf := func(secret string) rotation.Roll {
+		var reports []fleet.Report
+		for _, id := range []string{"r1", "r2", "r3", "r4", "r5", "r6", "r7"} {
+			reports = append(reports, fleet.Report{ID: id, Until: now.Add(time.Second), Secrets: map[string]fleet.Held{secret: {Issues: "new", InGuard: 1}}})
+		}
+		return rollOf(fleet.Roll{Now: now, Reports: reports}, time.Time{})
+	}
+	for _, secret := range []string{nameCSRFKey, nameUAHashSalt, nameSessionKey} {
+		if got := fleetOf(secret).Refusals(secret, "new"); got.InGuard != 1 {
+			t.Errorf("%s: one user at seven replicas counts as %d", secret, got.InGuard)
+		}
+	}
+	for _, secret := range []string{nameClientSecret, clientSecretOf("others"), nameSigningKey} {
+		if got := fleetOf(secret).Refusals(secret, "new"); got.InGuard != 7 {
+			t.Errorf("%s: seven refusals of a peer count as %d", secret, got.InGuard)
+		}
+	}
+}

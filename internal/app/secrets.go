@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +31,11 @@ const (
 
 // clientSecretOf is the name of our client secret at an entry of idps.yaml.
 func clientSecretOf(idp string) string { return nameClientSecret + "/" + idp }
+
+// isOutward reports whether it is peers who refuse what is done with a secret.
+func isOutward(name string) bool {
+	return name == nameSigningKey || name == nameClientSecret || strings.HasPrefix(name, clientSecretOf(""))
+}
 
 // definition is one secret of a configuration. A new kind of secret is one more
 // of them, and what it is for in package rotation's terms (turning.go).

@@ -13,8 +13,10 @@ import (
 const JournalPrefix = "journal/"
 
 // Journal keeps the record of rotations on a board, for all replicas to read and
-// write. There is no secret in it, and it is not sealed. It is safe for
-// concurrent use.
+// write. There is no secret in it, and it is not sealed, so who can write the store
+// can write it. Rings are not moved by it, but for one thing: that a version which
+// only a person can replace was said to be compromised is in here until the next
+// is handed in, which then leaves no overlap. It is safe for concurrent use.
 type Journal struct{ board Board }
 
 // NewJournal keeps it on board.
@@ -35,8 +37,8 @@ func (j Journal) load(ctx context.Context, secret string) (rotation.History, Rev
 	}
 	var h rotation.History
 	if err := json.Unmarshal(content, &h); err != nil {
-		// It is a record, and nothing is decided by it: that it can't be read must
-		// not keep anybody from turning a secret.
+		// It is a record: that it can't be read must not keep anybody from turning a
+		// secret. One thing is lost with it that matters, see Journal.
 		return rotation.History{}, revision, nil
 	}
 	return h, revision, nil

@@ -36,7 +36,7 @@ func (c CSRF) Check(s *Session, token string, now time.Time) error {
 		return nil
 	}
 	if v, ok := c.tokens.Version(token); ok {
-		return &VersionError{Secret: SecretCSRF, Version: v, Who: s.rec.PublicID, Err: err}
+		return &VersionError{Secret: SecretCSRF, Version: v, Who: s.user(), Err: err}
 	}
 	return err
 }

@@ -70,8 +70,10 @@ const (
 type VersionError struct {
 	Secret  string // SecretSalt, ...
 	Version string
-	Who     string // the session's public id, or for SecretRecord the record's key; empty: not known
-	Err     error
+	// Who is to count by, and not to be printed: the user, however many sessions he
+	// has, or for SecretRecord the record's key; empty: not known.
+	Who string
+	Err error
 }
 
 func (e *VersionError) Error() string { return "session: " + e.Secret + ": " + e.Err.Error() }

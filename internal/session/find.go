@@ -112,7 +112,7 @@ func (m *Manager) checkBinding(s *Session, c Client) error {
 		s.seen.Store(&seen{m, c})
 		return nil
 	}
-	e := VersionError{Secret: SecretUA, Version: s.rec.Binding.Version, Who: s.rec.PublicID, Err: err}
+	e := VersionError{Secret: SecretUA, Version: s.rec.Binding.Version, Who: s.user(), Err: err}
 	if errors.Is(err, ErrBinding) {
 		return &e
 	}

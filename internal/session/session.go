@@ -65,6 +65,9 @@ func (s *Session) Principal() principal.Principal {
 	}
 }
 
+// user is who is signed in, to count by: whoever has six sessions is one.
+func (s *Session) user() string { return s.rec.Provider + "\x00" + s.rec.Subject }
+
 // String and LogValue show what a Record shows.
 func (s *Session) String() string { return "session " + s.rec.PublicID }
 

@@ -217,6 +217,8 @@ func TestRefusalsNameTheVersion(t *testing.T) {
 	}
 	csrf := session.NewCSRF(tokens)
 	forged := csrf.Check(s, csrf.Mint(s, time.Now().Add(-2*time.Hour)), time.Now())
+	// Not the session: whoever signs in again and again is one.
+	user := s.Principal().Provider + "\x00" + s.Principal().Subject
 	for name, c := range map[string]struct {
 		err  error
 		want session.VersionError
@@ -224,8 +226,8 @@ func TestRefusalsNameTheVersion(t *testing.T) {
 	}{
 		"cookie":  {cookie, session.VersionError{Secret: "token-hash-salt", Version: "s1"}, keyring.ErrUnknownVersion},
 		"record":  {record, session.VersionError{Secret: "session-key", Version: "k1", Who: s.Key().String()}, session.ErrEnded},
-		"binding": {binding, session.VersionError{Secret: "ua-hash-salt", Version: "u1", Who: s.PublicID()}, session.ErrBinding},
-		"csrf":    {forged, session.VersionError{Secret: "csrf-key", Version: "c1", Who: s.PublicID()}, seal.ErrForged},
+		"binding": {binding, session.VersionError{Secret: "ua-hash-salt", Version: "u1", Who: user}, session.ErrBinding},
+		"csrf":    {forged, session.VersionError{Secret: "csrf-key", Version: "c1", Who: user}, seal.ErrForged},
 	} {
 		got, ok := errors.AsType[*session.VersionError](c.err)
 		if !ok || got.Secret != c.want.Secret || got.Version != c.want.Version || got.Who != c.want.Who || !errors.Is(c.err, c.is) {
