@@ -8,9 +8,11 @@
 // gateway.Generation is built from a configuration and the rings, without
 // touching the network, and published as one pointer.
 //
-// Replicas that share a Redis agree in it on the rings that Keyway makes itself,
-// and look every few seconds whether they still do. A Redis that lost its data is
-// given the rings again by whoever runs; if another replica was faster with rings
+// Replicas that share a Redis agree in it on the rings of all secrets, made here or
+// handed in, and follow them as they are moved on: each look brings a replica to
+// what the fleet says ([follower]), and a rotation.Runner moves the rings of
+// whichever replica leads. A Redis that lost its data is given the rings again by
+// whoever runs; if another replica was faster with rings
 // of its own, both stay good: the store's is issued with, ours retires. What can't
 // be healed so, rings under a TOKEN_HASH_SALT that this replica was not given, is
 // logged as an error, and the replica goes on with what it has.
