@@ -12,6 +12,10 @@ import (
 // JournalPrefix begins the names of a [Journal]'s entries.
 const JournalPrefix = "journal/"
 
+// maxJournal bounds an entry, in bytes: far above what we write, and far enough
+// below MaxValue for what there is to take one more change.
+const maxJournal = MaxValue / 2
+
 // Journal keeps the record of rotations on a board, for all replicas to read and
 // write. There is no secret in it, and it is not sealed, so who can write the store
 // can write it. Rings are not moved by it, but for one thing: that a version which
@@ -36,7 +40,7 @@ func (j Journal) load(ctx context.Context, secret string) (rotation.History, Rev
 		return rotation.History{}, revision, err
 	}
 	var h rotation.History
-	if err := json.Unmarshal(content, &h); err != nil {
+	if len(content) > maxJournal || json.Unmarshal(content, &h) != nil {
 		// It is a record: that it can't be read must not keep anybody from turning a
 		// secret. One thing is lost with it that matters, see Journal.
 		return rotation.History{}, revision, nil
@@ -55,6 +59,10 @@ func (j Journal) Update(ctx context.Context, secret string, change func(*rotatio
 			return h, nil
 		}
 		content, err := json.Marshal(h)
+		for err == nil && len(content) > maxJournal && len(h.Rotations) > 1 { // the oldest are last
+			h.Rotations = h.Rotations[:len(h.Rotations)/2]
+			content, err = json.Marshal(h)
+		}
 		if err != nil {
 			return rotation.History{}, fmt.Errorf("fleet: the journal of %s: %w", secret, err)
 		}

@@ -1,14 +1,18 @@
 package fleet_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"keyway/internal/fleet"
 	"keyway/internal/fleet/fleettest"
 	"keyway/internal/rotation"
+	"keyway/internal/threat"
 )
 
 // Replicas that write the journal at once lose nothing of each other's.
@@ -58,5 +62,40 @@ func TestAJournalThatCantBeRead(t *testing.T) {
 	link.Cut()
 	if _, err := j.Update(t.Context(), "k", add); !errors.Is(err, fleettest.ErrCutOff) {
 		t.Errorf("cut off: %v", err)
+	}
+}
+
+// Somebody has filled the record up. It keeps nobody from turning a secret either.
+func TestAJournalThatIsTooLarge(t *testing.T) {
+	threat.Covers(t, 71)
+	long := func(id string, n int) rotation.Rotation {
+		return rotation.Rotation{ID: id, To: id, Waiting: strings.Repeat("x", n)}
+	}
+	for name, c := range map[string]struct {
+		there []rotation.Rotation
+		kept  int // of those that were there
+	}{
+		"one that fills it":          {[]rotation.Rotation{long("a", fleet.MaxValue-100)}, 0},
+		"one that all but fills it":  {[]rotation.Rotation{long("a", fleet.MaxValue/2-100)}, 0},
+		"many that all but fill it":  {[]rotation.Rotation{long("a", 1000), long("b", 1000), long("c", fleet.MaxValue/2-3000)}, 1},
+		"ordinary ones, and a share": {[]rotation.Rotation{long("a", 1000), long("b", 1000)}, 2},
+	} {
+		link := fleettest.NewMemory().Link()
+		content := must[[]byte](t)(json.Marshal(rotation.History{Rotations: c.there}))
+		must[fleet.Revision](t)(link.CompareAndSet(t.Context(), fleet.JournalPrefix+"k", "", content))
+		j := fleet.NewJournal(link)
+		for _, id := range []string{"next", "after"} {
+			_, err := j.Update(t.Context(), "k", func(h *rotation.History) bool {
+				h.Rotations = slices.Insert(h.Rotations, 0, long(id, 1000))
+				return true
+			})
+			if err != nil {
+				t.Errorf("%s: %s: %v", name, id, err)
+			}
+		}
+		h := must[rotation.History](t)(j.Load(t.Context(), "k"))
+		if len(h.Rotations) != c.kept+2 || h.Rotations[0].ID != "after" || h.Rotations[1].ID != "next" {
+			t.Errorf("%s: %d are left", name, len(h.Rotations))
+		}
 	}
 }

@@ -46,7 +46,7 @@ func (v *Vault) open(name string, sealed []byte) (stored, error) {
 		return stored{}, fmt.Errorf("fleet: the ring %s in the shared store can't be read: %w", name, err)
 	}
 	id, ok := seal.VersionOf(sealed)
-	if !ok {
+	if !ok || !keyring.IsID(id) {
 		return fail(seal.ErrForged)
 	}
 	v.mu.Lock()

@@ -316,3 +316,34 @@ func count(ring keyring.Ring) (n int) {
 	}
 	return n
 }
+
+// Who can write the store can't have our errors steer the terminal that shows them.
+func TestTheStoreCantSpeakToOperators(t *testing.T) {
+	board := fleettest.NewMemory().Link()
+	v := openVault(t, board, "s1")
+	putRing(t, v, ringOf(t, "csrf-key", "a", "hush"))
+	quiet := func(what string, err error) {
+		t.Helper()
+		if err == nil || strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' && r != '\n' }) || len(err.Error()) > 1000 {
+			t.Errorf("%s: %q", what, err)
+		}
+	}
+	put := func(name string, content []byte) {
+		t.Helper()
+		_, revision, err := board.Get(t.Context(), name)
+		if err == nil {
+			_, err = board.CompareAndSet(t.Context(), name, revision, content)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("csrf-key", append([]byte("\x01\x08\x1b[2Jall\x07"), make([]byte, 64)...))
+	_, _, err := v.Load(t.Context(), "csrf-key")
+	quiet("the version that a ring is sealed under", err)
+	for _, id := range []string{`\u001b[2Jall is well`, strings.Repeat("x", 10_000)} {
+		put(fleet.KeyEncryptionKey, []byte(`{"format":1,"wraps":[{"id":"`+id+`","key":"AAAA"}],"sealed":"AAAA"}`))
+		_, err := fleet.OpenVault(t.Context(), fleet.VaultOptions{Board: board, Unseal: []fleet.UnsealKey{unsealKey("s1")}})
+		quiet("whom it is wrapped for", err)
+	}
+}

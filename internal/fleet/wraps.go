@@ -165,6 +165,9 @@ func parseWrapped(content []byte) (wrapped, error) {
 		return wrapped{}, fmt.Errorf("expected format %d, found %d; was it written by a newer release?", documentFormat, w.Format)
 	case len(w.Wraps) == 0 || len(w.Wraps) > maxWraps:
 		return wrapped{}, fmt.Errorf("expected 1 to %d wraps, found %d", maxWraps, len(w.Wraps))
+	case slices.ContainsFunc(w.Wraps, func(one wrap) bool { return !keyring.IsID(one.ID) }):
+		// Whoever can write the store chooses them, and errors show them in terminals.
+		return wrapped{}, errors.New("expected the ids of values, found something else")
 	}
 	return w, nil
 }

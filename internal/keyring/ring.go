@@ -68,9 +68,14 @@ type Ring struct {
 	active   int
 }
 
-// idPattern keeps ids to what is safe, unescaped, in a cookie, a header, a file
-// name, a metric label and a JWS kid, and free of the dot that separates fields.
-var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+// IDForm keeps ids to what is safe, unescaped, in a cookie, a header, a file name, a
+// metric label, a terminal and a JWS kid, and free of the dot that separates fields.
+const IDForm = `^[A-Za-z0-9_-]{1,64}$`
+
+var idPattern = regexp.MustCompile(IDForm)
+
+// IsID reports whether id is of the form IDForm, so that it could be a version's.
+func IsID(id string) bool { return idPattern.MatchString(id) }
 
 // New builds a ring, checking what must always hold: ids are well-formed and
 // unique, exactly one version is active, and each live version has a value
@@ -81,7 +86,7 @@ func New(name string, versions ...Version) (Ring, error) {
 	pending := -1
 	for i, v := range versions {
 		switch {
-		case !idPattern.MatchString(v.ID):
+		case !IsID(v.ID):
 			return Ring{}, fmt.Errorf("keyring %s: version id %q is not of the form %s", name, v.ID, idPattern)
 		case seen[v.ID]:
 			return Ring{}, fmt.Errorf("keyring %s: two versions have the id %s", name, v.ID)

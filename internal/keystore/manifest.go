@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"time"
 
@@ -38,8 +37,6 @@ type entry struct {
 }
 
 type fields map[string]josejson.RawMessage
-
-var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // parseManifest reads what encode writes, and whatever a newer release of the
 // same format added to it.
@@ -92,8 +89,8 @@ func parseEntry(raw fields) (entry, error) {
 	if err != nil {
 		return entry{}, err
 	}
-	if !idPattern.MatchString(e.ID) { // it becomes part of a file's name
-		return entry{}, fmt.Errorf("expected an id of the form %s, found another", idPattern)
+	if !keyring.IsID(e.ID) { // it becomes part of a file's name
+		return entry{}, fmt.Errorf("expected an id of the form %s, found another", keyring.IDForm)
 	}
 	if !e.State.Live() && e.State != keyring.Retired && e.State != keyring.Rejected {
 		return entry{}, fmt.Errorf("expected a state of pending, active, retiring, retired or rejected, found %.20q", e.State)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"keyway/internal/jwks"
+	"keyway/internal/keyring"
 	"keyway/internal/secret"
 )
 
@@ -68,8 +69,8 @@ func (s *Store) TurnRoot() (RootKey, error) {
 // that can be read stays: ErrLastRoot. What is sealed under the key is for the
 // caller to have sealed under another before.
 func (s *Store) DropRoot(id string) error {
-	if !idPattern.MatchString(id) {
-		return fmt.Errorf("root key: expected an id of the form %s, found another", idPattern)
+	if !keyring.IsID(id) {
+		return fmt.Errorf("root key: expected an id of the form %s, found another", keyring.IDForm)
 	}
 	return s.folder.locked(func() error {
 		keys, err := s.rootKeys()
