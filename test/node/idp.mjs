@@ -61,10 +61,6 @@ function configuration(o) {
     // A client that may use refresh tokens gets them without asking for
     // offline_access, as most providers in the field do it.
     issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed('refresh_token'),
-    // Says of a machine's opaque token who it is of, as RFC 9068 section 2.2 has it
-    // for JWTs, and many providers for both; oidc-provider alone says client_id only.
-    extraTokenClaims: (_ctx, token) =>
-      (o.access_token_format === 'opaque' && token.kind === 'ClientCredentials' ? { sub: token.clientId } : undefined),
     findAccount: (_ctx, sub) => account(sub),
     clientBasedCORS: () => false,
     // The default refuses loopback addresses by a dispatcher that guards against

@@ -190,7 +190,7 @@ func (s *storm) change(ctx context.Context, c *credential) {
 		s.settle(c, before, began)
 	}
 	const spread = 2 * time.Second
-	switch s.random.IntN(s.orders()) {
+	switch s.random.IntN(4) {
 	case 0:
 		s.ledger.event("%s: the provider takes both, then the new one is handed in, then the old one is removed", c.ring)
 		s.accepts(c, old, next)
@@ -214,17 +214,6 @@ func (s *storm) change(ctx context.Context, c *credential) {
 		}
 		s.in(0, done)
 	}
-}
-
-// orders is how many of the orders are tried. The last is not, for now, in a short
-// storm: between the provider's change and the gateway's reading of the file there
-// is a moment in which no credential is good, and a user who comes then, and must
-// not be sent on with an old token, sees a 503.
-func (s *storm) orders() int {
-	if s.o.brief {
-		return 3
-	}
-	return 4
 }
 
 // inUse is the version of a client secret that is in use.

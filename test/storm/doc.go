@@ -9,8 +9,8 @@
 // each replica; operators roll back; replicas are killed and started; Redis hangs,
 // or dies and comes back.
 //
-// What a user may see of all this: nothing. A 503 is allowed while Redis is away,
-// and a request that was under way at a replica when that was killed is counted
+// What a user may see of all this: nothing. A 503 that says that sessions or keys
+// can't be looked up is allowed while Redis is away, and a request that was under way at a replica when that was killed is counted
 // apart: no rotation cut it. A session that ends before it was signed out or
 // expired is lost, and no session may be.
 //

@@ -46,7 +46,7 @@ func TestStorm(t *testing.T) {
 		weather(t, o)
 	})
 	t.Run("client secrets, and sessions that expire", func(t *testing.T) {
-		threat.Covers(t, 61)
+		threat.Covers(t, 61, 62)
 		t.Parallel()
 		o := o
 		o.name, o.method, o.seed = "secrets", "client_secret_basic", o.seed+1

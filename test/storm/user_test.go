@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -233,6 +234,8 @@ func (u *life) hear(ctx context.Context, a *answer) {
 	defer resp.Body.Close()
 	a.status, a.header, a.replica = resp.StatusCode, resp.Header, resp.Header.Get(replicaHeader)
 	if a.status != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
+		a.body = string(text)
 		return
 	}
 	u.w.ledger.streamOpened()
