@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -37,7 +36,7 @@ func (c control) Status(ctx context.Context) (admin.Status, error) {
 	if err != nil {
 		return admin.Status{}, err
 	}
-	s := admin.Status{Store: "this replica's folder " + a.resources.keys.Dir(), Leader: a.leader(ctx)}
+	s := admin.Status{Store: "this replica's folder " + a.resources.keys.Dir(), Leader: a.side.leader(ctx)}
 	if a.shared {
 		s.Store = "the shared store at " + a.config.Store.RedisURL.String()
 	}
@@ -75,21 +74,6 @@ func (a *app) notes(ctx context.Context) (notes []string) {
 		notes = append(notes, t.Error())
 	}
 	return notes
-}
-
-// leader is the replica that moves rings; empty when there is none now.
-func (a *app) leader(ctx context.Context) string {
-	if !a.shared {
-		return a.id
-	}
-	content, _, err := a.board.Get(ctx, "lease/rotation")
-	var claim struct {
-		Owner string `json:"owner"`
-	}
-	if err != nil || json.Unmarshal(content, &claim) != nil {
-		return ""
-	}
-	return claim.Owner
 }
 
 // count is what depends on versions, if any is retiring.

@@ -30,6 +30,8 @@ type fleetSide interface {
 	hold(map[string]fleet.Held)
 	// counted reports whether the others count on this replica.
 	counted() bool
+	// leader is who moves rings, as far as that is known; empty: nobody.
+	leader(context.Context) string
 	// reports are everybody's last words.
 	reports(context.Context) (fleet.Roll, error)
 	// run speaks to the others until ctx ends.
@@ -48,6 +50,7 @@ func newAlone(id string) *alone { return &alone{id: id, host: hostname(), starte
 func (a *alone) Lead(context.Context) (bool, error) { return true, nil }
 func (a *alone) hold(secrets map[string]fleet.Held) { a.held.Store(&secrets) }
 func (a *alone) counted() bool                      { return true }
+func (a *alone) leader(context.Context) string      { return a.id }
 func (a *alone) run(ctx context.Context)            { <-ctx.Done() }
 func (a *alone) Roll(ctx context.Context) (rotation.Roll, error) {
 	roll, err := a.reports(ctx)
@@ -95,6 +98,11 @@ func hostname() string {
 
 func (s *sharing) hold(secrets map[string]fleet.Held) { s.announcer.Hold(secrets) }
 func (s *sharing) counted() bool                      { return s.announcer.Counted() }
+
+func (s *sharing) leader(ctx context.Context) string {
+	owner, _ := s.lease.Owner(ctx) // a status says the rest without it
+	return owner
+}
 
 func (s *sharing) run(ctx context.Context) {
 	s.announcer.Run(ctx)

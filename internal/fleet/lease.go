@@ -40,9 +40,12 @@ type claim struct {
 	Owner string `json:"owner,omitempty"` // empty: released
 }
 
+// LeasePrefix begins the names of a [Lease]'s entries.
+const LeasePrefix = "lease/"
+
 // NewLease is owner's side of the lease called name. It does not claim it yet.
 func NewLease(board Board, name, owner string, ttl time.Duration) *Lease {
-	return &Lease{board: board, name: "lease/" + name, owner: owner, ttl: ttl}
+	return &Lease{board: board, name: LeasePrefix + name, owner: owner, ttl: ttl}
 }
 
 // Try claims the lease, or renews it, and reports whether the owner has it now.
@@ -77,6 +80,13 @@ func (l *Lease) Held() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return time.Now().Before(l.until)
+}
+
+// Owner is who claimed the lease last, whether or not he lives; empty: nobody has
+// it.
+func (l *Lease) Owner(ctx context.Context) (string, error) {
+	there, _, err := l.read(ctx)
+	return there.Owner, err
 }
 
 // Release gives the lease up, for the next one to have it at once. It does

@@ -41,12 +41,20 @@ func TestALeaseHasOneOwner(t *testing.T) {
 				t.Fatal("it changed hands")
 			}
 		}
+		owner := func(want string) {
+			t.Helper()
+			if got, err := b.Owner(t.Context()); err != nil || got != want {
+				t.Errorf("it is %q's: %v, want %q", got, err, want)
+			}
+		}
+		owner("a")
 		if err := b.Release(t.Context()); err != nil || !a.Held() {
 			t.Errorf("somebody else released it: %v", err)
 		}
 		if err := a.Release(t.Context()); err != nil || a.Held() {
 			t.Errorf("released, and held: %v", err)
 		}
+		owner("")
 		if !try(t, b) || try(t, a) {
 			t.Error("released, and the next one has not got it at once")
 		}
