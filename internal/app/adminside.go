@@ -1,0 +1,43 @@
+package app
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+
+	"keyway/internal/admin"
+	"keyway/internal/gateway"
+)
+
+// adminAPI is how secrets are seen and turned. Without a token it serves this
+// machine only, and nobody when its listener is not on loopback.
+func (a *app) adminAPI() (http.Handler, error) {
+	o := admin.Options{Control: control{a}, Loopback: isLoopback(a.config.Admin.Addr), Log: a.log}
+	if path := a.config.Admin.TokenFile; path != "" {
+		token, err := admin.TokenFile(path, a.log)
+		if err != nil {
+			return nil, err
+		}
+		o.Token = token
+	}
+	return admin.New(o), nil
+}
+
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+func (a *app) adminHandler(health *gateway.Health, api http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/admin/v1/", api)
+	mux.Handle("GET /metrics", a.resources.metrics.Handler())
+	mux.HandleFunc("GET /health", health.Ready)
+	mux.HandleFunc("GET /health/live", health.Live)
+	mux.HandleFunc("GET /health/ready", health.Ready)
+	return mux
+}
