@@ -297,30 +297,37 @@ func (a *app) background() (stop func()) {
 	for _, run := range []func(context.Context){a.side.run, a.follower.run, a.runner.Run, a.reloads} {
 		group.Go(func() { a.again(ctx, run) })
 	}
-	group.Go(func() { _ = a.watcher.Run(ctx) }) // it runs once, and says so otherwise
+	group.Go(func() {
+		a.contained(func() { _ = a.watcher.Run(ctx) }) // it runs once
+		if ctx.Err() == nil {
+			a.log.Error("what is handed in is not watched any more: until this process is started again, a new value is not seen")
+		}
+	})
 	return func() {
 		cancel()
 		group.Wait()
 	}
 }
 
-// again runs until ctx ends. A defect beside requests must not end those.
+// again runs until ctx ends.
 func (a *app) again(ctx context.Context, run func(context.Context)) {
 	for ctx.Err() == nil {
-		func() {
-			defer func() {
-				if panicked := recover(); panicked != nil {
-					// Not the panic's own text: it may have anything.
-					a.log.Error("what goes on beside requests met a defect, and begins again; please report it", "stack", string(debug.Stack()))
-				}
-			}()
-			run(ctx)
-		}()
+		a.contained(func() { run(ctx) })
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
 		}
 	}
+}
+
+// contained runs what goes on beside requests, whose defects must not end those.
+func (a *app) contained(run func()) {
+	defer func() {
+		if recover() != nil { // not the panic's own text: it may have anything
+			a.log.Error("what goes on beside requests met a defect; please report it", "stack", string(debug.Stack()))
+		}
+	}()
+	run()
 }
 
 // stop is a graceful stop. Readiness turns first; the delay gives load balancers
