@@ -1,0 +1,48 @@
+package app
+
+import (
+	"context"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// background starts what goes on beside requests, until stop is called.
+func (a *app) background() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	for _, run := range []func(context.Context){a.side.run, a.follower.run, a.runner.Run, a.reloads} {
+		group.Go(func() { a.again(ctx, run) })
+	}
+	group.Go(func() {
+		a.contained(func() { _ = a.watcher.Run(ctx) }) // it runs once
+		if ctx.Err() == nil {
+			a.log.Error("what is handed in is not watched any more: until this process is started again, a new value is not seen")
+		}
+	})
+	return func() {
+		cancel()
+		group.Wait()
+	}
+}
+
+// again runs until ctx ends.
+func (a *app) again(ctx context.Context, run func(context.Context)) {
+	for ctx.Err() == nil {
+		a.contained(func() { run(ctx) })
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// contained runs what goes on beside requests, whose defects must not end those.
+func (a *app) contained(run func()) {
+	defer func() {
+		if recover() != nil { // not the panic's own text: it may have anything
+			a.log.Error("what goes on beside requests met a defect; please report it", "stack", string(debug.Stack()))
+		}
+	}()
+	run()
+}
