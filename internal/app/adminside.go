@@ -1,9 +1,11 @@
 package app
 
 import (
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"keyway/internal/admin"
 	"keyway/internal/gateway"
@@ -40,4 +42,18 @@ func (a *app) adminHandler(health *gateway.Health, api http.Handler) http.Handle
 	mux.HandleFunc("GET /health/live", health.Live)
 	mux.HandleFunc("GET /health/ready", health.Ready)
 	return mux
+}
+
+// newAdminServer bounds what whoever reaches the listener can hold open: files that
+// it takes are those that the public listener needs. What takes longer by intent
+// sets deadlines of its own.
+func newAdminServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
 }

@@ -257,11 +257,7 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 	if err != nil {
 		return err
 	}
-	adminServer := &http.Server{
-		Handler:           a.adminHandler(health, api),
-		ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
-	}
+	adminServer := newAdminServer(a.adminHandler(health, api), a.log)
 	publicListeners, err := listen(c.Server.Host, c.Server.Port)
 	if err != nil {
 		return err
