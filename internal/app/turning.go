@@ -73,7 +73,7 @@ func (a *app) turn(d definition) rotation.Secret {
 	base.Lifetime = max(base.Lifetime, a.config.Rotation.For(d.name).Lifetime)
 	s.Policy = func(keyring.Ring) rotation.Policy { return base }
 	if users := a.peersOf(d.name); len(users) > 0 {
-		base.Kind = rotation.Outward
+		base.Kind, base.Provable = rotation.Outward, true
 		s.Prove = func(ctx context.Context, version string) (rotation.Verdict, error) {
 			return a.prove(ctx, users, version)
 		}

@@ -183,9 +183,8 @@ func retireOne(v, active keyring.Version, k Knowledge, p Policy, now time.Time) 
 	if end := v.RetiresAt.Add(p.Guard); p.Kind == Outward && v.Withdrawn && now.Before(end) {
 		return Decision{Move: Wait, Version: v.ID, Again: end, Because: "kept while the peer may come to accept it again"}
 	}
-	if p.Kind == Outward && k.Refusals.InGuard > p.Limit {
-		return Decision{Move: Wait, Version: v.ID, Because: fmt.Sprintf(
-			"the active version was refused %d times; this one is kept, since the peer may accept it", k.Refusals.InGuard)}
+	if d, keep := keepForPeer(v, active, k, p); keep {
+		return d
 	}
 	var issuing []string
 	last := later(v.RetiresAt, foundAt(v, k.Replicas))
@@ -234,6 +233,21 @@ func foundAt(v keyring.Version, replicas []Replica) (first time.Time) {
 		}
 	}
 	return first
+}
+
+// keepForPeer keeps an old version for as long as it may be the one that the peer
+// accepts: few refusals are no proof where there is little traffic.
+func keepForPeer(v, active keyring.Version, k Knowledge, p Policy) (d Decision, keep bool) {
+	switch {
+	case p.Kind != Outward || k.Proofs[active.ID].Accepted:
+		return Decision{}, false
+	case p.Provable:
+		return Decision{Move: Wait, Version: v.ID, Because: "kept until the peer says that it accepts the active one"}, true
+	case k.Refusals.InGuard > p.Limit:
+		return Decision{Move: Wait, Version: v.ID, Because: fmt.Sprintf(
+			"the active version was refused %d times; this one is kept, since the peer may accept it", k.Refusals.InGuard)}, true
+	}
+	return Decision{}, false
 }
 
 // retireCondemned ends a version that is kept only until what it sealed has been

@@ -47,6 +47,9 @@ var outward = Policy{
 	Published: 10 * time.Minute, Patience: 24 * time.Hour, Gone: 15 * time.Second, Limit: 3,
 }
 
+// provable is outward, of a peer that can be asked.
+var provable = func() Policy { p := outward; p.Provable = true; return p }()
+
 // replica says at seen that it holds these versions (since t0) and issues with one.
 func replica(id string, seen time.Duration, issues string, since time.Duration, holds ...string) Replica {
 	r := Replica{ID: id, Seen: at(seen), Issues: issues, Since: at(since), Holds: map[string]time.Time{}}
@@ -106,15 +109,18 @@ func TestDecide(t *testing.T) {
 		"not published, not proved": {pending, Knowledge{}, Policy{Kind: Outward, Lifetime: time.Minute, Gone: time.Minute}, 9000 * time.Hour, Wait, "b", "has not said"},
 		"refused, the operator was first": {pending, Knowledge{Proofs: map[string]Proof{"b": {FirstRefused: at(0)}}}, outward, 23 * time.Hour,
 			Wait, "b", "refuses it so far"},
-		"refused beats published":                               {pending, Knowledge{Proofs: map[string]Proof{"b": {FirstRefused: at(0)}}}, outward, time.Hour, Wait, "b", "refuses it so far"},
-		"refused for too long":                                  {pending, Knowledge{Proofs: map[string]Proof{"b": {FirstRefused: at(0)}}}, outward, 24 * time.Hour, Reject, "b", "has refused it for"},
-		"refused, and nobody's hurry":                           {pending, Knowledge{Proofs: map[string]Proof{"b": {FirstRefused: at(0)}}}, Policy{Kind: Outward, Lifetime: time.Minute}, 9000 * time.Hour, Wait, "b", "refuses it so far"},
-		"refusals in the guard window":                          {turned, Knowledge{Refusals: Refusals{InGuard: 4}}, outward, 12 * time.Minute, RollBack, "a", "4 refusals"},
-		"refusals within the limit":                             {turned, Knowledge{Refusals: Refusals{InGuard: 3}}, outward, 12 * time.Minute, Wait, "a", "way back"},
-		"as many refusals as ever":                              {turned, Knowledge{Refusals: Refusals{InGuard: 40, Before: 20}}, outward, 12 * time.Minute, Wait, "a", "way back"},
-		"refusals after the window":                             {turned, Knowledge{Refusals: Refusals{InGuard: 3}}, outward, 25 * time.Minute, Retire, "a", "has expired"},
-		"rolled back, and the peer may come round":              {rolledBack, Knowledge{}, outward, 19 * time.Minute, Wait, "b", "come to accept it again"},
-		"rolled back for long":                                  {rolledBack, Knowledge{}, outward, 20 * time.Minute, Retire, "b", "has expired"},
+		"refused beats published":                                  {pending, Knowledge{Proofs: map[string]Proof{"b": {FirstRefused: at(0)}}}, outward, time.Hour, Wait, "b", "refuses it so far"},
+		"refused for too long":                                     {pending, Knowledge{Proofs: map[string]Proof{"b": {FirstRefused: at(0)}}}, outward, 24 * time.Hour, Reject, "b", "has refused it for"},
+		"refused, and nobody's hurry":                              {pending, Knowledge{Proofs: map[string]Proof{"b": {FirstRefused: at(0)}}}, Policy{Kind: Outward, Lifetime: time.Minute}, 9000 * time.Hour, Wait, "b", "refuses it so far"},
+		"refusals in the guard window":                             {turned, Knowledge{Refusals: Refusals{InGuard: 4}}, outward, 12 * time.Minute, RollBack, "a", "4 refusals"},
+		"refusals within the limit":                                {turned, Knowledge{Refusals: Refusals{InGuard: 3}}, outward, 12 * time.Minute, Wait, "a", "way back"},
+		"as many refusals as ever":                                 {turned, Knowledge{Refusals: Refusals{InGuard: 40, Before: 20}}, outward, 12 * time.Minute, Wait, "a", "way back"},
+		"refusals after the window":                                {turned, Knowledge{Refusals: Refusals{InGuard: 3}}, outward, 25 * time.Minute, Retire, "a", "has expired"},
+		"rolled back, and the peer may come round":                 {rolledBack, Knowledge{}, outward, 19 * time.Minute, Wait, "b", "come to accept it again"},
+		"rolled back for long":                                     {rolledBack, Knowledge{}, outward, 20 * time.Minute, Retire, "b", "has expired"},
+		"few were refused, and nobody knows what the peer accepts": {turned, Knowledge{Refusals: Refusals{InGuard: 1}}, provable, 25 * time.Hour, Wait, "a", "until the peer says"},
+		"many were refused, and now the peer accepts it": {turned, Knowledge{Refusals: Refusals{InGuard: 400}, Proofs: map[string]Proof{"b": {Accepted: true}}}, provable, 25 * time.Hour,
+			Retire, "a", "has expired"},
 		"refused, and the old one may be what the peer accepts": {turned, Knowledge{Refusals: Refusals{InGuard: 4}}, outward, 25 * time.Hour, Wait, "a", "refused 4 times"},
 
 		"the way back is kept": {turned, Knowledge{Dependents: map[string]int{"a": 0}}, inward, 19 * time.Minute, Wait, "a", "way back"},

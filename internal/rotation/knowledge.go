@@ -31,6 +31,9 @@ type Policy struct {
 	// one: max-age and the floor of its own cache. Zero: it is not published, or
 	// only a proof counts.
 	Published time.Duration
+	// Provable: the peer can be asked what it accepts. Nothing that it may still go
+	// by is retired then before it has accepted what replaced it.
+	Provable bool
 	// Patience is how long a peer may refuse a pending version before that is
 	// rejected. Zero: for ever.
 	Patience time.Duration

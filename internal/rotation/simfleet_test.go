@@ -124,9 +124,9 @@ func newFleetSim(seed uint64, b broken, telling bool) *fleetSim {
 	case seals:
 		f.p.Condemned = time.Minute
 	case presents:
-		f.p.Kind, f.p.Lifetime = Outward, 10*time.Second
+		f.p.Kind, f.p.Provable, f.p.Lifetime = Outward, !f.b.noHold, 10*time.Second
 	case signs:
-		f.p.Kind, f.p.Lifetime = Outward, 20*time.Second
+		f.p.Kind, f.p.Provable, f.p.Lifetime = Outward, !f.b.noHold, 20*time.Second
 	}
 	if f.kind != presents && f.rng.IntN(3) == 0 {
 		f.p.Every = 10 * time.Minute

@@ -73,10 +73,29 @@ func (r *Runner) know(run context.Context, s *turning, ring keyring.Ring, p Poli
 			k.Proofs = map[string]Proof{pending.ID: proof}
 		}
 	}
+	if active := ring.Active(); s.Prove != nil && k.Proofs == nil && waitsToRetire(ring, p, roll.Now) {
+		s.proofs.ask(run, r, s, active, time.Time{})
+		if proof, asked := s.proofs.of(active.ID); asked {
+			k.Proofs = map[string]Proof{active.ID: proof}
+		}
+	}
 	if s.Tend != nil {
 		k.Dependents, k.CountedAt = s.tended.look(run, r, s, ring, roll.Now)
 	}
 	return k
+}
+
+// waitsToRetire reports whether an old version could go, for all that time says.
+func waitsToRetire(ring keyring.Ring, p Policy, now time.Time) bool {
+	if _, pending := ring.Pending(); pending || now.Before(ring.Active().ActivatedAt.Add(p.Guard)) {
+		return false
+	}
+	for v := range ring.Live() {
+		if v.State == keyring.Retiring {
+			return true
+		}
+	}
+	return false
 }
 
 // write brings the journal up to what the ring shows and the decision waits for.
