@@ -416,7 +416,7 @@ func (f *fleetSim) handIn(h *host) {
 }
 
 // simulateFleet runs one fleet in a bubble.
-func simulateFleet(seed uint64, b broken, telling bool) (err error, story []string) { //nolint:staticcheck // the story is of the error
+func simulateFleet(seed uint64, b broken, telling bool) (story []string, err error) {
 	f := newFleetSim(seed, b, telling)
 	for n := range 220 + healing {
 		if n == 220 {
@@ -439,7 +439,7 @@ func simulateFleet(seed uint64, b broken, telling bool) (err error, story []stri
 	time.Sleep(time.Minute) // for whoever is in the middle of something
 	synctest.Wait()
 	if f.err != nil {
-		return fmt.Errorf("seed %d (%s): %w", seed, f.kind, f.err), f.story
+		return f.story, fmt.Errorf("seed %d (%s): %w", seed, f.kind, f.err)
 	}
 	return nil, nil
 }

@@ -34,10 +34,10 @@ type broken struct {
 }
 
 // oneFleet simulates one, and says what went wrong.
-func oneFleet(t *testing.T, seed uint64, b broken, telling bool) (err error, story []string) { //nolint:staticcheck // the story is of the error
+func oneFleet(t *testing.T, seed uint64, b broken, telling bool) (story []string, err error) {
 	t.Helper()
-	synctest.Test(t, func(*testing.T) { err, story = simulateFleet(seed, b, telling) })
-	return err, story
+	synctest.Test(t, func(*testing.T) { story, err = simulateFleet(seed, b, telling) })
+	return story, err
 }
 
 // Fleets of real Runners, with journals, proofs and counts, in a world that is
@@ -51,11 +51,11 @@ func TestFleetsOfRunners(t *testing.T) {
 	}
 	fail := func(t *testing.T, seed uint64, err error) {
 		t.Helper()
-		_, story := oneFleet(t, seed, broken{}, true)
+		story, _ := oneFleet(t, seed, broken{}, true)
 		t.Fatalf("%v\n%s", err, strings.Join(story, "\n"))
 	}
 	if *seed != 0 {
-		if err, _ := oneFleet(t, *seed, broken{}, false); err != nil {
+		if _, err := oneFleet(t, *seed, broken{}, false); err != nil {
 			fail(t, *seed, err)
 		}
 		return
@@ -66,7 +66,7 @@ func TestFleetsOfRunners(t *testing.T) {
 		t.Run(fmt.Sprint(worker), func(t *testing.T) {
 			t.Parallel()
 			for n := worker; n < fleets; n += workers {
-				if err, _ := oneFleet(t, uint64(n)+1, broken{}, false); err != nil {
+				if _, err := oneFleet(t, uint64(n)+1, broken{}, false); err != nil {
 					fail(t, uint64(n)+1, err)
 				}
 			}
@@ -102,7 +102,7 @@ func TestBrokenRunnersShow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for n := range 400 {
-				if err, _ := oneFleet(t, uint64(n)+1, c.b, false); err != nil && strings.Contains(err.Error(), "): "+c.shows) {
+				if _, err := oneFleet(t, uint64(n)+1, c.b, false); err != nil && strings.Contains(err.Error(), "): "+c.shows) {
 					t.Log(err)
 					return
 				}
