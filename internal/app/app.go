@@ -269,6 +269,7 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 	}
 	a.tell()
 	defer a.background()()
+	a.awaitCounted(ctx)
 	failed := make(chan error, 4)
 	serve(public, guarded(publicListeners), failed)
 	serve(adminServer, []net.Listener{adminListener}, failed)

@@ -46,3 +46,23 @@ func (a *app) contained(run func()) {
 	}()
 	run()
 }
+
+// countedWithin bounds how long a start waits for the others to count on this
+// replica.
+const countedWithin = 3 * time.Second
+
+// awaitCounted waits until this replica may issue: who is ready must not send users
+// away. A store that went away meanwhile is not waited for.
+func (a *app) awaitCounted(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, countedWithin)
+	defer cancel()
+	look := time.NewTicker(2 * time.Millisecond)
+	defer look.Stop()
+	for !a.mayIssue() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+	}
+}

@@ -142,7 +142,7 @@ func TestEverythingTurnsInTheDemo(t *testing.T) {
 	// What was turned by plan is nothing to complain of. But the file of the client
 	// secret is read a moment after the fleet has taken the new one up.
 	for line := range strings.Lines(said) {
-		if strings.Contains(line, " WRN ") || strings.Contains(line, " ERR ") {
+		if (strings.Contains(line, " WRN ") || strings.Contains(line, " ERR ")) && !strings.Contains(line, " status=499 ") { // that is our own going
 			t.Errorf("the demo complains: %s", line)
 		}
 	}
