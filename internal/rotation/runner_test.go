@@ -338,6 +338,12 @@ func TestHandedIn(t *testing.T) {
 			}
 			return v
 		}
+		hold := func(lag time.Duration) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.lag["r1"] = lag
+		}
+		hold(-1) // or the first may be in use before the second comes
 		old := candidate("older")
 		if v := in("a", &old); v.State != keyring.Pending {
 			t.Errorf("a: %+v", v)
@@ -345,6 +351,7 @@ func TestHandedIn(t *testing.T) {
 		if v := in("b", nil); v.State != keyring.Pending || w.states() != "b pending, a retiring, v0 active, older retiring" {
 			t.Errorf("a newer one before the first was used: %s", w.states())
 		}
+		hold(0)
 		in("b", nil)
 		in("a", nil) // a replica that still has it in its file
 		time.Sleep(time.Second)
