@@ -3,13 +3,10 @@ package bearer
 import (
 	"encoding/base64"
 	"errors"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	josejson "github.com/go-jose/go-jose/v4/json"
 
 	"keyway/internal/jwks"
 	"keyway/internal/oidc"
@@ -20,13 +17,13 @@ import (
 // introspection (RFC 7662 section 2.2) say by the same names. One of another type
 // than the standards give it makes the whole unacceptable.
 type claims struct {
-	Issuer    *string      `json:"iss"`
-	Subject   string       `json:"sub"`
-	Audience  audience     `json:"aud"`
-	Expiry    *numericDate `json:"exp"`
-	IssuedAt  *numericDate `json:"iat"`
-	NotBefore *numericDate `json:"nbf"`
-	AuthTime  *numericDate `json:"auth_time"`
+	Issuer    *string           `json:"iss"`
+	Subject   string            `json:"sub"`
+	Audience  jwks.Audience     `json:"aud"`
+	Expiry    *jwks.NumericDate `json:"exp"`
+	IssuedAt  *jwks.NumericDate `json:"iat"`
+	NotBefore *jwks.NumericDate `json:"nbf"`
+	AuthTime  *jwks.NumericDate `json:"auth_time"`
 
 	Active    *bool   `json:"active"`
 	TokenType *string `json:"token_type"`
@@ -60,11 +57,11 @@ func (c *claims) check(e *entry, jwt bool, now time.Time) error {
 		return errors.New("iss: expected that of entry " + e.Name)
 	case !overlap(e.Audience, c.Audience):
 		return errors.New("aud: expected one of entry " + e.Name)
-	case c.Expiry == nil && jwt, c.Expiry != nil && !now.Before(c.Expiry.time()):
+	case c.Expiry == nil && jwt, c.Expiry != nil && !now.Before(c.Expiry.Time()):
 		return errors.New("exp: missing, or past")
-	case c.NotBefore != nil && c.NotBefore.time().After(latest):
+	case c.NotBefore != nil && c.NotBefore.Time().After(latest):
 		return errors.New("nbf: in the future")
-	case c.IssuedAt != nil && c.IssuedAt.time().After(latest):
+	case c.IssuedAt != nil && c.IssuedAt.Time().After(latest):
 		return errors.New("iat: in the future")
 	case !plain(c.Subject):
 		return errors.New("sub: expected 1 to 255 printable characters")
@@ -83,7 +80,7 @@ func (c *claims) check(e *entry, jwt bool, now time.Time) error {
 func (c *claims) principal(e *entry) principal.Principal {
 	return principal.Principal{
 		Provider: e.Provider, Subject: c.Subject, Email: c.text("email"), Name: c.text("name"),
-		AuthTime: c.AuthTime.time(), Roles: pick(c.all, e.Roles), Permissions: pick(c.all, e.Permissions),
+		AuthTime: c.AuthTime.Time(), Roles: pick(c.all, e.Roles), Permissions: pick(c.all, e.Permissions),
 	}
 }
 
@@ -144,8 +141,8 @@ func peek(token string) (p peeked, ok bool) {
 	}
 	// From here on it is a JWS, and one without readable claims is of nobody.
 	var payload struct {
-		Issuer   string   `json:"iss"`
-		Audience audience `json:"aud"`
+		Issuer   string        `json:"iss"`
+		Audience jwks.Audience `json:"aud"`
 	}
 	all := map[string]any{}
 	raw, err = base64.RawURLEncoding.Strict().DecodeString(parts[1])
@@ -158,45 +155,6 @@ func peek(token string) (p peeked, ok bool) {
 	return p, true
 }
 
-// audience is one string or an array of them (RFC 7519 section 4.1.3).
-type audience []string
-
-func (a *audience) UnmarshalJSON(raw []byte) error {
-	var one string
-	if josejson.Unmarshal(raw, &one) == nil {
-		*a = audience{one}
-		return nil
-	}
-	var many []string
-	if err := josejson.Unmarshal(raw, &many); err != nil {
-		return err
-	}
-	*a = many
-	return nil
-}
-
 func overlap(a, b []string) bool {
 	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
-}
-
-// numericDate is RFC 7519 section 2's, within years that a clock can show.
-type numericDate float64
-
-const lastSecond = 253402300799 // the end of the year 9999
-
-func (d *numericDate) UnmarshalJSON(raw []byte) error {
-	value, err := strconv.ParseFloat(string(raw), 64)
-	if err != nil || math.IsNaN(value) || value < 0 || value > lastSecond {
-		return errors.New("expected a date")
-	}
-	*d = numericDate(value)
-	return nil
-}
-
-func (d *numericDate) time() time.Time {
-	if d == nil {
-		return time.Time{}
-	}
-	whole, part := math.Modf(float64(*d))
-	return time.Unix(int64(whole), int64(part*1e9))
 }

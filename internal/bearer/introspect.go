@@ -119,7 +119,7 @@ func readAnswer(body []byte, began time.Time) (*answer, error) {
 		return &answer{till: began.Add(refusedFor)}, nil
 	}
 	till := began.Add(freshFor)
-	if exp := c.Expiry.time(); c.Expiry != nil && exp.Before(till) {
+	if exp := c.Expiry.Time(); c.Expiry != nil && exp.Before(till) {
 		if till = exp; !began.Before(exp) { // a provider that calls active what has expired
 			return &answer{till: began.Add(refusedFor)}, nil
 		}

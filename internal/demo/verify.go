@@ -27,18 +27,6 @@ func newVerifier(issuer string) *verifier {
 	})}
 }
 
-// audiences are one string or a list (RFC 7519 section 4.1.3).
-type audiences []string
-
-func (a *audiences) UnmarshalJSON(b []byte) error {
-	var one string
-	if json.Unmarshal(b, &one) == nil {
-		*a = audiences{one}
-		return nil
-	}
-	return json.Unmarshal(b, (*[]string)(a))
-}
-
 func (v *verifier) verify(ctx context.Context, token string) (api.Subject, error) {
 	payload, header, err := v.keys.Verify(ctx, token, []string{jwks.ES256})
 	if errors.Is(err, jwks.ErrUnavailable) {
@@ -48,11 +36,11 @@ func (v *verifier) verify(ctx context.Context, token string) (api.Subject, error
 		return api.Subject{}, err
 	}
 	var claims struct {
-		Issuer   string    `json:"iss"`
-		Subject  string    `json:"sub"`
-		Audience audiences `json:"aud"`
-		Expires  int64     `json:"exp"`
-		ClientID string    `json:"client_id"`
+		Issuer   string        `json:"iss"`
+		Subject  string        `json:"sub"`
+		Audience jwks.Audience `json:"aud"`
+		Expires  int64         `json:"exp"`
+		ClientID string        `json:"client_id"`
 	}
 	if err := json.Unmarshal(payload, &claims); err != nil {
 		return api.Subject{}, errors.New("claims can't be read")

@@ -7,15 +7,10 @@ import (
 	_ "crypto/sha512"
 	"crypto/subtle"
 	"encoding/base64"
-	"errors"
 	"fmt"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	josejson "github.com/go-jose/go-jose/v4/json"
 
 	"keyway/internal/jwks"
 	"keyway/internal/secret"
@@ -47,59 +42,19 @@ type IDTokenClaims struct {
 // rawClaims are read by exact names and types: a claim of another type than
 // OpenID Connect gives it makes the token unacceptable.
 type rawClaims struct {
-	Issuer     string       `json:"iss"`
-	Subject    string       `json:"sub"`
-	Audience   audience     `json:"aud"`
-	Party      *string      `json:"azp"`
-	Expiry     *numericDate `json:"exp"`
-	IssuedAt   *numericDate `json:"iat"`
-	NotBefore  *numericDate `json:"nbf"`
-	AuthTime   *numericDate `json:"auth_time"`
-	Nonce      *string      `json:"nonce"`
-	AccessHash *string      `json:"at_hash"`
-	SessionID  string       `json:"sid"`
-	ACR        string       `json:"acr"`
-	AMR        []string     `json:"amr"`
-}
-
-// audience is one string or an array of them (RFC 7519 section 4.1.3).
-type audience []string
-
-func (a *audience) UnmarshalJSON(raw []byte) error {
-	var one string
-	if josejson.Unmarshal(raw, &one) == nil {
-		*a = audience{one}
-		return nil
-	}
-	var many []string
-	if err := josejson.Unmarshal(raw, &many); err != nil {
-		return err
-	}
-	*a = many
-	return nil
-}
-
-// numericDate is RFC 7519 section 2's, in seconds, and within years that a
-// clock can show: 1e300 is a number, but no date.
-type numericDate float64
-
-const lastSecond = 253402300799 // the end of the year 9999
-
-func (d *numericDate) UnmarshalJSON(raw []byte) error {
-	value, err := strconv.ParseFloat(string(raw), 64)
-	if err != nil || math.IsNaN(value) || value < 0 || value > lastSecond {
-		return errors.New("expected a date")
-	}
-	*d = numericDate(value)
-	return nil
-}
-
-func (d *numericDate) time() time.Time {
-	if d == nil {
-		return time.Time{}
-	}
-	whole, part := math.Modf(float64(*d))
-	return time.Unix(int64(whole), int64(part*1e9))
+	Issuer     string            `json:"iss"`
+	Subject    string            `json:"sub"`
+	Audience   jwks.Audience     `json:"aud"`
+	Party      *string           `json:"azp"`
+	Expiry     *jwks.NumericDate `json:"exp"`
+	IssuedAt   *jwks.NumericDate `json:"iat"`
+	NotBefore  *jwks.NumericDate `json:"nbf"`
+	AuthTime   *jwks.NumericDate `json:"auth_time"`
+	Nonce      *string           `json:"nonce"`
+	AccessHash *string           `json:"at_hash"`
+	SessionID  string            `json:"sid"`
+	ACR        string            `json:"acr"`
+	AMR        []string          `json:"amr"`
 }
 
 // expected is what an ID token is compared with.
@@ -166,15 +121,15 @@ func parseIDTokenClaims(payload []byte, algorithm string, want expected) (IDToke
 		return bad("sub: expected 1 to 255 printable characters")
 	case want.subject != "" && c.Subject != want.subject: // section 12.2
 		return bad("sub: expected the session's, found another")
-	case c.Expiry == nil || !want.now.Before(c.Expiry.time().Add(Skew)): // 9
+	case c.Expiry == nil || !want.now.Before(c.Expiry.Time().Add(Skew)): // 9
 		return bad("exp: missing, or past")
-	case c.IssuedAt == nil || c.IssuedAt.time().After(latest): // 10
+	case c.IssuedAt == nil || c.IssuedAt.Time().After(latest): // 10
 		return bad("iat: missing, or in the future")
-	case !want.notBefore.IsZero() && c.IssuedAt.time().Before(want.notBefore): // 10
+	case !want.notBefore.IsZero() && c.IssuedAt.Time().Before(want.notBefore): // 10
 		return bad("iat: expected about now, found a token issued long before this sign-in")
-	case c.NotBefore != nil && c.NotBefore.time().After(latest):
+	case c.NotBefore != nil && c.NotBefore.Time().After(latest):
 		return bad("nbf: in the future")
-	case c.Expiry.time().Before(c.IssuedAt.time()):
+	case c.Expiry.Time().Before(c.IssuedAt.Time()):
 		return bad("exp: before iat")
 	}
 	if want.nonce != nil && (c.Nonce == nil || subtle.ConstantTimeCompare([]byte(*c.Nonce), []byte(*want.nonce)) != 1) { // 11
@@ -185,7 +140,7 @@ func parseIDTokenClaims(payload []byte, algorithm string, want expected) (IDToke
 	}
 	return IDTokenClaims{
 		Issuer: c.Issuer, Subject: c.Subject, Audience: c.Audience, SessionID: c.SessionID, ACR: c.ACR, AMR: c.AMR,
-		IssuedAt: c.IssuedAt.time(), Expiry: c.Expiry.time(), AuthTime: c.AuthTime.time(), All: all,
+		IssuedAt: c.IssuedAt.Time(), Expiry: c.Expiry.Time(), AuthTime: c.AuthTime.Time(), All: all,
 	}, nil
 }
 
