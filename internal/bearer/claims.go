@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-
 	"keyway/internal/jwks"
 	"keyway/internal/oidc"
 	"keyway/internal/principal"
