@@ -111,7 +111,7 @@ func welcome(w io.Writer, p demo.Ports, took time.Duration) {
   Open       http://localhost:%d
   Sign in    ada or grace, password demo
   Try        call the API, watch the stream, look for your tokens in the browser
-  Rotate     keyway rotate --all --wait%s
+  Rotate     %s rotate --all --wait%s
              in another terminal: every key changes, you stay signed in, the stream goes on
 
   Gateway            http://localhost:%d
@@ -119,7 +119,16 @@ func welcome(w io.Writer, p demo.Ports, took time.Duration) {
   Identity provider  http://127.0.0.1:%d
   API                http://127.0.0.1:%d
   Our public keys    http://localhost:%d/.well-known/jwks.json
-`, took.Seconds(), p.Gateway, admin, p.Gateway, p.Admin, p.IdP, p.API, p.Gateway)
+`, took.Seconds(), p.Gateway, typed(os.Args[0]), admin, p.Gateway, p.Admin, p.IdP, p.API, p.Gateway)
+}
+
+// typed is how the program is called in another terminal by who has started it as
+// argv0: go run leaves it in a folder that nobody has in PATH.
+func typed(argv0 string) string {
+	if strings.Contains(argv0, string(filepath.Separator)+"go-build") {
+		return "go run ./cmd/keyway"
+	}
+	return argv0
 }
 
 // defaultAdminPort is where the commands look for a gateway unless they are told.

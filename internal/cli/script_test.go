@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"keyway/internal/testkit/ports"
 )
 
 var update = flag.Bool("update", false, "write what the stories' cmp found into them")
@@ -96,24 +97,10 @@ func free(ts *testscript.TestScript, neg bool, args []string) {
 		n, err = strconv.Atoi(args[1])
 		ts.Check(err)
 	}
-	for range 100 {
-		if first := 10000 + rand.IntN(20000); freeRow(first, n) { // below what outgoing connections take
-			ts.Setenv(args[0], strconv.Itoa(first))
-			return
-		}
-	}
-	ts.Fatalf("no %d free ports in a row", n)
-}
-
-func freeRow(first, n int) bool {
-	for port := first; port < first+n; port++ {
-		next, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			return false
-		}
-		defer next.Close()
-	}
-	return true
+	first, release, err := ports.Row(n)
+	ts.Check(err)
+	ts.Defer(release)
+	ts.Setenv(args[0], strconv.Itoa(first))
 }
 
 func busy(ts *testscript.TestScript, neg bool, args []string) {

@@ -201,6 +201,7 @@ func TestWhatAPeerSaidGrowsOld(t *testing.T) {
 		s := w.secret()
 		s.Policy = func(keyring.Ring) Policy { return outward }
 		s.Prove = func(context.Context, string) (Verdict, error) {
+			time.Sleep(time.Second) // so that the pass which asks does not meet the answer
 			if accepts.Load() {
 				return Accepted, nil
 			}
@@ -212,7 +213,7 @@ func TestWhatAPeerSaidGrowsOld(t *testing.T) {
 			t.Fatal(err)
 		}
 		ask(t, r)
-		lead := func() { r.pass(t.Context()); synctest.Wait() }
+		lead := func() { r.pass(t.Context()); time.Sleep(2 * time.Second) }
 		lead()
 		if got := w.states(); got != "v1 pending, v0 active" {
 			t.Fatal(got)

@@ -12,6 +12,7 @@ import (
 	"keyway/internal/demo/idp/idptest"
 	"keyway/internal/testkit/child"
 	"keyway/internal/testkit/parts"
+	"keyway/internal/testkit/ports"
 	"keyway/test/e2e"
 )
 
@@ -19,7 +20,7 @@ import (
 // in and out. The gateway assumes https, so that it is nginx's word that counts.
 func TestBehindTheNginxOfTheHowTo(t *testing.T) {
 	nginx := parts.Need(t, parts.Nginx)[0]
-	port := e2e.FreePorts(t, 1)
+	port := ports.Reserve(t, 1)
 	host := fmt.Sprint("127.0.0.1:", port)
 	provider := idptest.Start(t, idp.Options{Clients: []idp.Client{{
 		ID: "my-app", Secrets: []string{"made-up-for-this-test"}, RedirectURIs: []string{"http://" + host + "/auth/callback"},

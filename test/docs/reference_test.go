@@ -18,6 +18,7 @@ import (
 	"keyway/internal/config"
 	"keyway/internal/problem"
 	"keyway/internal/testkit/parts"
+	"keyway/internal/testkit/ports"
 	"keyway/test/e2e"
 )
 
@@ -223,7 +224,7 @@ func TestLogsAboutSecrets(t *testing.T) {
 
 // What a running demo says about itself is what the pages say.
 func TestPagesAgainstTheDemo(t *testing.T) {
-	port := e2e.FreePorts(t, 4)
+	port := ports.Reserve(t, 4)
 	// Launch waits for nothing; the demo takes its ports from the flag.
 	p := e2e.Start(t, e2e.Env{"PORT": fmt.Sprint(port), "HOST": "localhost", "BFF_ADMIN_ADDR": fmt.Sprint("127.0.0.1:", port+1)},
 		"demo", "--verbose", "--port", fmt.Sprint(port))

@@ -14,11 +14,11 @@ import (
 	"keyway/internal/testkit/browser"
 	"keyway/internal/testkit/child"
 	"keyway/internal/testkit/parts"
-	"keyway/test/e2e"
+	"keyway/internal/testkit/ports"
 )
 
-// ports are those that the documentation uses; each is replaced by a free one.
-var ports = regexp.MustCompile(`\b(800[0-3]|801[01]|802[01]|6379)\b`)
+// portNumbers are those that the documentation uses; each is replaced by a free one.
+var portNumbers = regexp.MustCompile(`\b(800[0-3]|801[01]|802[01]|6379)\b`)
 
 // defaults are commands that use such a port without naming it; keyway serve takes
 // them from the environment.
@@ -244,12 +244,12 @@ func freePorts(t *testing.T) func(string) string {
 	free := map[string]string{}
 	// Demo takes four in a row, so those that belong together stay together.
 	for _, row := range [][]string{{"8000", "8001", "8002", "8003"}, {"8010", "8011"}, {"8020", "8021"}, {"6379"}} {
-		first := e2e.FreePorts(t, len(row))
+		first := ports.Reserve(t, len(row))
 		for i, port := range row {
 			free[port] = fmt.Sprint(first + i)
 		}
 	}
 	return func(text string) string {
-		return ports.ReplaceAllStringFunc(text, func(port string) string { return free[port] })
+		return portNumbers.ReplaceAllStringFunc(text, func(port string) string { return free[port] })
 	}
 }

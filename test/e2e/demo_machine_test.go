@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"keyway/internal/testkit/child"
+	"keyway/internal/testkit/ports"
 	"keyway/internal/threat"
 )
 
@@ -113,7 +114,7 @@ func TestMachinesInTheDemo(t *testing.T) {
 
 // Whoever closes the demo's terminal leaves no keys on the disk.
 func TestTheDemoEndsWithItsTerminal(t *testing.T) {
-	dir, port := t.TempDir(), FreePorts(t, 4)
+	dir, port := t.TempDir(), ports.Reserve(t, 4)
 	p := &Process{
 		Process: child.Start(t, command(t, BuildKeyway(t), Env{"TMPDIR": dir}, []string{"demo", "--port", fmt.Sprint(port)})),
 		URL:     fmt.Sprintf("http://localhost:%d", port),

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"keyway/internal/testkit/child"
+	"keyway/internal/testkit/ports"
 	"keyway/internal/testkit/realidp"
 	"keyway/internal/threat"
 )
@@ -15,7 +16,7 @@ import (
 // startDemo runs `keyway demo`, with nothing but a port.
 func startDemo(t testing.TB) *Process {
 	t.Helper()
-	port := FreePorts(t, 4)
+	port := ports.Reserve(t, 4)
 	p := &Process{
 		Process: child.Start(t, command(t, BuildKeyway(t), Env{"TMPDIR": t.TempDir()}, []string{"demo", "--verbose", "--port", fmt.Sprint(port)})),
 		// As the demo says it: the provider is another host then, with cookies of its own.

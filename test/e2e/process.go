@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"keyway/internal/testkit/child"
+	"keyway/internal/testkit/ports"
 )
 
 const (
@@ -95,7 +95,7 @@ func Complete(t testing.TB, env Env) Env {
 	t.Helper()
 	all := Env{"PATH": os.Getenv("PATH"), "HOST": "127.0.0.1"}.With(env)
 	if all["PORT"] == "" || all["BFF_ADMIN_ADDR"] == "" {
-		port := FreePorts(t, 2)
+		port := ports.Reserve(t, 2)
 		if all["PORT"] == "" {
 			all["PORT"] = fmt.Sprint(port)
 		}
@@ -163,29 +163,4 @@ func (p *Process) Terminate(t testing.TB) int {
 		p.Kill()
 	}
 	return code
-}
-
-// FreePorts answers with the first of n consecutive free ports on loopback,
-// outside of the range from which the kernel takes ports for connections.
-func FreePorts(t testing.TB, n int) int {
-	t.Helper()
-	for range 100 {
-		first := 10000 + rand.IntN(20000)
-		if portsFree(first, n) {
-			return first
-		}
-	}
-	t.Fatalf("no %d consecutive free ports", n)
-	return 0
-}
-
-func portsFree(first, n int) bool {
-	for port := first; port < first+n; port++ {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			return false
-		}
-		l.Close()
-	}
-	return true
 }

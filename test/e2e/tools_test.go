@@ -1,11 +1,9 @@
 package e2e
 
 import (
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"strconv"
 	"strings"
 	"testing"
 )
@@ -66,21 +64,6 @@ func TestBrowserKeepsCookiesAndStopsAtRedirects(t *testing.T) {
 	}
 	if got := b.At(site.URL).Get(t, "/").StatusCode; got != http.StatusOK {
 		t.Errorf("with the cookie: %d", got)
-	}
-}
-
-func TestFreePorts(t *testing.T) {
-	first := FreePorts(t, 4)
-	for port := first; port < first+4; port++ {
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			t.Errorf("port %d: %v", port, err)
-			continue
-		}
-		defer l.Close()
-	}
-	if portsFree(first, 4) {
-		t.Error("taken ports are said to be free")
 	}
 }
 

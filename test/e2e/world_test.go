@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"keyway/internal/testkit/ports"
 	"keyway/internal/testkit/realidp"
 )
 
@@ -46,7 +47,7 @@ func newWorld(t testing.TB, s setup) *world {
 	if s.Method == "" {
 		s.Method = "client_secret_basic"
 	}
-	port := FreePorts(t, 2)
+	port := ports.Reserve(t, 2)
 	public := fmt.Sprintf("http://127.0.0.1:%d", port)
 	w := &world{API: startUpstream(t)}
 	client := realidp.Client{
@@ -75,7 +76,7 @@ func newWorld(t testing.TB, s setup) *world {
 	s.IdP.Clients = []realidp.Client{client}
 	w.startIdP = func() { w.IdP = realidp.Start(t, s.IdP) }
 	if s.Late {
-		s.IdP.Port = FreePorts(t, 1)
+		s.IdP.Port = ports.Reserve(t, 1)
 		w.Env["OIDC_ISSUER"] = fmt.Sprintf("http://127.0.0.1:%d", s.IdP.Port)
 		w.idpGone = true // at the end, being the last to have come
 	} else {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"keyway/internal/testkit/parts"
+	"keyway/internal/testkit/ports"
 	"keyway/internal/testkit/realidp"
 	"keyway/internal/testkit/redisserver"
 	"keyway/test/e2e"
@@ -114,7 +115,7 @@ func newWorld(t *testing.T, o options) *world {
 	must(t, os.RemoveAll(w.dir))
 	must(t, os.MkdirAll(w.dir, 0o700))
 	const replicas = 3
-	port := e2e.FreePorts(t, 1+2*replicas)
+	port := ports.Reserve(t, 1+2*replicas)
 	w.public = fmt.Sprintf("http://127.0.0.1:%d", port)
 	w.salt = text()
 	w.ledger.hide(w.salt)

@@ -13,6 +13,7 @@ import (
 
 	"keyway/internal/testkit/child"
 	"keyway/internal/testkit/parts"
+	"keyway/internal/testkit/ports"
 )
 
 const startWithin = 10 * time.Second
@@ -58,7 +59,7 @@ func Start(t testing.TB, opts ...Option) *Server {
 	// may. The next attempt takes another.
 	var err error
 	for range 5 {
-		s.port = freePort(t)
+		s.port = ports.Reserve(t, 1)
 		if err = s.run(); err == nil {
 			return s
 		}
@@ -148,16 +149,6 @@ func (s *Server) ping() error {
 		return fmt.Errorf("answered %q", answer)
 	}
 	return nil
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func lastLine(s string) string {
