@@ -52,23 +52,3 @@ func CheckEntry(name string, revision Revision, value []byte) error {
 	}
 	return nil
 }
-
-// PutIfAbsent stores value unless there is something under name already, and
-// returns what is there afterwards, whoever put it there.
-func PutIfAbsent(ctx context.Context, board Board, name string, value []byte) ([]byte, error) {
-	_, err := board.CompareAndSet(ctx, name, "", value)
-	if err == nil {
-		return value, nil
-	}
-	if !errors.Is(err, ErrConflict) {
-		return nil, err
-	}
-	there, revision, err := board.Get(ctx, name)
-	if err == nil && revision == "" {
-		err = fmt.Errorf("fleet: entry %s was there and is not any more; was the store emptied?", name)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return there, nil
-}

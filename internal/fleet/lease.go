@@ -82,11 +82,19 @@ func (l *Lease) Held() bool {
 	return time.Now().Before(l.until)
 }
 
-// Owner is who claimed the lease last, whether or not he lives; empty: nobody has
-// it.
+// Owner is who has the lease; empty: nobody. Who died with it is known to be gone
+// once this side has seen the same claim for a ttl, by Try or by Owner.
 func (l *Lease) Owner(ctx context.Context) (string, error) {
-	there, _, err := l.read(ctx)
-	return there.Owner, err
+	l.calls.Lock()
+	defer l.calls.Unlock()
+	there, revision, err := l.read(ctx)
+	switch {
+	case err != nil:
+		return "", err
+	case there.Owner == l.owner && !l.Held(), there.Owner != l.owner && l.over(revision):
+		return "", nil
+	}
+	return there.Owner, nil
 }
 
 // Release gives the lease up, for the next one to have it at once. It does

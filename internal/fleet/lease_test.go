@@ -82,6 +82,35 @@ func TestALeaseThatIsNotRenewedEnds(t *testing.T) {
 	})
 }
 
+// Whoever asks who leads is not told of one that died with the lease.
+func TestWhoIsGoneOwnsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := fleettest.NewMemory()
+		a, asks := fleet.NewLease(m.Link(), "rotation", "a", ttl), fleet.NewLease(m.Link(), "rotation", "b", ttl)
+		owner := func(l *fleet.Lease, want string) {
+			t.Helper()
+			if got, err := l.Owner(t.Context()); err != nil || got != want {
+				t.Errorf("%v after its last claim it is %q's: %v, want %q", ttl, got, err, want)
+			}
+		}
+		try(t, a)
+		for range 10 {
+			owner(asks, "a")
+			owner(a, "a")
+			time.Sleep(ttl / 3)
+			try(t, a)
+		}
+		owner(asks, "a")
+		time.Sleep(ttl)
+		owner(asks, "")
+		owner(a, "")
+		if !try(t, a) {
+			t.Fatal("it can't be had again")
+		}
+		owner(asks, "a")
+	})
+}
+
 // A replica has the lease, reads the ring and is paused. Another one takes over
 // and moves on. What the first one then writes must not overwrite that.
 func TestAnOwnerThatWasPausedCantOverwrite(t *testing.T) {

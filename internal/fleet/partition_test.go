@@ -38,8 +38,8 @@ func TestCutOffIsNotAbsent(t *testing.T) {
 				"agree":   func() (keyring.Ring, error) { return agree(ctx, own, offer) },
 				"admit":   func() (keyring.Ring, error) { return keyring.Ring{}, own.Admit(ctx, unsealKey("s2")) },
 				"restore": func() (keyring.Ring, error) { return keyring.Ring{}, own.Restore(ctx) },
-				"put if absent": func() (keyring.Ring, error) {
-					_, err := fleet.PutIfAbsent(ctx, link, "k", []byte("junk"))
+				"set": func() (keyring.Ring, error) {
+					_, err := link.CompareAndSet(ctx, "k", "", []byte("junk"))
 					return keyring.Ring{}, err
 				},
 				"reseal": func() (keyring.Ring, error) { _, err := own.Reseal(ctx, "k"); return keyring.Ring{}, err },

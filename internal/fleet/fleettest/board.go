@@ -29,7 +29,6 @@ func RunBoard(t *testing.T, open func(t *testing.T) fleet.Board) {
 		{"any name and any bytes", anyBytes},
 		{"too much is refused", tooMuch},
 		{"entries are apart", apart},
-		{"put if absent", putIfAbsent},
 		{"one of many wins", oneWins},
 		{"no update is lost", noneLost},
 		{"a cancelled context is not an absence", cancelled},
@@ -143,15 +142,6 @@ func apart(t *testing.T, b fleet.Board) {
 	set(t, b, "b", "", "2")
 	if value, _ := get(t, b, "a"); value != "1" {
 		t.Errorf("got %q", value)
-	}
-}
-
-func putIfAbsent(t *testing.T, b fleet.Board) {
-	for _, value := range []string{"first", "second"} {
-		there, err := fleet.PutIfAbsent(t.Context(), b, "a", []byte(value))
-		if string(there) != "first" || err != nil {
-			t.Errorf("%s: %q, %v", value, there, err)
-		}
 	}
 }
 

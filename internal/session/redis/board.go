@@ -53,7 +53,8 @@ redis.pcall('PUBLISH', ARGV[5], ARGV[6])
 return 1`),
 
 		// KEYS last, live, keep, since; ARGV replica, report, ms to live, ms to keep
-		// after that. Forgets at most 100, so that no call takes long.
+		// after that, how many to look at. Who is in the set and has not reported is
+		// nobody. Forgets at most 100, so that no call takes long.
 		putReport: script(`
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -68,7 +69,13 @@ for _, old in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ms(now), 'LIMI
   redis.call('ZREM', KEYS[2], old)
   redis.call('ZREM', KEYS[3], old)
 end
-return redis.call('ZCOUNT', KEYS[2], '(' .. ms(now), '+inf')`),
+local count = 0
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ms(now), '+inf', 'LIMIT', 0, ARGV[5])) do
+  local said = redis.call('HGET', KEYS[1], id)
+  local live = said and tonumber(string.match(said, '^%d+|(%d+)|'))
+  if live and live > now then count = count + 1 else redis.call('ZREM', KEYS[2], id) end
+end
+return count`),
 
 		// KEYS last, since. Returns now and since in ms, and the hash.
 		listFleet: script(`
@@ -119,12 +126,16 @@ func (b *Board) CompareAndSet(ctx context.Context, name string, revision fleet.R
 	return next, nil
 }
 
+// maxCounted is beyond what makes a difference to how often a fleet speaks, and
+// bounds what one report costs Redis: 2 ms or so.
+const maxCounted = 2000
+
 // Put implements fleet.Register.
 func (b *Board) Put(ctx context.Context, id string, report []byte, live, keep time.Duration) (int, error) {
 	count, err := call(ctx, b.store, func(ctx context.Context, c rueidis.Client) (int64, error) {
 		return b.putReport.Exec(ctx, c,
 			[]string{b.fleet("last"), b.fleet("live"), b.fleet("keep"), b.fleet("since")},
-			[]string{id, rueidis.BinaryString(report), wholeMS(live), wholeMS(keep)}).AsInt64()
+			[]string{id, rueidis.BinaryString(report), wholeMS(live), wholeMS(keep), strconv.Itoa(maxCounted)}).AsInt64()
 	})
 	return int(count), err
 }

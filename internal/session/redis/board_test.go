@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,43 @@ func TestBoardOnACluster(t *testing.T) {
 	}
 	if l, err := board.List(t.Context()); len(l.Entries) != 1 || err != nil {
 		t.Errorf("%+v, %v", l, err)
+	}
+}
+
+// Whoever can write to Redis must not make the fleet look large: its replicas would
+// speak seldom.
+func TestWhoHasNotReportedDoesNotCount(t *testing.T) {
+	server := redisserver.Start(t)
+	board := open(t, server.URL()).Board()
+	put := func(id string) int {
+		t.Helper()
+		n, err := board.Put(t.Context(), id, []byte("{}"), time.Minute, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	put("r1")
+	late := strconv.FormatInt(time.Now().Add(1000*time.Hour).UnixMilli(), 10)
+	forged := []string{"ZADD", "test:f:{fleet}:live"}
+	for i := range 5000 {
+		forged = append(forged, late, "forged"+strconv.Itoa(i))
+	}
+	admin(t, server.URL(), forged...)
+	for range 3 {
+		if n := put("r2"); n != 2 {
+			t.Fatalf("%d replicas are live, want 2", n)
+		}
+	}
+	if n, err := admin(t, server.URL(), "ZCARD", "test:f:{fleet}:live").ToInt64(); n != 2 || err != nil {
+		t.Errorf("%d are left in the register, %v", n, err)
+	}
+	// One that said something else than the set says.
+	admin(t, server.URL(), "HSET", "test:f:{fleet}:last", "r3", "1|2|{}")
+	admin(t, server.URL(), "HSET", "test:f:{fleet}:last", "r4", "junk")
+	admin(t, server.URL(), "ZADD", "test:f:{fleet}:live", late, "r3", late, "r4")
+	if n := put("r1"); n != 2 {
+		t.Errorf("%d replicas are live, want 2", n)
 	}
 }
 
