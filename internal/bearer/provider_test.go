@@ -160,7 +160,13 @@ func TestProviderMisbehaves(t *testing.T) {
 		code   problem.Code
 	}{
 		"500": {func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(500); return true }, problem.IdPUnavailable},
-		"401": {func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(401); return true }, problem.IdPUnavailable},
+		// It does not say what it means (RFC 6749 section 5.2), and accuses nobody.
+		"401": {func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(401); return true }, problem.IdPFailed},
+		"401, of our credential": {func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("WWW-Authenticate", `Basic realm="idp"`)
+			w.WriteHeader(401)
+			return true
+		}, problem.IdPUnavailable},
 		"204": {func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(204); return true }, problem.IdPFailed},
 		"elsewhere": {func(w http.ResponseWriter, r *http.Request) bool {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)

@@ -147,7 +147,21 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 }
 
 // oauthError reads an error response (RFC 6749 section 5.2); nil when the
-// answer is none.
+// answer is none. Who gets an invalid_client of it tries another credential and
+// counts a refusal, which may roll a rotation back, so that it has to be sure:
+//
+//   - `error` decides, where there is one. Most providers say invalid_client,
+//     with status 401 or 400, as section 5.2 wants. Keycloak says
+//     unauthorized_client with 401 when the credential is wrong. By the section's
+//     own words that code is about a client that did authenticate, but then the
+//     status is 400, since 401 is for nothing but a client that did not: so it is
+//     read as what it is. Other codes with 401 are left as they are: Auth0's
+//     access_denied, for one, is also for users.
+//   - Without `error`, a 401 is believed when it challenges for a client's
+//     credential ([refusesClient]).
+//   - Any other is an answer that breaks the protocol, and counts against nobody.
+//     IdentityServer answers so at introspection; whether it accepts a credential
+//     shows at its token endpoint.
 func (a Answer) oauthError(endpoint string, sent ...string) error {
 	if a.Status < 400 {
 		return nil
@@ -162,10 +176,12 @@ func (a Answer) oauthError(endpoint string, sent ...string) error {
 	switch {
 	case body.Error == "temporarily_unavailable" || body.Error == "server_error":
 		return &UnavailableError{Endpoint: endpoint, Status: a.Status, RetryAfter: retryAfter(a.Header, time.Now())}
+	case body.Error == "unauthorized_client" && a.Status == http.StatusUnauthorized:
+		return newOAuthError(endpoint, a.Status, "invalid_client", "unauthorized_client: "+body.Description, sent...)
 	case body.Error != "":
 		return newOAuthError(endpoint, a.Status, body.Error, body.Description, sent...)
-	case a.Status == http.StatusUnauthorized:
-		return newOAuthError(endpoint, a.Status, "invalid_client", "status 401 without an error code")
+	case a.Status == http.StatusUnauthorized && refusesClient(a.Header):
+		return newOAuthError(endpoint, a.Status, "invalid_client", "status 401 without an error code, and a challenge for Basic")
 	default:
 		return fmt.Errorf("%w: %s endpoint: status %d without an error code", ErrAnswer, endpoint, a.Status)
 	}
