@@ -74,6 +74,7 @@ type app struct {
 	board     fleet.Board
 	vault     *fleet.Vault
 	side      fleetSide
+	overheard *overheard // side, for the runner
 	sources   *sources
 	watcher   *source.Watcher
 	runner    *rotation.Runner

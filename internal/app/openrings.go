@@ -110,7 +110,11 @@ func (a *app) begin(ctx context.Context, d definition, g given, given bool) (key
 
 // handInFirst proposes what a replica that starts was given, if it is new.
 func (a *app) handInFirst(ctx context.Context, ring keyring.Ring, d definition, g given) (keyring.Ring, error) {
-	if v, known := ring.Find(g.current.ID); d.name == nameTokenHashSalt && a.shared && (!known || v.State.Live()) {
+	v, known := ring.Find(g.current.ID)
+	if !known && rotation.Hold(ring, time.Now()) > 0 {
+		return ring, nil // it is proposed again when this replica serves
+	}
+	if d.name == nameTokenHashSalt && a.shared && (!known || v.State.Live()) {
 		if err := a.vault.Admit(ctx, unsealKeys(g)...); err != nil {
 			return keyring.Ring{}, err
 		}
@@ -143,13 +147,14 @@ func (a *app) openRotation(o opener) error {
 		return err
 	}
 	a.follower = newFollower(a)
+	a.overheard = &overheard{Fleet: a.side}
 	secrets := a.turning()
 	a.turnings = map[string]rotation.Secret{}
 	for _, s := range secrets {
 		a.turnings[s.Name] = s
 	}
 	a.runner, err = rotation.NewRunner(rotation.Options{
-		Rings: vaultRings{a.vault}, Journal: fleet.NewJournal(a.board), Fleet: a.side,
+		Rings: vaultRings{a.vault}, Journal: fleet.NewJournal(a.board), Fleet: a.overheard,
 		Secrets: secrets, Log: a.log, Observer: rotations{a.resources.metrics},
 	})
 	return err

@@ -1,9 +1,11 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"keyway/internal/fleet"
@@ -27,6 +29,10 @@ const (
 	// peersKeep is the floor of a peer's cache of our keys: that much older than
 	// max-age it may be.
 	peersKeep = 5 * time.Minute
+	// askAlgorithms is how long a new signing key waits for the provider to say what
+	// it takes. All other secrets' turns wait as long; and the provider's metadata is
+	// kept fresh beside this, so that it is there unless the provider is away.
+	askAlgorithms = time.Second
 )
 
 // turning is what package rotation has to know of each secret.
@@ -96,14 +102,49 @@ func (a *app) policy(name string) rotation.Policy {
 // outward adds that a peer which has fetched our keys since the new one is among
 // them goes by them at last when its cache is over. One that has not fetched them
 // may hold the key set itself: for that, only a proof counts.
+//
+// The fetch may have been at any replica, since none knows at which a peer's
+// requests arrive. Who leads may never see one.
 func (a *app) outward(d definition, p rotation.Policy, ring keyring.Ring) rotation.Policy {
 	if d.name != nameSigningKey {
 		return p
 	}
-	if pending, ok := ring.Pending(); ok && a.resources.fetched.last().After(pending.CreatedAt.Add(p.Skew)) {
+	if pending, ok := ring.Pending(); ok && a.overheard.fetched().After(pending.CreatedAt.Add(p.Skew)) {
 		p.Published = jwks.DefaultMaxAge + peersKeep
 	}
 	return p
+}
+
+// overheard is the fleet as a Runner sees it. It keeps when any replica was last
+// asked for our keys: a Runner looks at the fleet first, and then asks for the
+// policy, which it does not tell what it saw. It is safe for concurrent use.
+type overheard struct {
+	rotation.Fleet
+	at atomic.Pointer[time.Time]
+}
+
+// Roll implements rotation.Fleet.
+func (o *overheard) Roll(ctx context.Context) (rotation.Roll, error) {
+	roll, err := o.Fleet.Roll(ctx)
+	if err != nil {
+		return roll, err
+	}
+	at := roll.Fetched(nameSigningKey)
+	if !at.IsZero() {
+		// From our own clock to that of the ring's dates.
+		at = roll.Now.Add(time.Until(at))
+	}
+	o.at.Store(&at)
+	return roll, nil
+}
+
+// fetched is zero if nobody has fetched our keys since the newest is among them, as
+// far as is known here.
+func (o *overheard) fetched() time.Time {
+	if at := o.at.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
 }
 
 func (a *app) howToHandIn(d definition) string {
@@ -118,8 +159,27 @@ func (a *app) howToHandIn(d definition) string {
 }
 
 func (a *app) makeSigningKey(ctx context.Context) (keyring.Candidate, error) {
-	id, value, err := keystore.NewSigningKey(a.resources.signingAlgorithm(ctx, a.config))
+	ask, cancel := context.WithTimeout(ctx, askAlgorithms)
+	defer cancel()
+	algorithm := a.resources.signingAlgorithm(ask, a.config)
+	if algorithm == "" && a.resources.provider != nil {
+		algorithm = a.algorithmInUse()
+	}
+	id, value, err := keystore.NewSigningKey(algorithm)
 	return keyring.Candidate{ID: id, Value: value}, err
+}
+
+// algorithmInUse is what a provider that can't be asked took so far; empty: nothing
+// is known.
+func (a *app) algorithmInUse() string {
+	key, err := jwks.ParseKey(a.current.Load().rings[nameSigningKey].Active().Value)
+	if err != nil {
+		return ""
+	}
+	if algorithm := key.Algorithm(); algorithm != "" {
+		return algorithm
+	}
+	return jwks.RS256 // an RSA key for either, and this is what all have to take
 }
 
 // makeAtPeer is how a new client secret is had from a peer that gives us one; nil:
@@ -140,7 +200,8 @@ func (a *app) makeAtPeer(d definition) func(context.Context) (keyring.Candidate,
 
 func (a *app) sessions() *session.Manager { return a.current.Load().generation.Sessions }
 
-// prove asks every peer that the credential is for. All have to accept it.
+// prove asks every peer that the credential is for. All have to accept it. When
+// one wants to be asked later, all are.
 func (a *app) prove(ctx context.Context, users []string, version string) (rotation.Verdict, error) {
 	verdict := rotation.Accepted
 	var errs []error
@@ -157,15 +218,29 @@ func (a *app) prove(ctx context.Context, users []string, version string) (rotati
 		case err != nil:
 			errs = append(errs, err)
 		case said == oidc.Refuted:
-			return rotation.Refused, nil
+			return rotation.Refused, later(errs)
 		case said != oidc.Proved:
 			verdict = rotation.Unknown
 		}
 	}
 	if len(errs) > 0 {
-		return rotation.Unknown, errors.Join(errs...)
+		return rotation.Unknown, cmp.Or(later(errs), errors.Join(errs...))
 	}
 	return verdict, nil
+}
+
+// later says until when the busiest of peers wants to be left alone; nil: none does.
+func later(errs []error) error {
+	var after time.Duration
+	for _, err := range errs {
+		if away, ok := errors.AsType[*oidc.UnavailableError](err); ok {
+			after = max(after, away.RetryAfter)
+		}
+	}
+	if after <= 0 {
+		return nil
+	}
+	return &rotation.LaterError{After: after, Err: errors.Join(errs...)}
 }
 
 // operator says what a person has to do for the peer to accept a pending version.
@@ -177,7 +252,7 @@ func (a *app) operator(d definition, users []string, v keyring.Version, p rotati
 	switch {
 	case d.peer:
 		return fmt.Sprintf("register the new client secret at %s (client %s), or wait until it knows it; the old one stays in use until then", issuer, a.clientIDs[users[0]])
-	case a.resources.fetched.last().IsZero():
+	case a.overheard.fetched().IsZero():
 		return fmt.Sprintf("nobody has fetched our keys yet: if %s keeps our key set itself, register the public key with kid %s there (it is in /.well-known/jwks.json); if it fetches them, see that it can reach that address", issuer, v.ID)
 	}
 	return fmt.Sprintf("our keys have been fetched, and %s may go on by what it holds until its cache is over; if it keeps our key set itself, register the public key with kid %s there (it is in /.well-known/jwks.json)", issuer, v.ID)

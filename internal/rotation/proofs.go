@@ -25,7 +25,25 @@ const (
 	// been asked again for long: who leads now may not have led meanwhile.
 	keepAccepted = time.Minute
 	keepRefused  = 3 * proveRarely
+	// pauseMost bounds how long a peer can have us wait by what it says itself: it
+	// must not keep a secret from ever turning.
+	pauseMost = time.Hour
 )
+
+// LaterError is what [Secret.Prove] returns when the peer wants to be left alone
+// for a while (RFC 9110 section 10.2.3, Retry-After). For so long, an hour at
+// most, it is not asked again about any version of the secret, whatever happens.
+// It may come with the verdict Refused, when of several peers one refused and
+// another was busy.
+type LaterError struct {
+	After time.Duration // from when it said so
+	Err   error         // what it said; never nil
+}
+
+func (e *LaterError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what the peer said.
+func (e *LaterError) Unwrap() error { return e.Err }
 
 // proofs is what the peer said of one version of a secret, the pending one.
 type proofs struct {
@@ -38,6 +56,7 @@ type proofs struct {
 	hurried int // of them before their time, because of a fetch
 	last    time.Time
 	next    time.Time
+	pause   time.Time // not before, because the peer said so; of all versions
 }
 
 func (p *proofs) of(version string) (Proof, bool) {
@@ -50,7 +69,9 @@ func (p *proofs) of(version string) (Proof, bool) {
 // wait for the answer: the Runner is woken by it. A peer that has fetched what
 // is published since it was asked last may know better now. But anybody can fetch
 // it, and must not have us knock at the peer every second: each question that a
-// fetch hurries makes the next such wait twice as long, up to proveLatest.
+// fetch hurries makes the next such wait twice as long, up to proveLatest. And
+// nothing hurries a question that the peer wants later: one that counts our
+// requests would only go on refusing them.
 func (p *proofs) ask(ctx context.Context, r *Runner, s *turning, pending keyring.Version, fetched time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -63,7 +84,7 @@ func (p *proofs) ask(ctx context.Context, r *Runner, s *turning, pending keyring
 	}
 	due := !now.Before(p.next)
 	hurry := !due && fetched.After(p.last) && now.Sub(p.last) >= min(proveLatest, proveSoonest<<min(p.hurried, 10))
-	if p.busy || p.proof.Accepted || !due && !hurry {
+	if p.busy || p.proof.Accepted || now.Before(p.pause) || !due && !hurry {
 		return
 	}
 	if hurry {
@@ -99,10 +120,16 @@ func (p *proofs) answered(version string, verdict Verdict, err error, random flo
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.busy = false
+	now := time.Now()
+	if later, ok := errors.AsType[*LaterError](err); ok {
+		p.pause = now.Add(min(later.After, pauseMost))
+		if verdict == Refused {
+			err = nil // of another peer, and as good as without
+		}
+	}
 	if p.version != version {
 		return
 	}
-	now := time.Now()
 	p.tries++
 	p.next = now.Add(backOff(p.tries, random))
 	if err != nil {
