@@ -80,7 +80,7 @@ func New(o Options) *Gateway {
 		issue:   o.MayIssue,
 		refused: o.Refused,
 	}
-	g.rereads = newRereads(o.Reread, &g.background)
+	g.rereads = newRereads(o.Reread, g.beside)
 	g.own = g.endpoints()
 	return g
 }
@@ -96,6 +96,19 @@ func (g *Gateway) EndStreams() { g.streams.stop() }
 
 // Wait waits for what goes on after the last response.
 func (g *Gateway) Wait() { g.background.Wait() }
+
+// beside does what no request ends with, and whose defects must not end those of
+// others.
+func (g *Gateway) beside(do func()) {
+	g.background.Go(func() {
+		defer func() {
+			if recover() != nil { // not the panic's own text: it may have anything
+				g.log.Error("what is done beside requests met a defect; please report it", "stack", string(debug.Stack()))
+			}
+		}()
+		do()
+	})
+}
 
 // call is one request on its way through. What lives as long as the request is
 // part of it, so that it is one allocation.
@@ -114,6 +127,7 @@ type call struct {
 	who      principal.Principal
 	idHeader [1]string // X-Correlation-Id's value
 	counted  bool      // among the requests that are served at once
+	flow     string    // step of a flow that the request is, for the metrics; "": none
 	// forwarded: the request's body is the proxy's to read, and to bound.
 	forwarded bool
 	// settled are the versions that are nobody's if they are unknown now; see settle.
@@ -272,5 +286,8 @@ func (c *call) finish() {
 		event.Code = string(problem.CodeOf(event.Err))
 	}
 	c.gateway.metrics.Request(event)
+	if c.flow != "" { // once, however often the request was served
+		c.gateway.metrics.Flow(c.flow, event.Duration)
+	}
 	event.Log(c.r.Context(), c.gateway.log)
 }

@@ -26,7 +26,7 @@ const logoutWithin = 10 * time.Second
 // posted from there comes without our SameSite cookies, and would otherwise be
 // taken for one of somebody who is signed out already.
 func (c *call) logout() error {
-	defer c.flow("logout", time.Now())
+	c.flow = "logout"
 	query, err := url.ParseQuery(c.query)
 	if err != nil {
 		return problem.New(problem.AmbiguousQuery, err)
@@ -136,7 +136,7 @@ func (c *call) revoke(record session.Record) {
 	}
 	rp, log, id := c.gen.SignIn, c.gateway.log, c.id
 	ctx := context.WithoutCancel(c.r.Context())
-	c.gateway.background.Go(func() {
+	c.gateway.beside(func() {
 		ctx, cancel := context.WithTimeout(ctx, revokeWithin)
 		defer cancel()
 		if err := rp.Revoke(ctx, record.RefreshToken, "refresh_token"); err != nil {

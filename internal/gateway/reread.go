@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -25,6 +26,13 @@ const (
 	// maxWaiting bounds the requests that wait for a reading, and the ids that are
 	// remembered: anybody can make ids up.
 	maxWaiting = 1000
+	// maxWaitingEach bounds those of one network: whoever makes ids up must not be
+	// all that is waited for. It is enough for the users behind one address; a
+	// gateway that is not told its trusted proxies takes everybody for one of them.
+	maxWaitingEach = 100
+	// networkV4 and networkV6 are the bits that one network's addresses share: what
+	// one party usually has.
+	networkV4, networkV6 = 24, 48
 	// maxVersion is the longest id of a version, in bytes (package keyring).
 	maxVersion = 64
 	// maxRounds bounds how often one request is served.
@@ -36,11 +44,12 @@ const (
 // However many ask, they are read one reading at a time, and at most one a second.
 type rereads struct {
 	read func(context.Context) (changed bool, err error)
-	work *sync.WaitGroup
+	work func(func()) // does it, and goes on
 
 	mu      sync.Mutex
 	waiting int
-	next    *reading // asked for, and not begun
+	from    map[netip.Prefix]int // of these, by network
+	next    *reading             // asked for, and not begun
 	running *reading
 	began   time.Time            // when the last one began
 	looked  map[string]time.Time // by id, when a reading that began after somebody had met it has ended
@@ -53,32 +62,34 @@ type reading struct {
 	err  error
 }
 
-func newRereads(read func(context.Context) (bool, error), work *sync.WaitGroup) *rereads {
+func newRereads(read func(context.Context) (bool, error), work func(func())) *rereads {
 	if read == nil {
 		return nil
 	}
-	return &rereads{read: read, work: work, looked: map[string]time.Time{}}
+	return &rereads{read: read, work: work, from: map[netip.Prefix]int{}, looked: map[string]time.Time{}}
 }
 
 // wait returns when the sources have been read. full says that the reading began
 // after somebody had met id ("": one that is not remembered), so that an id which
 // is still unknown is nobody's; else it may be worth another wait. It fails when
-// they can't be read, when ctx ends, or when too many wait already: nobody can
-// know then.
-func (r *rereads) wait(ctx context.Context, id string) (full bool, err error) {
+// they can't be read, when ctx ends, or when too many wait already, in all or of
+// the network that addr is in: nobody can know then.
+func (r *rereads) wait(ctx context.Context, id string, addr netip.Addr) (full bool, err error) {
 	if r == nil {
 		return true, nil
 	}
+	network := networkOf(addr)
 	r.mu.Lock()
 	if at, ok := r.looked[id]; ok && time.Since(at) < lookedFor {
 		r.mu.Unlock()
 		return true, nil
 	}
-	if r.waiting >= maxWaiting {
+	if r.waiting >= maxWaiting || r.from[network] >= maxWaitingEach {
 		r.mu.Unlock()
 		return false, errors.New("gateway: too many requests wait for the sources of secrets to be read again")
 	}
 	r.waiting++
+	r.from[network]++
 	one := r.running
 	if one == nil {
 		one, full = r.ask(), true
@@ -90,6 +101,9 @@ func (r *rereads) wait(ctx context.Context, id string) (full bool, err error) {
 	defer func() {
 		r.mu.Lock()
 		r.waiting--
+		if r.from[network]--; r.from[network] == 0 {
+			delete(r.from, network)
+		}
 		r.mu.Unlock()
 	}()
 	select {
@@ -98,6 +112,19 @@ func (r *rereads) wait(ctx context.Context, id string) (full bool, err error) {
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
+}
+
+// networkOf is the zero Prefix for an address that is not known.
+func networkOf(addr netip.Addr) netip.Prefix {
+	bits := networkV6
+	if addr.Is4() {
+		bits = networkV4
+	}
+	network, err := addr.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return network
 }
 
 // ask is the reading that has not begun, which it makes if there is none. r.mu is
@@ -109,7 +136,7 @@ func (r *rereads) ask() *reading {
 	one := &reading{ids: map[string]struct{}{}, done: make(chan struct{})}
 	r.next = one
 	after := rereadEvery - time.Since(r.began)
-	r.work.Go(func() {
+	r.work(func() {
 		if after > 0 {
 			time.Sleep(after)
 		}
@@ -118,20 +145,25 @@ func (r *rereads) ask() *reading {
 	return one
 }
 
+var errDefect = errors.New("gateway: reading the sources of secrets again met a defect")
+
 func (r *rereads) run(one *reading) {
 	r.mu.Lock()
 	r.next, r.running, r.began = nil, one, time.Now()
 	r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), rereadWithin)
 	defer cancel()
+	one.err = errDefect // unless read returns
+	defer func() {
+		r.mu.Lock()
+		r.running = nil
+		if one.err == nil {
+			r.remember(one.ids, time.Now())
+		}
+		r.mu.Unlock()
+		close(one.done)
+	}()
 	_, one.err = r.read(ctx) // what it changed is in the current generation
-	r.mu.Lock()
-	r.running = nil
-	if one.err == nil {
-		r.remember(one.ids, time.Now())
-	}
-	r.mu.Unlock()
-	close(one.done)
 }
 
 func (r *rereads) remember(ids map[string]struct{}, now time.Time) {
@@ -189,7 +221,7 @@ func (c *call) settle(err error, r *http.Request) error {
 		if now := c.gateway.current(); now != c.gen {
 			c.gen = now
 		} else {
-			full, failed := c.gateway.rereads.wait(r.Context(), id)
+			full, failed := c.gateway.rereads.wait(r.Context(), id, c.client.Addr)
 			if failed != nil {
 				return problem.New(problem.KeysUnavailable, errors.Join(failed, err))
 			}
@@ -217,4 +249,5 @@ func (c *call) startOver(r *http.Request) {
 	clear(h)
 	h["X-Correlation-Id"] = c.idHeader[:]
 	c.event.Route, c.event.Session = "", ""
+	c.flow = ""
 }

@@ -24,7 +24,7 @@ func (c *call) login() error {
 	if err := c.mayIssue(); err != nil {
 		return err
 	}
-	defer c.flow("login", time.Now())
+	c.flow = "login"
 	query, err := url.ParseQuery(c.query)
 	if err != nil {
 		return problem.New(problem.AmbiguousQuery, err)
@@ -58,7 +58,7 @@ func (c *call) callback() error {
 	if err := c.mayIssue(); err != nil {
 		return err
 	}
-	defer c.flow("callback", time.Now())
+	c.flow = "callback"
 	// A browser whose user clicks twice drops the first request, whose answer would
 	// have had the cookie, and can't use the code again. So equal requests of one
 	// browser share one answer, and it is worked out whoever hangs up.
@@ -279,10 +279,6 @@ func (g *Gateway) refresh(ctx context.Context, rp *oidc.RelyingParty, record ses
 		record.Scope = strings.Join(tokens.Scopes, " ")
 	}
 	return record, nil
-}
-
-func (c *call) flow(kind string, started time.Time) {
-	c.gateway.metrics.Flow(kind, time.Since(started))
 }
 
 // cookie finds a cookie by name, if there is exactly one.
