@@ -88,7 +88,7 @@ func (r *resources) openStore(ctx context.Context, c *config.Config) (board *red
 func (r *resources) use(store session.Store) {
 	r.store = store
 	r.close = append(r.close, store.Close)
-	r.sessions = session.NewShared(store, session.SharedOptions{})
+	r.sessions = session.NewShared(store, session.SharedOptions{Log: r.log})
 	r.close = append(r.close, func() error {
 		// A refresh may take its 30 s and some to save; what is left of the grace is
 		// for that, too.

@@ -130,13 +130,20 @@ func (m *Manager) join(ctx context.Context, k Key, refresh RefreshFunc) *flight 
 	f := &flight{done: make(chan struct{})}
 	limit := 2*m.o.RefreshTimeout + leaseFor + saveWithin
 	started := m.shared.background(ctx, limit, func(ctx context.Context) {
-		var release func()
+		release, failed := func() {}, true
+		f.err = errDefect // unless refresh returns
+		defer func() {
+			if failed {
+				m.shared.backoff.failed(k, time.Now())
+			}
+			fs.mu.Lock()
+			delete(fs.by, k)
+			fs.mu.Unlock()
+			close(f.done)
+			release()
+		}()
 		f.s, release, f.err = m.refresh(ctx, k, refresh)
-		fs.mu.Lock()
-		delete(fs.by, k)
-		fs.mu.Unlock()
-		close(f.done)
-		release()
+		failed = false
 	})
 	if !started {
 		f.err = fmt.Errorf("%w: shutting down", ErrUnavailable)

@@ -12,7 +12,6 @@ import (
 	"keyway/internal/seal"
 	"keyway/internal/session"
 	"keyway/internal/session/sessiontest"
-	"keyway/internal/threat"
 )
 
 // afterLoss is a session, and a manager that lacks the key it is sealed under.
@@ -107,51 +106,6 @@ func TestWithoutAWayToKnowASessionIsKept(t *testing.T) {
 		t.Error(err)
 	}
 	mustFind(t, before, header)
-}
-
-// Who wants out gets out, even if nobody can open the record.
-func TestASessionIsEndedByItsCookie(t *testing.T) {
-	threat.Covers(t, 27)
-	synctest.Test(t, func(t *testing.T) {
-		m, before, header, s := afterLoss(t, func(*session.Options) {})
-		stream, stop := before.Watch(t.Context(), s)
-		defer stop()
-		synctest.Wait()
-		if err := m.EndByCookie(t.Context(), header); err != nil {
-			t.Fatal(err)
-		}
-		<-stream.Done()
-		wantErr(t, "the stream", context.Cause(stream), session.ErrEnded)
-		_, err := find(t, before, header)
-		wantErr(t, "afterwards", err, session.ErrEnded)
-		if err := m.EndByCookie(t.Context(), header); err != nil {
-			t.Errorf("once more: %v", err)
-		}
-		wantErr(t, "without a cookie", m.EndByCookie(t.Context(), nil), session.ErrNone)
-	})
-}
-
-func TestEndingByCookieWhileTheStoreIsAwayIsAnError(t *testing.T) {
-	store := &away{Store: memoryStore(t)}
-	m := sessiontest.Manager(t, store, nil)
-	header, _ := sessiontest.SignIn(t, m, ada())
-	store.down.Store(true)
-	wantErr(t, "away", m.EndByCookie(t.Context(), header), session.ErrUnavailable)
-	store.down.Store(false)
-	mustFind(t, m, header)
-}
-
-// away is a store that can't delete while it is down.
-type away struct {
-	session.Store
-	down atomic.Bool
-}
-
-func (a *away) Delete(ctx context.Context, k session.Key) error {
-	if a.down.Load() {
-		return errDown
-	}
-	return a.Store.Delete(ctx, k)
 }
 
 var errDown = errors.New("connection refused")

@@ -156,19 +156,6 @@ func (m *Manager) Renew(ctx context.Context, cookieHeaders []string, rec Record,
 // when it could not; the session then lives on.
 func (m *Manager) End(ctx context.Context, s *Session) error { return m.endKey(ctx, s.key) }
 
-// EndByCookie ends the session that the request's cookie names without reading
-// it, so that it can be ended even if nobody can open its record any more. It
-// does not mind if there is none. cookieHeaders is the values of the Cookie
-// header. Errors: ErrNone, ErrEnded, an unknown version (of the salt), and
-// ErrUnavailable, with which the session lives on.
-func (m *Manager) EndByCookie(ctx context.Context, cookieHeaders []string) error {
-	key, err := m.key(cookieHeaders)
-	if err != nil {
-		return err
-	}
-	return m.endKey(ctx, key)
-}
-
 func (m *Manager) endKey(ctx context.Context, k Key) error {
 	err := m.store.Delete(ctx, k)
 	m.shared.cache.drop(k)

@@ -92,6 +92,7 @@ func (m *Manager) keepLease(ctx context.Context, name, owner string) (stop func(
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer func() { m.shared.defect(recover()) }()
 		tick := time.NewTicker(leaseRenew)
 		defer tick.Stop()
 		for {

@@ -2,6 +2,9 @@ package session
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,7 +15,8 @@ const DefaultCacheBytes = 64 << 20
 
 // SharedOptions of NewShared. The zero value is fine.
 type SharedOptions struct {
-	CacheBytes uint64 // about the most that opened sessions may take; DefaultCacheBytes if 0
+	CacheBytes uint64       // about the most that opened sessions may take; DefaultCacheBytes if 0
+	Log        *slog.Logger // of defects only; nil: none
 }
 
 // Shared is what outlives a generation: the store, the cache of opened sessions,
@@ -20,6 +24,7 @@ type SharedOptions struct {
 // one for each store.
 type Shared struct {
 	store    Store
+	log      *slog.Logger
 	cache    *cache
 	watchers watchers
 	flights  flights
@@ -39,7 +44,10 @@ func NewShared(store Store, o SharedOptions) *Shared {
 	if o.CacheBytes == 0 {
 		o.CacheBytes = DefaultCacheBytes
 	}
-	s := &Shared{store: store, cache: newCache(o.CacheBytes), closing: make(chan struct{})}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Shared{store: store, log: o.Log, cache: newCache(o.CacheBytes), closing: make(chan struct{})}
 	s.unlisten = store.Changes(func(keys []Key, all bool) {
 		if all {
 			s.cache.dropAll()
@@ -87,6 +95,17 @@ func (s *Shared) Close(ctx context.Context) error {
 	return err
 }
 
+// errDefect is what a panic is to those who wait.
+var errDefect = fmt.Errorf("%w: met a defect", ErrUnavailable)
+
+// defect logs what a goroutine of ours has recovered from, if anything: it must not
+// end everybody's requests. Not the panic's own text, which may have anything.
+func (s *Shared) defect(panicked any) {
+	if panicked != nil {
+		s.log.Error("what is done beside requests met a defect; please report it", "stack", string(debug.Stack()))
+	}
+}
+
 // background runs fn beside the request that asked for it, with the request's
 // values but not its end, for at most limit. It does nothing, and says so, once
 // s is closing.
@@ -97,6 +116,7 @@ func (s *Shared) background(ctx context.Context, limit time.Duration, fn func(co
 		return false
 	}
 	s.work.Go(func() {
+		defer func() { s.defect(recover()) }()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()
 		fn(ctx)

@@ -111,6 +111,19 @@ const (
 	sweepOne = 10 * time.Second
 )
 
+// one does work on one of them.
+func (m *Manager) one(ctx context.Context, k Key, work func(context.Context, Key) (bool, error)) (ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, sweepOne)
+	defer cancel()
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			m.shared.defect(panicked)
+			ok, err = false, errDefect
+		}
+	}()
+	return work(ctx, k)
+}
+
 // each does work on every live session whose head is wanted, several at once, until
 // one fails, and counts those of which work says so.
 func (m *Manager) each(ctx context.Context, wanted func(head) bool, work func(context.Context, Key) (bool, error)) (int, error) {
@@ -122,9 +135,7 @@ func (m *Manager) each(ctx context.Context, wanted func(head) bool, work func(co
 	for range sweepers {
 		workers.Go(func() {
 			for k := range keys {
-				one, stop := context.WithTimeout(ctx, sweepOne)
-				ok, err := work(one, k)
-				stop()
+				ok, err := m.one(ctx, k, work)
 				if ok {
 					did.Add(1)
 				}

@@ -51,6 +51,12 @@ func (s *Shared) watch(ctx context.Context, k Key, absolute time.Time) (_ contex
 
 // watchOnce asks the store, which also makes the store tell of the next change.
 func (s *Shared) watchOnce(ctx context.Context, k Key, absolute time.Time) (next time.Duration, over bool) {
+	defer func() {
+		if panicked := recover(); panicked != nil { // a stream must not go on unwatched
+			s.defect(panicked)
+			next, over = min(watchRetry, time.Until(absolute)), false
+		}
+	}()
 	call, cancel := context.WithTimeout(ctx, watchLookup)
 	it, err := s.store.Get(call, k)
 	cancel()

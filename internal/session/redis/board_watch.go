@@ -77,7 +77,8 @@ func (b *Board) listen(ctx context.Context) {
 	wait, said := hearAgain, false
 	for !s.closed.Load() && ctx.Err() == nil {
 		if client := s.client.Load(); client != nil && s.away.Load() == nil {
-			err := b.subscribe(ctx, *client)
+			var err error
+			s.contained(func() { err = b.subscribe(ctx, *client) })
 			if _, refused := rueidis.IsRedisErr(err); !refused {
 				wait, said = hearAgain, false
 			} else {
@@ -94,6 +95,10 @@ func (b *Board) listen(ctx context.Context) {
 	}
 }
 
+// tell is called on the client's reading goroutine, which a watcher's defect must
+// not end.
+func (b *Board) tell(name string) { b.store.contained(func() { b.ears.watchers.Tell(name) }) }
+
 // subscribe listens until the connection is lost or ctx ends. The connection is
 // one of its own, so that who is slow to take a word holds nothing else up; it is
 // not subscribed again by itself (redis/rueidis#819). Once the subscription stands
@@ -102,10 +107,10 @@ func (b *Board) subscribe(ctx context.Context, client rueidis.Client) error {
 	dedicated, release := client.Dedicate()
 	defer release()
 	lost := dedicated.SetPubSubHooks(rueidis.PubSubHooks{
-		OnMessage: func(m rueidis.PubSubMessage) { b.ears.watchers.Tell(m.Message) },
+		OnMessage: func(m rueidis.PubSubMessage) { b.tell(m.Message) },
 		OnSubscription: func(s rueidis.PubSubSubscription) {
 			if s.Kind == "subscribe" {
-				b.ears.watchers.Tell("")
+				b.tell("")
 			}
 		},
 	})

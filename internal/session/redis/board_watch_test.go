@@ -4,8 +4,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"keyway/internal/fleet/fleettest"
+	"keyway/internal/session"
 	"keyway/internal/testkit/redisserver"
 )
 
@@ -21,6 +23,43 @@ func subscriptions(t *testing.T, url string) int64 {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// A defect in who is told ends neither the process nor what is told next.
+func TestADefectInAListenerIsContained(t *testing.T) {
+	server := redisserver.Start(t)
+	store, other := open(t, server.URL()), open(t, server.URL())
+	t.Run("of the board", func(t *testing.T) {
+		var heard atomic.Int32
+		defer store.Board().Watch(func(string) {
+			if heard.Add(1) <= 2 {
+				panic("with a secret in it")
+			}
+		})()
+		fleettest.SetUntil(t, other.Board(), "a", func() bool { return heard.Load() > 3 })
+	})
+	t.Run("of sessions", func(t *testing.T) {
+		var heard atomic.Int32
+		defer store.Changes(func([]session.Key, bool) {
+			if heard.Add(1) <= 2 {
+				panic("with a secret in it")
+			}
+		})()
+		var k session.Key
+		it, err := other.Create(t.Context(), k, []byte("data"), time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fleettest.Eventually(t, "it is told", func() bool {
+			if _, err := store.Get(t.Context(), k); err != nil {
+				t.Fatal(err)
+			}
+			if it, err = other.Replace(t.Context(), k, it.Revision, []byte("data")); err != nil {
+				t.Fatal(err)
+			}
+			return heard.Load() > 3
+		})
+	})
 }
 
 // However many watch, a process listens once, while anybody watches.

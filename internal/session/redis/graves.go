@@ -85,7 +85,8 @@ func (s *Store) bury() {
 			next++
 		}
 		for _, k := range s.graves.recent(time.Now()) {
-			if !s.buryOne(k) {
+			buried := true // or given up, if that met a defect
+			if s.contained(func() { buried = s.buryOne(k) }); !buried {
 				return
 			}
 		}

@@ -41,7 +41,7 @@ func (s *Store) watch() {
 			case <-retry.C:
 			}
 		}
-		_ = s.look()
+		s.contained(func() { _ = s.look() })
 	}
 }
 
@@ -57,7 +57,7 @@ func (s *Store) look() error {
 		}
 	case was != nil:
 		// Nobody has told us of what changed meanwhile.
-		s.listeners.Fire(nil, true)
+		s.tell(nil, true)
 		s.away.Store(nil)
 		s.connectionLost()
 		s.log.Info("redis answers")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,7 +38,24 @@ type Store struct {
 
 var _ session.Store = (*Store)(nil)
 
-var errClosed = errors.New("session store: closed")
+var (
+	errClosed = errors.New("session store: closed")
+	errDefect = errors.New("session store: met a defect")
+)
+
+// defect logs what a goroutine of ours has recovered from, if anything: it must not
+// end everybody's requests. Not the panic's own text, which may have anything.
+func (s *Store) defect(panicked any) {
+	if panicked != nil {
+		s.log.Error("what is done beside requests met a defect; please report it", "stack", string(debug.Stack()))
+	}
+}
+
+// contained does what must be gone on after, whatever it meets.
+func (s *Store) contained(do func()) {
+	defer func() { s.defect(recover()) }()
+	do()
+}
 
 // Open connects, for at most ctx. A Redis that can't be reached is no error: the
 // store is there, and says that it can't know, until it can. What Redis itself
@@ -69,7 +87,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.setAway(errors.New("not connected yet"))
 	first := make(chan error, 1)
 	s.probe.Go(func() {
-		first <- s.look()
+		err := errDefect
+		s.contained(func() { err = s.look() })
+		first <- err
 		s.watch()
 	})
 	s.probe.Go(s.bury)
@@ -135,9 +155,13 @@ func call[T any](ctx context.Context, s *Store, fn func(context.Context, rueidis
 	}
 	done := make(chan result, 1)
 	go func() {
-		defer func() { <-s.slots }()
-		v, err := fn(ctx, *s.client.Load())
-		done <- result{v, err}
+		r := result{err: errDefect} // unless fn returns
+		defer func() {
+			s.defect(recover())
+			done <- r
+			<-s.slots
+		}()
+		r.v, r.err = fn(ctx, *s.client.Load())
 	}()
 	var r result
 	select {
@@ -161,13 +185,19 @@ func isAnswer(err error) bool {
 // Changes implements session.Notifier.
 func (s *Store) Changes(fn func([]session.Key, bool)) (stop func()) { return s.listeners.Add(fn) }
 
+// tell has listeners called, whose defects must not end what calls us: most of all
+// the client's reading goroutine.
+func (s *Store) tell(keys []session.Key, all bool) {
+	s.contained(func() { s.listeners.Fire(keys, all) })
+}
+
 // invalidated is called on the client's reading goroutine, after what was read
 // before on the same connection has been handed out; with nil when a connection
 // is lost, or Redis was emptied.
 func (s *Store) invalidated(messages []rueidis.RedisMessage) {
 	if messages == nil {
 		s.connectionLost()
-		s.listeners.Fire(nil, true)
+		s.tell(nil, true)
 		return
 	}
 	keys := make([]session.Key, 0, len(messages))
@@ -177,7 +207,7 @@ func (s *Store) invalidated(messages []rueidis.RedisMessage) {
 			keys = append(keys, k)
 		}
 	}
-	s.listeners.Fire(keys, false)
+	s.tell(keys, false)
 }
 
 // Ping implements session.Store.
