@@ -13,6 +13,7 @@
 // that it asked for (a DNS name that was rebound to loopback is not ours) and
 // what the browser says of the page's origin must all agree. A body must say
 // that it is JSON, which no form can, and mean one thing to every reader.
+// [Handler.Guard] keeps such pages from what else is on the listener.
 //
 // No answer holds a value of a secret: the types have no place for one.
 //

@@ -22,9 +22,6 @@ const Prefix = "/admin/v1/"
 //go:embed openapi.json
 var openAPI []byte
 
-// OpenAPI is the description of the API (OpenAPI 3.1).
-func OpenAPI() []byte { return slices.Clone(openAPI) }
-
 // Options are what a [Handler] needs.
 type Options struct {
 	Control Control
@@ -71,12 +68,17 @@ func New(o Options) *Handler {
 	return h
 }
 
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
+// harden keeps browsers from storing, embedding or running an answer.
+func harden(header http.Header) {
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+}
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	harden(header)
 	// Who may not ask learns nothing, not even which paths there are.
 	if p := h.admit(r); p != nil {
 		h.log.Warn("admin: refused a request", "peer", peer(r), "code", string(p.Code), "why", p.Detail)

@@ -13,7 +13,7 @@ import (
 
 // adminAPI is how secrets are seen and turned. Without a token it serves this
 // machine only, and nobody when its listener is not on loopback.
-func (a *app) adminAPI() (http.Handler, error) {
+func (a *app) adminAPI() (*admin.Handler, error) {
 	o := admin.Options{Control: control{a}, Loopback: isLoopback(a.config.Admin.Addr), Log: a.log}
 	if path := a.config.Admin.TokenFile; path != "" {
 		token, err := admin.TokenFile(path, a.log)
@@ -34,10 +34,13 @@ func isLoopback(addr string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-func (a *app) adminHandler(health *gateway.Health, api http.Handler) http.Handler {
+// adminHandler is all of the admin listener. Only probes may come by any name.
+func (a *app) adminHandler(health *gateway.Health, api *admin.Handler) http.Handler {
+	guarded := http.NewServeMux()
+	guarded.Handle("GET /metrics", a.resources.metrics.Handler())
 	mux := http.NewServeMux()
-	mux.Handle("/admin/v1/", api)
-	mux.Handle("GET /metrics", a.resources.metrics.Handler())
+	mux.Handle("/", api.Guard(guarded))
+	mux.Handle(admin.Prefix, api)
 	mux.HandleFunc("GET /health", health.Ready)
 	mux.HandleFunc("GET /health/live", health.Live)
 	mux.HandleFunc("GET /health/ready", health.Ready)

@@ -179,6 +179,28 @@ func TestRunServesWhatTheContractSays(t *testing.T) {
 	}
 }
 
+// A page whose own name was made to lead to the admin listener reads nothing there;
+// probes may come by any name.
+func TestTheAdminListenerGoesByItsOwnName(t *testing.T) {
+	gateway, c := start(t, options(t, env(t, nil), managed, "")), client(t)
+	for path, want := range map[string]int{"/metrics": 403, "/": 403, "/admin/v1/status": 403, "/health": 200, "/health/live": 200, "/health/ready": 200} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, gateway.Admin+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "rebound.example:8001"
+		answer, err := c.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		if answer.StatusCode != want {
+			t.Errorf("GET %s: %d %.200s, want %d", path, answer.StatusCode, text, want)
+		}
+	}
+}
+
 // Keys outlive the process that made them, and one folder of sessions has one
 // process at a time.
 func TestTwoGatewaysOnOneFolder(t *testing.T) {
