@@ -14,6 +14,7 @@ import (
 	"keyway/internal/config"
 	"keyway/internal/fleet"
 	"keyway/internal/gateway"
+	"keyway/internal/jwks"
 	"keyway/internal/keyring"
 	"keyway/internal/oidc"
 	"keyway/internal/rotation"
@@ -95,6 +96,7 @@ type served struct {
 	generation *gateway.Generation
 	rings      rings                   // never changed once it is published
 	clients    map[string]*oidc.Client // by peer
+	published  *jwks.Publisher
 }
 
 // generation is nil until everything is open.
@@ -111,20 +113,12 @@ func (a *app) heldRings() []keyring.Ring { return a.current.Load().rings.all(a.d
 // what they began with. Our public keys are in the folder before anything is
 // signed with one of them.
 func (a *app) publish(r rings) error {
-	made := map[string]*oidc.Client{}
-	for _, k := range clients(a.config) {
-		client, err := k.build(&a.resources, r)
-		if err != nil {
-			return err
-		}
-		made[k.peer] = client
-	}
-	generation, err := a.resources.generation(a.config, r, made)
+	next, err := a.resources.generation(a.config, r, a.current.Load())
 	if err != nil {
 		return err
 	}
 	a.mirror(r[nameSigningKey])
-	a.current.Store(&served{generation, r, made})
+	a.current.Store(next)
 	a.resources.metrics.Secrets(r.all(a.defs))
 	return nil
 }

@@ -17,9 +17,40 @@ import (
 )
 
 // generation builds what requests are served with from a configuration and the
-// rings. It derives keys and parses; it asks nobody.
-func (r *resources) generation(c *config.Config, keys rings, clients map[string]*oidc.Client) (*gateway.Generation, error) {
-	relyingParty, err := r.relyingParty(c, keys, clients[signIn])
+// rings. It derives keys and parses; it asks nobody. What takes long, which is to
+// parse signing keys, is taken over from the generation before, if there was one,
+// where the rings that it is made of are as they were.
+func (r *resources) generation(c *config.Config, keys rings, before *served) (*served, error) {
+	next := &served{rings: keys, clients: map[string]*oidc.Client{}}
+	for _, k := range clients(c) {
+		client, err := r.client(k, keys, before)
+		if err != nil {
+			return nil, err
+		}
+		next.clients[k.peer] = client
+	}
+	var err error
+	if before != nil && keyring.Same(before.rings[nameSigningKey], keys[nameSigningKey]) {
+		next.published = before.published
+	} else if next.published, err = jwks.NewPublisher(keys[nameSigningKey], jwks.PublisherOptions{}); err != nil {
+		return nil, err
+	}
+	next.generation, err = r.assemble(c, next)
+	return next, err
+}
+
+// client is our client at a provider.
+func (r *resources) client(k peerClient, keys rings, before *served) (*oidc.Client, error) {
+	if before != nil && before.clients[k.peer] != nil &&
+		keyring.Same(before.rings[k.secret], keys[k.secret]) && keyring.Same(before.rings[nameSigningKey], keys[nameSigningKey]) {
+		return before.clients[k.peer], nil
+	}
+	return k.build(r, keys)
+}
+
+func (r *resources) assemble(c *config.Config, s *served) (*gateway.Generation, error) {
+	keys := s.rings
+	relyingParty, err := r.relyingParty(c, keys, s.clients[signIn])
 	if err != nil {
 		return nil, err
 	}
@@ -31,11 +62,7 @@ func (r *resources) generation(c *config.Config, keys rings, clients map[string]
 	if err != nil {
 		return nil, err
 	}
-	published, err := jwks.NewPublisher(keys[nameSigningKey], jwks.PublisherOptions{})
-	if err != nil {
-		return nil, err
-	}
-	presented, err := r.bearer(c, keys, clients)
+	presented, err := r.bearer(c, keys, s.clients)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +74,7 @@ func (r *resources) generation(c *config.Config, keys rings, clients map[string]
 		SignIn:   relyingParty,
 		Routes:   c.Routes,
 		Proxy:    r.proxy,
-		JWKS:     counted{published, r},
+		JWKS:     counted{s.published, r},
 	}), nil
 }
 

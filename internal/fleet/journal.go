@@ -1,10 +1,12 @@
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 
 	"keyway/internal/rotation"
 )
@@ -21,23 +23,39 @@ const maxJournal = MaxValue / 2
 // can write it. Rings are not moved by it, but for one thing: that a version which
 // only a person can replace was said to be compromised is in here until the next
 // is handed in, which then leaves no overlap. It is safe for concurrent use.
-type Journal struct{ board Board }
+type Journal struct {
+	board Board
+
+	mu   sync.Mutex
+	read map[string]journalEntry // by secret: what was parsed last, not to parse the same again
+}
+
+type journalEntry struct {
+	content []byte
+	history rotation.History
+}
 
 // NewJournal keeps it on board.
-func NewJournal(board Board) Journal { return Journal{board} }
+func NewJournal(board Board) *Journal { return &Journal{board: board, read: map[string]journalEntry{}} }
 
-var _ rotation.Journal = Journal{}
+var _ rotation.Journal = (*Journal)(nil)
 
 // Load implements rotation.Journal.
-func (j Journal) Load(ctx context.Context, secret string) (rotation.History, error) {
+func (j *Journal) Load(ctx context.Context, secret string) (rotation.History, error) {
 	h, _, err := j.load(ctx, secret)
 	return h, err
 }
 
-func (j Journal) load(ctx context.Context, secret string) (rotation.History, Revision, error) {
+func (j *Journal) load(ctx context.Context, secret string) (rotation.History, Revision, error) {
 	content, revision, err := j.board.Get(ctx, JournalPrefix+secret)
 	if err != nil || revision == "" {
 		return rotation.History{}, revision, err
+	}
+	j.mu.Lock()
+	read := j.read[secret]
+	j.mu.Unlock()
+	if read.content != nil && bytes.Equal(read.content, content) {
+		return read.history.Clone(), revision, nil
 	}
 	var h rotation.History
 	if len(content) > maxJournal || json.Unmarshal(content, &h) != nil {
@@ -45,11 +63,18 @@ func (j Journal) load(ctx context.Context, secret string) (rotation.History, Rev
 		// secret. One thing is lost with it that matters, see Journal.
 		return rotation.History{}, revision, nil
 	}
+	j.parsed(secret, content, h)
 	return h, revision, nil
 }
 
+func (j *Journal) parsed(secret string, content []byte, h rotation.History) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.read[secret] = journalEntry{content, h.Clone()}
+}
+
 // Update implements rotation.Journal.
-func (j Journal) Update(ctx context.Context, secret string, change func(*rotation.History) bool) (rotation.History, error) {
+func (j *Journal) Update(ctx context.Context, secret string, change func(*rotation.History) bool) (rotation.History, error) {
 	for {
 		h, revision, err := j.load(ctx, secret)
 		if err != nil {

@@ -56,6 +56,8 @@ type Vault struct {
 	known kekDocument             // the latest state
 	keys  map[string]*seal.Sealer // by version that was ever live here, but for those that were ended as compromised
 	names map[string]bool         // of the rings that were found
+	read  map[string]stored       // by name: what was opened last, not to open the same again
+	kek   kekRead
 }
 
 // OpenVault reads the key-encryption key, or makes the fleet's first one, wrapped
@@ -65,7 +67,7 @@ type Vault struct {
 func OpenVault(ctx context.Context, o VaultOptions) (*Vault, error) {
 	v := &Vault{
 		board: o.Board, log: o.Log, given: slices.Clone(o.Unseal),
-		keys: map[string]*seal.Sealer{}, names: map[string]bool{},
+		keys: map[string]*seal.Sealer{}, names: map[string]bool{}, read: map[string]stored{},
 	}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)

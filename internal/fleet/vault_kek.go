@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -55,6 +56,7 @@ func (v *Vault) Admit(ctx context.Context, keys ...UnsealKey) error {
 	for _, k := range keys {
 		if !slices.ContainsFunc(v.given, func(g UnsealKey) bool { return g.ID == k.ID }) {
 			v.given = append(v.given, k)
+			v.kek = kekRead{}
 		}
 	}
 	return nil
@@ -126,6 +128,26 @@ func (v *Vault) Restore(ctx context.Context) error {
 type kekEntry struct {
 	document kekDocument // zero: nothing that counts
 	revision Revision    // zero: nothing
+	content  []byte
+	whole    bool // it is known to be what this vault remembers
+}
+
+// kekRead is what the entry was when it was read last.
+type kekRead struct {
+	content  []byte
+	document kekDocument
+	// known is the turn of what was remembered then, and whole that the entry lacked
+	// nothing of that.
+	known uint64
+	whole bool
+}
+
+// reads is what the same bytes were read as before, unless what they are to be held
+// against has changed since.
+func (v *Vault) reads(content []byte) (kekRead, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.kek, v.kek.content != nil && v.kek.known == v.known.turn && bytes.Equal(v.kek.content, content)
 }
 
 // readKEK reads the entry, and remembers what is in it.
@@ -136,6 +158,9 @@ func (v *Vault) readKEK(ctx context.Context) (kekEntry, error) {
 	}
 	if revision == "" {
 		return kekEntry{}, nil
+	}
+	if read, ok := v.reads(content); ok {
+		return kekEntry{read.document, revision, content, read.whole}, nil
 	}
 	w, err := parseWrapped(content)
 	if err != nil {
@@ -154,7 +179,19 @@ func (v *Vault) readKEK(ctx context.Context) (kekEntry, error) {
 	if err := v.remember(d); err != nil {
 		return kekEntry{}, err
 	}
-	return kekEntry{d, revision}, nil
+	v.mu.Lock()
+	v.kek = kekRead{content: content, document: d, known: v.known.turn}
+	v.mu.Unlock()
+	return kekEntry{document: d, revision: revision, content: content}, nil
+}
+
+// lacksNothing notes that the entry is what this vault remembers.
+func (v *Vault) lacksNothing(there kekEntry, known uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.kek.known == known && bytes.Equal(v.kek.content, there.content) {
+		v.kek.whole = true
+	}
 }
 
 // unsealing are the values to open the entry with: those given, and those that
@@ -209,6 +246,9 @@ func (v *Vault) changeKEK(ctx context.Context, edit func(d *kekDocument, turn ui
 		if err != nil {
 			return kekDocument{}, err
 		}
+		if edit == nil && there.whole {
+			return there.document, nil
+		}
 		v.mu.Lock()
 		known := v.known
 		v.mu.Unlock()
@@ -224,6 +264,9 @@ func (v *Vault) changeKEK(ctx context.Context, edit func(d *kekDocument, turn ui
 			}
 		}
 		if next.same(there.document) {
+			if edit == nil {
+				v.lacksNothing(there, known.turn)
+			}
 			return there.document, nil
 		}
 		if err := whole.ring.successor(next.ring.Ring); err != nil {

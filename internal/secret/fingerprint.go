@@ -5,6 +5,7 @@ import (
 	"crypto/pbkdf2"
 	"crypto/sha256"
 	"encoding/base32"
+	"runtime"
 	"strings"
 )
 
@@ -14,7 +15,12 @@ const idBytes = 10
 
 // stretchRounds makes guessing a peer's secret from its fingerprint cost what
 // guessing a well-kept password costs (OWASP's figure for PBKDF2-HMAC-SHA256).
-const stretchRounds = 600_000
+// They are done in steps of about a millisecond, so that requests get their turn
+// in between.
+const (
+	stretchRounds = 600_000
+	stretchSteps  = 100
+)
 
 var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
@@ -34,9 +40,14 @@ func Fingerprint(name string, v Value) string {
 // takes some 0.1 s of CPU on purpose, so call it when a value is loaded, never
 // in a request.
 func FingerprintOfPeerSecret(name string, v Value) string {
-	id, err := pbkdf2.Key(sha256.New, string(v.Reveal()), []byte("keyway version id 1\x00"+strings.ToLower(name)), stretchRounds, idBytes)
-	if err != nil {
-		panic("secret: pbkdf2 refuses constant parameters: " + err.Error())
+	key := v.Reveal()
+	for range stretchSteps {
+		var err error
+		key, err = pbkdf2.Key(sha256.New, string(key), []byte("keyway version id 1\x00"+strings.ToLower(name)), stretchRounds/stretchSteps, sha256.Size)
+		if err != nil {
+			panic("secret: pbkdf2 refuses constant parameters: " + err.Error())
+		}
+		runtime.Gosched()
 	}
-	return idEncoding.EncodeToString(id)
+	return idEncoding.EncodeToString(key[:idBytes])
 }
