@@ -168,10 +168,6 @@ func TestKeysAway(t *testing.T) {
 	want(t, err, problem.IdPUnavailable, "")
 }
 
-func TestInsufficientScope(t *testing.T) {
-	want(t, InsufficientScope("notes:write", "notes:read"), problem.Forbidden, `Bearer realm="bff", error="insufficient_scope", scope="notes:write notes:read"`)
-}
-
 func TestOptionsAreChecked(t *testing.T) {
 	p := newAsked(inactive)
 	good := Entry{Name: "main", Issuer: issuer, Audience: []string{ours}, Introspect: p.introspect}

@@ -3,17 +3,15 @@ package bearer
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"keyway/internal/problem"
 )
 
 // RefusedError is a token that does not let anybody in, or that is not there.
 type RefusedError struct {
-	// Code is that of RFC 6750 section 3.1: invalid_request, invalid_token or
-	// insufficient_scope. Empty when no token was presented.
-	Code  string
-	Scope []string // that would be needed, with insufficient_scope
+	// Code is that of RFC 6750 section 3.1: invalid_request or invalid_token. Empty
+	// when no token was presented.
+	Code string
 	// Why is for the log. It quotes nothing that was presented.
 	Why error
 }
@@ -35,16 +33,7 @@ func Challenge(err error) string {
 	if e.Code != "" {
 		challenge += fmt.Sprintf(", error=%q", e.Code)
 	}
-	if len(e.Scope) > 0 {
-		challenge += fmt.Sprintf(", scope=%q", strings.Join(e.Scope, " "))
-	}
 	return challenge
-}
-
-// InsufficientScope is the error for a token that is good, and not for this: 403
-// (RFC 6750 section 3.1). Scopes are ours, by RFC 6749 section 3.3.
-func InsufficientScope(needed ...string) error {
-	return problem.New(problem.Forbidden, &RefusedError{Code: "insufficient_scope", Scope: needed, Why: errors.New("the token lacks a scope")})
 }
 
 func refuse(code problem.Code, oauth, format string, args ...any) error {
