@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"keyway/internal/keyring"
 	"keyway/internal/secret"
@@ -14,8 +15,17 @@ import (
 // changing what is there keeps the number, and is carried along.
 const documentFormat = 1
 
-// maxVersions bounds a document: at one rotation a day, 27 years.
+// maxVersions bounds a document. A ring forgets what it need not know, long before
+// it has so many; see keyring.MaxEnded.
 const maxVersions = 10_000
+
+// DocumentError says that a ring can't be kept, because nobody could read it
+// again.
+type DocumentError struct{ Ring, Why string }
+
+func (e *DocumentError) Error() string {
+	return fmt.Sprintf("fleet: the ring %s can't be kept: %s", e.Ring, e.Why)
+}
 
 // RingDocument is a ring in the form that is kept, before it is sealed: it has
 // the values in it. Fields that this release does not know are kept, so that
@@ -73,6 +83,7 @@ func parseVersion(raw fields) (keyring.Version, error) {
 		raw.take("retires_at", &v.RetiresAt),
 		raw.take("withdrawn", &v.Withdrawn),
 		raw.take("compromised", &v.Compromised),
+		raw.take("exposed", &v.Exposed),
 		raw.take("takes_over", &v.TakesOver),
 		raw.take("handed_in", &v.HandedIn),
 		raw.take("value", &value),
@@ -99,14 +110,20 @@ func (f fields) take(name string, v any) error {
 	return nil
 }
 
-// With is the document with another state of the same ring in it.
+// With is the document with another state of the same ring in it, without what
+// that need not know any more. Where two states of a ring are made one, what the
+// one has forgotten is thereby not brought back by the other.
 func (d RingDocument) With(ring keyring.Ring) RingDocument {
-	d.Ring = ring
+	d.Ring = ring.Prune()
 	return d
 }
 
-// Encode writes the document. The result is as secret as what is in it.
+// Encode writes the document. The result is as secret as what is in it. What
+// ParseRingDocument would not read is refused, with a *DocumentError.
 func (d RingDocument) Encode() ([]byte, error) {
+	if err := d.check(); err != nil {
+		return nil, err
+	}
 	versions := []map[string]any{}
 	for v := range d.Ring.All() {
 		m := d.versions[v.ID].members()
@@ -116,6 +133,7 @@ func (d RingDocument) Encode() ([]byte, error) {
 		put(m, "retires_at", v.RetiresAt.UTC(), !v.RetiresAt.IsZero())
 		put(m, "withdrawn", true, v.Withdrawn)
 		put(m, "compromised", true, v.Compromised)
+		put(m, "exposed", true, v.Exposed)
 		put(m, "takes_over", true, v.TakesOver)
 		put(m, "handed_in", true, v.HandedIn)
 		put(m, "value", v.Value.Reveal(), !v.Value.IsZero())
@@ -125,9 +143,29 @@ func (d RingDocument) Encode() ([]byte, error) {
 	all["format"], all["name"], all["versions"] = documentFormat, d.Ring.Name(), versions
 	content, err := json.Marshal(all)
 	if err != nil {
-		return nil, fmt.Errorf("a date is out of range, or an unknown field is no JSON: %w", err)
+		return nil, &DocumentError{d.Ring.Name(), "a date is out of range, or an unknown field is no JSON: " + err.Error()}
 	}
 	return content, nil
+}
+
+// check is for what a Ring does not see to by itself.
+func (d RingDocument) check() error {
+	n := 0
+	for range d.Ring.All() {
+		n++
+	}
+	why := ""
+	switch {
+	case n == 0:
+		why = "expected an active version, found an empty ring"
+	case n > maxVersions:
+		why = fmt.Sprintf("expected at most %d versions, found %d", maxVersions, n)
+	case !utf8.ValidString(d.Ring.Name()):
+		why = "expected a name in UTF-8"
+	default:
+		return nil
+	}
+	return &DocumentError{d.Ring.Name(), why}
 }
 
 func (f fields) members() map[string]any {
@@ -145,7 +183,8 @@ func put(m map[string]any, name string, value any, present bool) {
 }
 
 // successor checks that next can come after d: whatever the ring has ever had is
-// still in it, and nothing is back from the dead. A replica that writes from a
+// still in it, unless it has ended before so many others that it is forgotten; and
+// nothing is back from the dead. A replica that writes from a
 // backup, or from a bug, must not undo that.
 func (d RingDocument) successor(next keyring.Ring) error {
 	states := map[string]keyring.State{}
@@ -155,6 +194,7 @@ func (d RingDocument) successor(next keyring.Ring) error {
 	for v := range d.Ring.All() {
 		state, there := states[v.ID]
 		switch {
+		case !there && !v.State.Live() && next.Forgot(v):
 		case !there:
 			return &SuccessionError{Ring: d.Ring.Name(), Version: v.ID, Found: v.State}
 		case !v.State.Live() && state != v.State,

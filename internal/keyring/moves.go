@@ -11,7 +11,7 @@ import (
 // MoveError says which move a ring refused, and why. The ring is as it was.
 type MoveError struct {
 	Ring, Version string
-	Move          string // "add", "accept", "activate", "reject", "retire", "roll back", "condemn", "compromise"
+	Move          string // "add", "accept", "activate", "reject", "retire", "roll back", "condemn", "compromise", "expose", "urge", "supersede"
 	Why           string
 }
 
@@ -33,8 +33,9 @@ type Candidate struct {
 
 // Add takes a new version in, as pending: accepted from now on, issued with
 // later. Refused are an id that the ring has ever had, because what was issued
-// under it would change its meaning, and a second pending version, because then
-// nobody could say which one comes next.
+// under it would change its meaning, a second pending version, because then
+// nobody could say which one comes next, and one more than MaxLive, unless it is to
+// end them all.
 func (r Ring) Add(n Candidate, now time.Time) (Ring, error) {
 	if i := r.index(n.ID); i >= 0 {
 		return r.refuse("add", n.ID, "the ring has had it before; it is %s", r.versions[i].State)
@@ -42,22 +43,30 @@ func (r Ring) Add(n Candidate, now time.Time) (Ring, error) {
 	if pending, ok := r.Pending(); ok {
 		return r.refuse("add", n.ID, "%s is pending already; activate or reject it first", pending.ID)
 	}
+	if r.Full() && !n.TakesOver {
+		return r.refuse("add", n.ID, tooMany, MaxLive)
+	}
 	return r.insert(0, Version{
 		ID: n.ID, State: Pending, CreatedAt: now, Value: n.Value, TakesOver: n.TakesOver, HandedIn: n.HandedIn,
 	})
 }
 
 // Accept takes in a version that others have issued with before: what was issued
-// is accepted from now on, and nothing is issued with it here. Refused is an id
-// that the ring has ever had.
+// is accepted from now on, and nothing is issued with it here. Refused are an id
+// that the ring has ever had, and one more than MaxLive.
 func (r Ring) Accept(n Candidate, now time.Time) (Ring, error) {
 	if i := r.index(n.ID); i >= 0 {
 		return r.refuse("accept", n.ID, "the ring has had it before; it is %s", r.versions[i].State)
+	}
+	if r.crowded() {
+		return r.refuse("accept", n.ID, tooMany, MaxLive)
 	}
 	return r.insert(len(r.versions), Version{
 		ID: n.ID, State: Retiring, CreatedAt: now, RetiresAt: now, Withdrawn: true, Value: n.Value, HandedIn: n.HandedIn,
 	})
 }
+
+const tooMany = "%d versions are live already; wait until some are retired"
 
 // Urge has the pending version take over without overlap when its time comes.
 func (r Ring) Urge(id string) (Ring, error) {
@@ -73,11 +82,11 @@ func (r Ring) Pending() (Version, bool) { return r.first(Pending) }
 
 // Previous is the version that a rollback would bring back: of those that are
 // retiring, the one that came last, unless it was withdrawn itself or is
-// compromised. It goes by the order and not by dates: a clock may have been set
+// compromised or exposed. It goes by the order and not by dates: a clock may have been set
 // back between two activations.
 func (r Ring) Previous() (Version, bool) {
 	for _, v := range r.versions {
-		if v.State == Retiring && !v.Withdrawn && !v.Compromised {
+		if v.State == Retiring && !v.Withdrawn && !v.Compromised && !v.Exposed {
 			return v, true
 		}
 	}
@@ -163,7 +172,7 @@ func (r Ring) takeOver(move, id string, now time.Time, end func(*Version)) (Ring
 			case j == i:
 				versions[j].State, versions[j].ActivatedAt, versions[j].TakesOver = Active, now, false
 			case versions[j].State.Live():
-				versions[j].Compromised = true
+				versions[j].Compromised, versions[j].Exposed = true, false
 				end(&versions[j])
 			}
 		}
@@ -174,11 +183,13 @@ func (r Ring) takeOver(move, id string, now time.Time, end func(*Version)) (Ring
 // that the id is never used again.
 func (v *Version) erase(state State) {
 	v.State, v.TakesOver = state, false
+	v.Compromised, v.Exposed = v.Compromised || v.Exposed, false
 	v.Value = secret.Value{}
 }
 
 func (r Ring) insert(at int, v Version) (Ring, error) {
-	return New(r.name, slices.Insert(slices.Clone(r.versions), at, v)...)
+	next, err := New(r.name, slices.Insert(slices.Clone(r.versions), at, v)...)
+	return next.Prune(), err
 }
 
 func (r Ring) change(edit func([]Version)) (Ring, error) {

@@ -52,6 +52,9 @@ type Version struct {
 	Withdrawn bool
 	// Compromised: it was ended because somebody else may have its value.
 	Compromised bool
+	// Exposed: somebody else may have its value, and it lives until there is another,
+	// which then takes over; see [Ring.Expose].
+	Exposed bool
 	// TakesOver: when this pending version becomes active, it does so without
 	// overlap, because the ones before it are compromised.
 	TakesOver bool
@@ -100,6 +103,8 @@ func New(name string, versions ...Version) (Ring, error) {
 			return Ring{}, fmt.Errorf("keyring %s: versions %s and %s are both pending", name, versions[pending].ID, v.ID)
 		case v.State == Active && (v.Withdrawn || v.Compromised):
 			return Ring{}, fmt.Errorf("keyring %s: version %s was withdrawn or compromised, and is active", name, v.ID)
+		case v.Exposed && !v.State.Live():
+			return Ring{}, fmt.Errorf("keyring %s: version %s is exposed, and is %s", name, v.ID, v.State)
 		case v.TakesOver && v.State != Pending:
 			return Ring{}, fmt.Errorf("keyring %s: version %s takes over, and is %s", name, v.ID, v.State)
 		case v.State == Active && ring.active >= 0:
@@ -154,7 +159,8 @@ func (r Ring) Find(id string) (Version, bool) {
 // that what was decided for the one holds for the other.
 func Same(a, b Ring) bool {
 	return slices.EqualFunc(a.versions, b.versions, func(v, w Version) bool {
-		return v.ID == w.ID && v.State == w.State && v.Withdrawn == w.Withdrawn && v.Compromised == w.Compromised && v.TakesOver == w.TakesOver
+		return v.ID == w.ID && v.State == w.State && v.Withdrawn == w.Withdrawn && v.Compromised == w.Compromised &&
+			v.Exposed == w.Exposed && v.TakesOver == w.TakesOver
 	})
 }
 

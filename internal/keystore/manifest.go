@@ -18,7 +18,8 @@ import (
 // from a newer release, and refused rather than misread.
 const manifestFormat = 1
 
-// maxVersions bounds a manifest: at one rotation a day, 27 years.
+// maxVersions bounds a manifest. A ring forgets what it need not know, long before
+// it has so many; see keyring.MaxEnded.
 const maxVersions = 10_000
 
 // manifest is the record of a secret's versions. Fields that this release does
@@ -83,6 +84,7 @@ func parseEntry(raw fields) (entry, error) {
 		raw.take("retires_at", &e.RetiresAt),
 		raw.take("withdrawn", &e.Withdrawn),
 		raw.take("compromised", &e.Compromised),
+		raw.take("exposed", &e.Exposed),
 		raw.take("takes_over", &e.TakesOver),
 		raw.take("handed_in", &e.HandedIn),
 	)
@@ -112,9 +114,21 @@ func (f fields) take(name string, v any) error {
 	return nil
 }
 
+// ManifestError says that a manifest can't be written, because nobody could read
+// it again.
+type ManifestError struct{ Name, Why string }
+
+func (e *ManifestError) Error() string {
+	return fmt.Sprintf("the manifest of %s can't be written: %s", e.Name, e.Why)
+}
+
 // encode writes the manifest for people to read, members in the order of
-// their names.
+// their names. What parseManifest would not read is refused, with a
+// *ManifestError.
 func (m manifest) encode() ([]byte, error) {
+	if n := len(m.Versions); n > maxVersions {
+		return nil, &ManifestError{m.Name, fmt.Sprintf("expected at most %d versions, found %d", maxVersions, n)}
+	}
 	versions := []map[string]any{}
 	for _, e := range m.Versions {
 		v := e.unknown.members()
@@ -125,13 +139,18 @@ func (m manifest) encode() ([]byte, error) {
 		put(v, "retires_at", e.RetiresAt.UTC(), !e.RetiresAt.IsZero())
 		put(v, "withdrawn", true, e.Withdrawn)
 		put(v, "compromised", true, e.Compromised)
+		put(v, "exposed", true, e.Exposed)
 		put(v, "takes_over", true, e.TakesOver)
 		put(v, "handed_in", true, e.HandedIn)
 		versions = append(versions, v)
 	}
 	all := m.unknown.members()
 	all["format"], all["name"], all["versions"] = manifestFormat, m.Name, versions
-	return encode(all)
+	content, err := encode(all)
+	if err == nil && len(content) > maxFile {
+		err = &ManifestError{m.Name, fmt.Sprintf("expected at most %d bytes, found %d", maxFile, len(content))}
+	}
+	return content, err
 }
 
 func encode(members map[string]any) ([]byte, error) {
@@ -188,6 +207,14 @@ func (m manifest) with(ring keyring.Ring, alg map[string]string) manifest {
 		next.Versions = append(next.Versions, e)
 	}
 	return next
+}
+
+// related reports whether it and the ring are of one key: they share a version.
+func (m manifest) related(ring keyring.Ring) bool {
+	return slices.ContainsFunc(m.Versions, func(e entry) bool {
+		_, common := ring.Find(e.ID)
+		return common
+	})
 }
 
 // entry finds a version, live or not, in the record.

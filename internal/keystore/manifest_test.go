@@ -2,9 +2,14 @@ package keystore
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"keyway/internal/keyring"
 )
@@ -40,10 +45,66 @@ func TestSeveralVersionsAndUnknownFields(t *testing.T) {
 	}
 }
 
+// Nothing is written that can't be read again: the keys would be lost.
+func TestAManifestThatNobodyCouldReadIsNotWritten(t *testing.T) {
+	with := func(n int, note string) manifest {
+		m := manifest{Name: signingName, unknown: fields{"note": []byte(`"` + note + `"`)}}
+		for i := range n {
+			m.Versions = append(m.Versions, entry{Version: keyring.Version{ID: fmt.Sprint("v", i), State: keyring.Retired}})
+		}
+		return m
+	}
+	if content, err := with(maxVersions, "").encode(); err != nil {
+		t.Error(err)
+	} else if _, err := parseManifest(content); err != nil {
+		t.Error(err)
+	}
+	for says, m := range map[string]manifest{"at most 10000 versions": with(maxVersions+1, ""), "bytes": with(1, strings.Repeat("x", maxFile))} {
+		var refused *ManifestError
+		if _, err := m.encode(); !errors.As(err, &refused) || !strings.Contains(err.Error(), says) {
+			t.Errorf("want %q, got %v", says, err)
+		}
+	}
+}
+
+// That a version is exposed is in the manifest, and in the ring that is read from
+// it.
+func TestAManifestKeepsThatAVersionIsExposed(t *testing.T) {
+	s, ring := withKey(t, Options{})
+	exposed := must(ring.Expose(ring.Active().ID))(t)
+	mirror(t, s, exposed)
+	if got := signing(t, s); !got.Urgent() || !got.Active().Exposed {
+		t.Errorf("%+v", got.Active())
+	}
+}
+
+// The folder forgets with the ring, and a key file of what was forgotten goes.
+func TestMirrorForgets(t *testing.T) {
+	s, ring := withKey(t, Options{})
+	active := ring.Active()
+	next := candidate(t, "")
+	old := must(must(ring.Add(next, noon))(t).Activate(next.ID, noon))(t)
+	mirror(t, s, old) // the first is retiring, and its key there
+	versions := []keyring.Version{{ID: next.ID, State: keyring.Active, CreatedAt: noon, ActivatedAt: noon, Value: next.Value}}
+	for i := range keyring.MaxEnded {
+		at := time.Now().Add(time.Duration(i) * time.Hour)
+		versions = append(versions, keyring.Version{ID: fmt.Sprint("v", i), State: keyring.Retired, CreatedAt: at, ActivatedAt: at})
+	}
+	for range 2 {
+		mirror(t, s, must(keyring.New(signingName, versions...))(t))
+		if _, known := signing(t, s).Find(active.ID); known {
+			t.Error("the folder remembers what the ring has forgotten")
+		}
+		if _, err := os.Stat(filepath.Join(s.Dir(), pemFile(active.ID))); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("its key is left: %v", err)
+		}
+	}
+}
+
 func FuzzParseManifest(f *testing.F) {
 	f.Add([]byte(`{"format":1,"name":"x","versions":[{"id":"a","state":"active","alg":"ES256","created_at":"2026-11-01T00:00:00Z","x":1}],"y":[]}`))
 	f.Add([]byte(`{"format":1,"versions":[{"id":"../a","state":"active"}]}`))
-	f.Add([]byte(`{"format":1,"name":"x","versions":[{"id":"a","state":"pending","takes_over":true,"handed_in":true},{"id":"b","state":"rejected"},{"id":"c","state":"retiring","withdrawn":true,"compromised":true,"activated_at":"2026-11-01T00:00:00Z","retires_at":"2026-11-02T00:00:00Z"}]}`))
+	f.Add([]byte(`{"format":1,"name":"x","versions":[{"id":"a","state":"pending","takes_over":true,"handed_in":true},{"id":"d","state":"active","exposed":true},{"id":"b","state":"rejected"},{"id":"c","state":"retiring","withdrawn":true,"compromised":true,"activated_at":"2026-11-01T00:00:00Z","retires_at":"2026-11-02T00:00:00Z"}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		m, err := parseManifest(text)
 		if err != nil {

@@ -60,12 +60,7 @@ func (s *Store) succeed(old manifest, ring keyring.Ring) (keyring.Ring, error) {
 	for v := range ring.All() {
 		states[v.ID] = v.State
 	}
-	related := false
-	for _, e := range old.Versions {
-		_, common := states[e.ID]
-		related = related || common
-	}
-	if !related {
+	if !old.related(ring) {
 		return ring, nil
 	}
 	_, taken := ring.Pending()
@@ -73,6 +68,7 @@ func (s *Store) succeed(old manifest, ring keyring.Ring) (keyring.Ring, error) {
 	for _, e := range old.Versions {
 		state, there := states[e.ID]
 		switch {
+		case e.State != keyring.Pending && ring.Forgot(e.Version): // it has ended long ago
 		case there:
 			if !e.State.Live() && state != e.State || e.State != keyring.Pending && state == keyring.Pending {
 				return keyring.Ring{}, &StaleError{Dir: s.folder.path, Version: e.ID, Found: e.State, Given: state}
@@ -87,7 +83,7 @@ func (s *Store) succeed(old manifest, ring keyring.Ring) (keyring.Ring, error) {
 			before = append(before, v)
 		case e.State == keyring.Pending:
 			v := e.Version
-			v.State, v.TakesOver = keyring.Rejected, false
+			v.State, v.TakesOver, v.Exposed = keyring.Rejected, false, false
 			after = append(after, v)
 			s.notice("version %s, which was proposed in %s, was rejected: another was pending already", v.ID, s.folder.path)
 		case e.State.Live():
@@ -99,7 +95,8 @@ func (s *Store) succeed(old manifest, ring keyring.Ring) (keyring.Ring, error) {
 	for v := range ring.All() {
 		before = append(before, v)
 	}
-	return keyring.New(ring.Name(), append(before, after...)...)
+	next, err := keyring.New(ring.Name(), append(before, after...)...)
+	return next.Prune(), err
 }
 
 // replace puts the ring in the place of the old manifest's. The order is the
@@ -142,6 +139,9 @@ func (s *Store) replace(old manifest, ring keyring.Ring) error {
 		return err
 	}
 	if err := s.clear(old, next); err != nil {
+		return err
+	}
+	if err := s.clearForgotten(old, ring); err != nil {
 		return err
 	}
 	return s.reportStrays(next)
@@ -201,6 +201,23 @@ func (s *Store) clear(old, next manifest) error {
 		if before, known := old.entry(e.ID); removed && known && !before.State.Live() {
 			s.notice("%s was there, as restoring a backup or an interrupted write leaves it, though version %s is %s; it was not used, and is removed",
 				pemFile(e.ID), e.ID, e.State)
+		}
+	}
+	return nil
+}
+
+// clearForgotten removes the key files of versions that the ring has forgotten. The
+// key files of another ring belong to nobody, and stay.
+func (s *Store) clearForgotten(old manifest, ring keyring.Ring) error {
+	if !old.related(ring) {
+		return nil
+	}
+	for _, e := range old.Versions {
+		if e.State == keyring.Pending || !ring.Forgot(e.Version) {
+			continue
+		}
+		if _, err := s.folder.remove(pemFile(e.ID)); err != nil {
+			return err
 		}
 	}
 	return nil
