@@ -20,7 +20,7 @@ func (a *app) openVault(ctx context.Context, shared *redis.Board, handedIn map[s
 	var unseal []fleet.UnsealKey
 	if shared != nil {
 		a.board = shared
-		a.side = newSharing(shared, shared, a.id, a.config.Session.Lifetime+time.Hour, a.log)
+		a.side = newSharing(shared, shared, a.id, a.config.Session.Lifetime+time.Hour, a.config.Rotation.Skew, a.log)
 		unseal = unsealKeys(handedIn[nameTokenHashSalt])
 	} else {
 		folder, err := fleet.OpenFolder(filepath.Join(a.resources.keys.Dir(), "fleet"))
@@ -110,7 +110,11 @@ func (a *app) begin(ctx context.Context, d definition, g given, given bool) (key
 
 // handInFirst proposes what a replica that starts was given, if it is new.
 func (a *app) handInFirst(ctx context.Context, ring keyring.Ring, d definition, g given) (keyring.Ring, error) {
-	if v, known := ring.Find(g.current.ID); d.name == nameTokenHashSalt && a.shared && (!known || v.State.Live()) {
+	v, known := ring.Find(g.current.ID)
+	if !known && rotation.Hold(ring, time.Now()) > 0 {
+		return ring, nil // it is proposed again when this replica serves
+	}
+	if d.name == nameTokenHashSalt && a.shared && (!known || v.State.Live()) {
 		if err := a.vault.Admit(ctx, unsealKeys(g)...); err != nil {
 			return keyring.Ring{}, err
 		}

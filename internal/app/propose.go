@@ -26,6 +26,9 @@ func (f *follower) propose(ctx context.Context) {
 			a.sources.settled(a.log, name, v, g.origin, time.Now())
 			continue
 		}
+		if a.runner.Hasty(ctx, ring, g.current, g.previous) {
+			continue
+		}
 		if err := f.handIn(ctx, name, g); err != nil {
 			f.complain(ctx, name+" (handed in)", err)
 		} else {

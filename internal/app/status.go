@@ -122,7 +122,7 @@ func (c control) secret(ctx context.Context, d definition, ring keyring.Ring, ro
 	for v := range ring.All() {
 		version := admin.VersionStatus{
 			ID: v.ID, State: string(v.State), CreatedAt: when(v.CreatedAt), ActivatedAt: when(v.ActivatedAt), RetiresAt: when(v.RetiresAt),
-			HandedIn: v.HandedIn, Withdrawn: v.Withdrawn, Compromised: v.Compromised,
+			HandedIn: v.HandedIn, Withdrawn: v.Withdrawn, Compromised: v.Compromised || v.Exposed,
 		}
 		if v.State == keyring.Retiring {
 			end := v.RetiresAt.Add(policy.Lifetime + policy.Skew)

@@ -22,6 +22,9 @@ func unite(there, ours keyring.Ring, now time.Time) (keyring.Ring, error) {
 	versions := slices.Collect(lead.All())
 	for i, v := range versions {
 		also, known := other.Find(v.ID)
+		if v.State.Live() {
+			versions[i].Exposed = v.Exposed || also.Exposed
+		}
 		switch {
 		case !known || v.State == keyring.Active:
 		case !also.State.Live() && v.State.Live(), v.State == keyring.Pending && also.State == keyring.Retiring:
@@ -34,7 +37,7 @@ func unite(there, ours keyring.Ring, now time.Time) (keyring.Ring, error) {
 	}
 	_, pending := lead.Pending()
 	for v := range other.All() {
-		if _, known := lead.Find(v.ID); known {
+		if _, known := lead.Find(v.ID); known || lead.Forgot(v) {
 			continue
 		}
 		if v.State == keyring.Active || v.State == keyring.Pending && pending {
@@ -43,7 +46,8 @@ func unite(there, ours keyring.Ring, now time.Time) (keyring.Ring, error) {
 		versions = append(versions, v)
 	}
 	united, err := keyring.New(there.Name(), versions...)
-	if err == nil && keyring.Same(united, there) {
+	united = united.Prune()
+	if err == nil && keyring.Same(united, there.Prune()) {
 		err = fleet.ErrUnchanged
 	}
 	return united, err

@@ -111,6 +111,39 @@ func TestUnitedRingsKeepWhatIsKnownOfAVersion(t *testing.T) {
 	if v, _ := united.Find("b"); err != nil || !v.TakesOver {
 		t.Errorf("a would be accepted for long yet: %v, %+v", err, v)
 	}
+	// It fell back to before somebody said that the version in use is compromised.
+	there = ringOf(t, "a:active")
+	united, err = unite(there, mark(there, "a", func(v *keyring.Version) { v.Exposed = true }), time.Now())
+	if err != nil || !united.Urgent() {
+		t.Errorf("what comes after a would not take over: %v, %v", err, textOf(united))
+	}
+}
+
+// What the fleet's ring has forgotten is not brought back by a replica that was
+// away, again and again.
+func TestUnitedRingsForget(t *testing.T) {
+	ours := ringOf(t, "v0:active")
+	there := ours
+	for n := range 2 * keyring.MaxEnded {
+		id := fmt.Sprintf("w%d", n)
+		next, err := there.Add(keyring.Candidate{ID: id, Value: secret.NewValue([]byte(id))}, time.Now())
+		if err == nil {
+			next, err = next.Compromise(id, time.Now())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		there = next
+		if n == 10 {
+			ours = there
+		}
+	}
+	if _, known := there.Find("v0"); known {
+		t.Fatal("nothing is forgotten")
+	}
+	if united, err := unite(there, ours, time.Now()); !errors.Is(err, fleet.ErrUnchanged) {
+		t.Errorf("%v, %v; want no change", textOf(united), err)
+	}
 }
 
 // signedIn makes a session on one replica, without a sign-in.

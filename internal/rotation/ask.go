@@ -63,7 +63,7 @@ func (r *Runner) Rotate(ctx context.Context, secret string, q Request) (Rotation
 		q.From = ring.Active().ID
 	}
 	for {
-		if _, pending := ring.Pending(); !pending && s.Make == nil {
+		if _, pending := ring.Pending(); !pending && s.Make == nil && !q.met(ring) {
 			return r.needsOperator(ctx, s, ring, q)
 		}
 		rotation, next, err := r.begin(ctx, s, ring, q)
@@ -80,7 +80,9 @@ func (r *Runner) Rotate(ctx context.Context, secret string, q Request) (Rotation
 }
 
 // needsOperator is the answer when only a person can bring the next value. That
-// the one in use is compromised is remembered: the next takes over without overlap.
+// the one in use is compromised is noted in the ring, so that the next takes over
+// without overlap whatever becomes of this replica and of the journal: that tells
+// what was asked, and nothing goes by it.
 func (r *Runner) needsOperator(ctx context.Context, s *turning, ring keyring.Ring, q Request) (Rotation, error) {
 	now := r.now(ctx)
 	rotation := Rotation{ID: newID(), Secret: s.Name, From: ring.Active().ID, AskedBy: q.AskedBy, Compromised: q.Compromised, StartedAt: now}
@@ -89,19 +91,37 @@ func (r *Runner) needsOperator(ctx context.Context, s *turning, ring keyring.Rin
 	if !q.Compromised {
 		return rotation, nil
 	}
-	_, err := r.o.Journal.Update(ctx, s.Name, func(h *History) bool {
+	next, err := r.o.Rings.Update(ctx, s.Name, q.expose)
+	if err != nil {
+		return Rotation{}, err
+	}
+	if _, pending := next.Pending(); pending || q.met(next) { // somebody was faster
+		defer r.Wake()
+		return r.joined(ctx, s, next, "", rotation.ID, q)
+	}
+	_, err = r.o.Journal.Update(ctx, s.Name, func(h *History) bool {
+		there := h.first(func(r *Rotation) bool {
+			return r.Outcome == OutcomeNeedsOperator && r.Compromised && r.From == rotation.From
+		})
+		if there != nil {
+			rotation = there.clone()
+			return false
+		}
 		h.begin(rotation)
 		return true
 	})
 	return rotation, err
 }
 
-// takesOver reports whether somebody has said that a version is compromised, and
-// nobody could make the next one.
-func (h *History) takesOver(from string) bool {
-	return h.first(func(r *Rotation) bool {
-		return r.Outcome == OutcomeNeedsOperator && r.Compromised && r.From == from
-	}) != nil
+// expose notes in the ring that what was seen in use is compromised.
+func (q Request) expose(ring keyring.Ring) (keyring.Ring, error) {
+	if q.met(ring) {
+		return ring, ErrUnchanged
+	}
+	if v, _ := ring.Find(q.From); v.Exposed {
+		return ring, ErrUnchanged
+	}
+	return ring.Expose(q.From)
 }
 
 // now is the time by the clock that all dates are of, if it can be had.
@@ -116,6 +136,12 @@ func (r *Runner) now(ctx context.Context) time.Time {
 func (r *Runner) begin(ctx context.Context, s *turning, ring keyring.Ring, q Request) (Rotation, keyring.Ring, error) {
 	var candidate keyring.Candidate
 	if _, pending := ring.Pending(); !pending && !q.met(ring) {
+		if ring.Full() && !q.Compromised {
+			return Rotation{}, ring, &RefusedError{
+				s.Name, fmt.Sprintf("what was issued with the last %d versions may still live", keyring.MaxLive),
+				"ask again when the oldest are retired, or end them all with: keyway rotate " + s.Name + " --compromised",
+			}
+		}
 		var err error
 		if candidate, err = s.Make(ctx); err != nil {
 			return Rotation{}, ring, fmt.Errorf("making a new version: %w", err)
@@ -139,6 +165,8 @@ func (r *Runner) begin(ctx context.Context, s *turning, ring keyring.Ring, q Req
 	next, err := r.o.Rings.Update(ctx, s.Name, func(there keyring.Ring) (keyring.Ring, error) {
 		pending, waiting := there.Pending()
 		switch {
+		case waiting && q.Compromised && s.Make == nil: // it may be refused, and what is handed in after it is to take over, too
+			return q.expose(there)
 		case waiting && q.Compromised && !pending.TakesOver:
 			return there.Urge(pending.ID)
 		case waiting || candidate.ID == "" || q.met(there) || there.Active().ID != ring.Active().ID:

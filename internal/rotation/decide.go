@@ -95,12 +95,12 @@ func advance(ring keyring.Ring, k Knowledge, p Policy, now time.Time) Decision {
 		return Decision{Move: Wait, Version: pending.ID, Blocked: lacking, Because: "not yet held by " + strings.Join(lacking, ", ")}
 	}
 	if p.Kind == Inward {
-		return use(pending, "every live replica holds it")
+		return use(ring, pending, "every live replica holds it")
 	}
 	proof := k.Proofs[pending.ID]
 	switch {
 	case proof.Accepted:
-		return use(pending, "the peer accepts it")
+		return use(ring, pending, "the peer accepts it")
 	case !proof.FirstRefused.IsZero():
 		return refused(pending, proof, p, now)
 	case p.Published <= 0:
@@ -110,13 +110,13 @@ func advance(ring keyring.Ring, k Knowledge, p Policy, now time.Time) Decision {
 	if now.Before(ready) {
 		return Decision{Move: Wait, Version: pending.ID, Again: ready, Because: "published; the peer may still go by what it fetched before"}
 	}
-	return use(pending, "published for longer than the peer may keep what it fetched before")
+	return use(ring, pending, "published for longer than the peer may keep what it fetched before")
 }
 
 // use is the move that puts a pending version to use.
-func use(pending keyring.Version, because string) Decision {
+func use(ring keyring.Ring, pending keyring.Version, because string) Decision {
 	move := Activate
-	if pending.TakesOver {
+	if ring.Urgent() {
 		move = TakeOver
 	}
 	return Decision{Move: move, Version: pending.ID, Because: because}

@@ -108,7 +108,7 @@ const (
 func (h *History) reconcile(ring keyring.Ring, newID func() string, now time.Time) (ended []Rotation, changed bool) {
 	if p, ok := ring.Pending(); ok && h.to(p.ID) == nil {
 		r := h.begin(Rotation{
-			ID: newID(), Secret: ring.Name(), From: ring.Active().ID, To: p.ID, Compromised: p.TakesOver, StartedAt: p.CreatedAt,
+			ID: newID(), Secret: ring.Name(), From: ring.Active().ID, To: p.ID, Compromised: ring.Urgent(), StartedAt: p.CreatedAt,
 		})
 		if p.HandedIn {
 			r.AskedBy = "whoever handed the value in"

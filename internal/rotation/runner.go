@@ -67,6 +67,7 @@ type turning struct {
 	asking sync.Mutex // one request at a time
 	proofs proofs
 	tended tended
+	told   told // of values that are handed in too fast
 }
 
 // NewRunner builds a Runner. Names of secrets must differ.
