@@ -90,11 +90,14 @@ func (c control) Rotate(ctx context.Context, r admin.Request) ([]rotation.Rotati
 		})
 	}
 	group.Wait()
-	if err := errors.Join(errs...); err != nil && !slices.Contains(errs, nil) {
-		return nil, c.translate(err)
+	begun := slices.ContainsFunc(results, func(r rotation.Rotation) bool {
+		return r.ID != "" && r.Outcome != rotation.OutcomeNeedsOperator && r.Outcome != rotation.OutcomeUnchanged
+	})
+	if err := errors.Join(errs...); err != nil && !begun {
+		return nil, c.translate(err) // nothing is under way: with a full disk, that is what has to be said
 	}
 	for i, err := range errs {
-		if err != nil { // the others have begun, so that is no answer for all of them
+		if err != nil { // others have begun, so that is no answer for all of them
 			now := time.Now()
 			results[i] = rotation.Rotation{
 				Secret: defs[i].name, From: held[defs[i].name].Active().ID, AskedBy: r.By,
