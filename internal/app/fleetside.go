@@ -73,20 +73,23 @@ type sharing struct {
 	announcer *fleet.Announcer
 	lease     *fleet.Lease
 	log       *slog.Logger
+	skew      time.Duration // how far our clock may be from the store's for us to lead
 
 	mu    sync.Mutex
 	tried time.Time // when the lease was last asked for
 	off   bool      // our clock is not the store's
 	live  int       // replicas, at the last look
+	aside aside
 }
 
 // newSharing speaks through what the store offers. Reports are kept for keep after
-// a replica went: as long as what it issued may live.
-func newSharing(board fleet.Board, register fleet.Register, id string, keep time.Duration, log *slog.Logger) *sharing {
+// a replica went: as long as what it issued may live. skew is how far clocks may be
+// apart.
+func newSharing(board fleet.Board, register fleet.Register, id string, keep, skew time.Duration, log *slog.Logger) *sharing {
 	presence := fleet.NewPresence(register, keep)
 	announcer := fleet.NewAnnouncer(presence, id, log)
 	return &sharing{
-		id: id, presence: presence, announcer: announcer, log: log, live: 1,
+		id: id, presence: presence, announcer: announcer, log: log, live: 1, skew: max(skew, clockOff),
 		lease: fleet.NewLease(board, "rotation", id, leaseFor),
 	}
 }
@@ -128,14 +131,24 @@ func (s *sharing) Lead(ctx context.Context) (bool, error) {
 	}
 	s.tried = time.Now()
 	s.mu.Unlock()
-	return s.lease.Try(ctx)
+	if s.standsAside(ctx, held) {
+		return false, nil
+	}
+	got, err := s.lease.Try(ctx)
+	if !got || held || err != nil {
+		return got, err
+	}
+	if _, err := s.look(ctx); err != nil {
+		return got, nil //nolint:nilerr // without a look nothing is known of clocks, and nothing is moved
+	}
+	return !s.standsAside(ctx, true), nil
 }
 
 var errNotHeard = errors.New("this replica has not been heard in the shared store yet")
 
 // Roll implements rotation.Fleet.
 func (s *sharing) Roll(ctx context.Context) (rotation.Roll, error) {
-	roll, err := s.reports(ctx)
+	roll, err := s.look(ctx)
 	if err != nil {
 		return rotation.Roll{}, err
 	}
@@ -148,13 +161,7 @@ func (s *sharing) Roll(ctx context.Context) (rotation.Roll, error) {
 	}
 	s.mu.Lock()
 	s.live = max(1, live)
-	was, off := s.off, time.Since(roll.Now)
-	s.off = off.Abs() > clockOff
-	is := s.off
 	s.mu.Unlock()
-	if is && !was {
-		s.log.Warn("the clock of this replica and that of the store are far apart; an identity provider refuses assertions of a replica whose clock is off", "apart", off.Abs().Round(time.Second).String())
-	}
 	if !heard {
 		return rotation.Roll{}, errNotHeard
 	}

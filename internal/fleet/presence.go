@@ -33,6 +33,9 @@ type Report struct {
 	// that ends says so by a last report with Until equal to Seen.
 	Until   time.Time
 	Secrets map[string]Held // by name of the secret
+	// Ahead is how far the replica's clock was ahead of the register's, less what it
+	// took to say so. From All only.
+	Ahead time.Duration
 }
 
 // Held is what a replica holds of one secret.
@@ -94,6 +97,14 @@ type Roll struct {
 	Reports []Report // by id
 }
 
+// OthersRight reports whether a live replica other than id has a clock that is no
+// further than within from the register's.
+func (r Roll) OthersRight(id string, within time.Duration) bool {
+	return slices.ContainsFunc(r.Reports, func(o Report) bool {
+		return o.ID != id && o.Live(r.Now) && o.Ahead.Abs() <= within
+	})
+}
+
 // Presence reads and writes reports. It is safe for concurrent use.
 type Presence struct {
 	register Register
@@ -142,10 +153,12 @@ func (p *Presence) All(ctx context.Context) (Roll, error) {
 	return roll, nil
 }
 
-// wireReport tells ages, in milliseconds before the report. Fields that a newer
+// wireReport tells ages, in milliseconds before the report, and what the replica's
+// clock said. Fields that a newer
 // release adds are ignored by an older one.
 type wireReport struct {
 	Host    string              `json:"host,omitempty"`
+	Clock   int64               `json:"clock"` // the replica's own, in Unix milliseconds
 	Started age                 `json:"started"`
 	Secrets map[string]wireHeld `json:"secrets,omitempty"`
 }
@@ -184,7 +197,7 @@ func (a *age) before(seen time.Time) time.Time {
 }
 
 func encodeReport(r Report) ([]byte, error) {
-	w := wireReport{Host: r.Host, Started: ageOf(r.Seen, r.Started), Secrets: make(map[string]wireHeld, len(r.Secrets))}
+	w := wireReport{Host: r.Host, Clock: r.Seen.UnixMilli(), Started: ageOf(r.Seen, r.Started), Secrets: make(map[string]wireHeld, len(r.Secrets))}
 	for name, held := range r.Secrets {
 		h := wireHeld{
 			Issues: held.Issues, Holds: make(map[string]age, len(held.Holds)),
@@ -207,6 +220,7 @@ func decodeReport(e Entry) (Report, error) {
 	r := Report{
 		ID: e.ID, Host: w.Host, Seen: e.Seen, Until: e.Until, Started: w.Started.before(e.Seen),
 		Secrets: make(map[string]Held, len(w.Secrets)),
+		Ahead:   time.UnixMilli(w.Clock).Sub(e.Seen),
 	}
 	for name, h := range w.Secrets {
 		held := Held{

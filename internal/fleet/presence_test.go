@@ -49,6 +49,7 @@ func TestDatesAreByTheStoresClock(t *testing.T) {
 				roll := must[fleet.Roll](t)(p.All(t.Context()))
 				heard := said.Add(time.Second + 42*time.Minute)
 				want := fleet.Roll{Now: heard.Add(time.Second), Since: heard, Reports: []fleet.Report{reportAt(heard)}}
+				want.Reports[0].Ahead = skew - 42*time.Minute - time.Second
 				if diff := cmp.Diff(want, roll); diff != "" {
 					t.Error(diff)
 				}
@@ -77,7 +78,11 @@ func TestReportsOfFoldersAreTheSame(t *testing.T) {
 	p := fleet.NewPresence(openFolder(t, t.TempDir()+"/fleet"), time.Hour)
 	must[int](t)(p.Say(t.Context(), reportAt(time.Now().Add(-77*time.Hour))))
 	got := must[fleet.Roll](t)(p.All(t.Context())).Reports[0]
-	if diff := cmp.Diff(reportAt(got.Seen), got); diff != "" {
+	want := reportAt(got.Seen)
+	if want.Ahead = got.Ahead; got.Ahead > -77*time.Hour || got.Ahead < -78*time.Hour {
+		t.Errorf("its clock is %v ahead", got.Ahead)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -157,5 +162,28 @@ func TestReportsForTheDecision(t *testing.T) {
 				t.Errorf("decided %+v", d)
 			}
 		})
+	}
+}
+
+func TestWhoseClockIsRight(t *testing.T) {
+	now := time.Now()
+	report := func(id string, ahead, left time.Duration) fleet.Report {
+		return fleet.Report{ID: id, Ahead: ahead, Until: now.Add(left)}
+	}
+	for name, c := range map[string]struct {
+		others []fleet.Report
+		right  bool
+	}{
+		"nobody else":        {nil, false},
+		"right":              {[]fleet.Report{report("r2", -time.Minute, time.Second)}, true},
+		"fast":               {[]fleet.Report{report("r2", time.Minute+time.Millisecond, time.Second)}, false},
+		"slow":               {[]fleet.Report{report("r2", -time.Minute-time.Millisecond, time.Second)}, false},
+		"right, and is gone": {[]fleet.Report{report("r2", 0, 0)}, false},
+		"one of two":         {[]fleet.Report{report("r2", time.Hour, time.Second), report("r3", 0, time.Second)}, true},
+	} {
+		roll := fleet.Roll{Now: now, Reports: append(c.others, report("r1", 0, time.Hour))}
+		if got := roll.OthersRight("r1", time.Minute); got != c.right {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
