@@ -34,11 +34,27 @@ type Options struct {
 	// would make everybody look like this machine.
 	Loopback bool
 	Log      *slog.Logger // nil: none
+
+	// What follows is not there when it is nil, and the API and the console say so.
+	Verifier Verifier
+	Auditor  Auditor
+	Charter  Charter
+	Load     Load
+	// SignIn lets people in through an identity provider.
+	SignIn SignIn
+	// PublicURL is where browsers reach the console, when that is not the address in
+	// Host: "https://keyway-admin.example". Its scheme decides whether cookies are
+	// Secure. Empty: by Host.
+	PublicURL string
 }
 
 // Handler answers the API. It is safe for concurrent use.
 type Handler struct {
 	control  Control
+	verifier Verifier
+	auditor  Auditor
+	charter  Charter
+	load     Load
 	token    func() (secret.Value, bool)
 	loopback bool
 	log      *slog.Logger
@@ -50,7 +66,10 @@ type endpoint func(w http.ResponseWriter, r *http.Request) error
 
 // New makes a Handler.
 func New(o Options) *Handler {
-	h := &Handler{control: o.Control, token: o.Token, loopback: o.Loopback, log: o.Log, polls: make(chan struct{}, maxPolls)}
+	h := &Handler{
+		control: o.Control, verifier: o.Verifier, auditor: o.Auditor, charter: o.Charter, load: o.Load,
+		token: o.Token, loopback: o.Loopback, log: o.Log, polls: make(chan struct{}, maxPolls),
+	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}

@@ -1,0 +1,57 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"keyway/internal/audit"
+	"keyway/internal/telemetry"
+	"keyway/internal/verify"
+)
+
+// Verifier goes through the checklist from inside. It is safe for concurrent use.
+type Verifier interface {
+	// Verify goes through it now. No names: what is about every secret. An error says
+	// that it could not be gone through at all; checks that failed are in the report.
+	Verify(ctx context.Context, secrets []string) (verify.Report, error)
+	// LastReport is the newest that this replica has made; false: none yet.
+	LastReport() (verify.Report, bool)
+}
+
+// Auditor reads the record. It is safe for concurrent use.
+type Auditor interface {
+	// Audit is the part of the chain from the entry with this number on, at most so
+	// many entries; 0: the newest ones. The page's head is the end of the whole chain.
+	Audit(ctx context.Context, from uint64, most int) (audit.Page, error)
+}
+
+// Charter has what this replica has counted. It is safe for concurrent use.
+type Charter interface {
+	// Points are the seconds after since that are over, oldest first, one for each
+	// second, for the last 15 minutes at most.
+	Points(since time.Time) []telemetry.Point
+}
+
+// Load makes requests for somebody to look at, as `keyway demo` does. It is safe
+// for concurrent use.
+type Load interface {
+	Start() error // nothing when it runs already
+	Stop()        // nothing when it does not
+	Running() bool
+}
+
+// SignIn lets people in through an identity provider. It is safe for concurrent use.
+type SignIn interface {
+	// Begin answers with a redirect to the provider.
+	Begin(w http.ResponseWriter, r *http.Request) error
+	// Finish takes the provider's answer, and says who came. A *[RefusedError] says
+	// that somebody did, who may not be here.
+	Finish(w http.ResponseWriter, r *http.Request) (Person, error)
+}
+
+// Person is who signed in through an identity provider.
+type Person struct {
+	Subject string // at the provider: names the person in the record
+	Name    string // for people; may be empty
+}
