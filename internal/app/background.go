@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"log/slog"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -12,10 +13,10 @@ func (a *app) background() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	for _, run := range []func(context.Context){a.side.run, a.follower.run, a.runner.Run, a.reloads} {
-		group.Go(func() { a.again(ctx, run) })
+		group.Go(func() { again(ctx, a.log, run) })
 	}
 	group.Go(func() {
-		a.contained(func() { _ = a.watcher.Run(ctx) }) // it runs once
+		contained(a.log, func() { _ = a.watcher.Run(ctx) }) // it runs once
 		if ctx.Err() == nil {
 			a.log.Error("what is handed in is not watched any more: until this process is started again, a new value is not seen")
 		}
@@ -27,9 +28,9 @@ func (a *app) background() (stop func()) {
 }
 
 // again runs until ctx ends.
-func (a *app) again(ctx context.Context, run func(context.Context)) {
+func again(ctx context.Context, log *slog.Logger, run func(context.Context)) {
 	for ctx.Err() == nil {
-		a.contained(func() { run(ctx) })
+		contained(log, func() { run(ctx) })
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
@@ -38,10 +39,10 @@ func (a *app) again(ctx context.Context, run func(context.Context)) {
 }
 
 // contained runs what goes on beside requests, whose defects must not end those.
-func (a *app) contained(run func()) {
+func contained(log *slog.Logger, run func()) {
 	defer func() {
 		if recover() != nil { // not the panic's own text: it may have anything
-			a.log.Error("what goes on beside requests met a defect; please report it", "stack", string(debug.Stack()))
+			log.Error("what goes on beside requests met a defect; please report it", "stack", string(debug.Stack()))
 		}
 	}()
 	run()

@@ -19,7 +19,7 @@ func TestADefectBesideRequests(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		began := 0
-		a.again(ctx, func(ctx context.Context) {
+		again(ctx, a.log, func(ctx context.Context) {
 			if began++; began < 3 {
 				panic("hush")
 			}

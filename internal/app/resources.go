@@ -154,7 +154,7 @@ func (r *resources) openProvider(ctx context.Context, c *config.Config) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		provider.Run(run)
+		again(run, r.log, provider.Run)
 	}()
 	r.close = append(r.close, func() error { stop(); <-done; return nil })
 	return nil

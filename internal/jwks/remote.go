@@ -197,7 +197,7 @@ func (r *Remote) start() *fetch {
 		ctx, cancel := context.WithTimeout(context.Background(), r.o.Timeout)
 		defer cancel()
 		start := time.Now()
-		keys, age, status, err := r.fetch(ctx)
+		keys, age, status, err := r.contained(ctx)
 		r.o.Observe(status, time.Since(start), err)
 
 		r.mu.Lock()
@@ -214,3 +214,16 @@ func (r *Remote) start() *fetch {
 	}()
 	return f
 }
+
+// contained fetches. What others send must not end us, whatever a parser makes of
+// it.
+func (r *Remote) contained(ctx context.Context) (keys keySet, age time.Duration, status int, err error) {
+	defer func() {
+		if recover() != nil { // not the panic's own text: it may have anything
+			keys, err = nil, errDefect
+		}
+	}()
+	return r.fetch(ctx)
+}
+
+var errDefect = errors.New("jwks: a defect while reading the key set; please report it")

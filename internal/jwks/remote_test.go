@@ -291,3 +291,28 @@ func TestRemoteFollowsNoRedirectOffItsOrigin(t *testing.T) {
 		t.Errorf("a loop: got %v, want ErrRedirect", err)
 	}
 }
+
+func TestRemoteSurvivesADefect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := newEC(t)
+		idp := &issuer{body: document(t, key.Public())}
+		broken := true
+		r := remoteOf(idp, func(o *RemoteOptions) {
+			o.Locate = func(context.Context) (string, error) {
+				if broken {
+					panic("hush")
+				}
+				return "https://idp.example/jwks", nil
+			}
+		})
+		token := sign(t, key, key.ID(), ES256, claims)
+		if _, _, err := r.Verify(t.Context(), token, []string{ES256}); !errors.Is(err, ErrUnavailable) || strings.Contains(err.Error(), "hush") {
+			t.Errorf("with a defect: %v", err)
+		}
+		broken = false
+		time.Sleep(time.Minute)
+		if _, _, err := r.Verify(t.Context(), token, []string{ES256}); err != nil {
+			t.Errorf("after it: %v", err)
+		}
+	})
+}
