@@ -142,7 +142,8 @@ func (c *Client) Method(m *Metadata) string {
 // and errors), authenticated with the active credential, and reads at most most
 // bytes of the answer. When the provider answers invalid_client, the other live
 // credentials are tried, each once: during a rotation either may be the one
-// that it knows. An answer with status 400 or above is returned as an error:
+// that it knows. So they are after a 401 that says nothing, which counts against none
+// of them. An answer with status 400 or above is returned as an error:
 // *UnavailableError, *OAuthError, or ErrAnswer.
 //
 // When all are refused, somebody may have changed the credential here and there a
@@ -199,6 +200,11 @@ func (c *Client) post(ctx context.Context, m *Metadata, endpoint, address string
 				refused = err // the active one's refusal is the one to report
 			}
 			continue
+		case errors.Is(err, errUnexplained):
+			if attempts == 1 {
+				refused = err
+			}
+			continue // the others may do better; nobody is accused
 		case err == nil || oauth != nil: // an error of another kind comes after authentication
 			c.call.observer.ClientAuth(c.call.name, credential.version, Accepted)
 		}

@@ -160,8 +160,8 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 //   - Without `error`, a 401 is believed when it challenges for a client's
 //     credential ([refusesClient]).
 //   - Any other is an answer that breaks the protocol, and counts against nobody.
-//     IdentityServer answers so at introspection; whether it accepts a credential
-//     shows at its token endpoint.
+//     With 401 it is errUnexplained: IdentityServer answers so at introspection when
+//     the credential is wrong, so another may be tried, too.
 func (a Answer) oauthError(endpoint string, sent ...string) error {
 	if a.Status < 400 {
 		return nil
@@ -182,7 +182,12 @@ func (a Answer) oauthError(endpoint string, sent ...string) error {
 		return newOAuthError(endpoint, a.Status, body.Error, body.Description, sent...)
 	case a.Status == http.StatusUnauthorized && refusesClient(a.Header):
 		return newOAuthError(endpoint, a.Status, "invalid_client", "status 401 without an error code, and a challenge for Basic")
+	case a.Status == http.StatusUnauthorized:
+		return fmt.Errorf("%w: %s endpoint", errUnexplained, endpoint)
 	default:
 		return fmt.Errorf("%w: %s endpoint: status %d without an error code", ErrAnswer, endpoint, a.Status)
 	}
 }
+
+// errUnexplained is a 401 that may be about our credential, or about anything else.
+var errUnexplained = fmt.Errorf("%w: status 401 without an error code", ErrAnswer)

@@ -63,8 +63,8 @@ func TestJunkTokensDoNotAccuseOurCredential(t *testing.T) {
 			if got := w.observer.outcomes(); got != before {
 				t.Errorf("counted %q", got)
 			}
-			if n := w.calls(idp.EndpointIntrospection) - asked; n > 20 {
-				t.Errorf("asked %d times about 20 tokens", n)
+			if n := w.calls(idp.EndpointIntrospection) - asked; n > 2*20 {
+				t.Errorf("asked %d times about 20 tokens, with two live credentials", n)
 			}
 		})
 	}
@@ -118,6 +118,20 @@ func TestOtherCredentialIsTriedAtKeycloak(t *testing.T) {
 		t.Error(err)
 	}
 	if got := w.observer.outcomes(); got != "a refused, b accepted" {
+		t.Errorf("observed %q", got)
+	}
+}
+
+// IdentityServer answers a wrong secret at introspection with a bare 401.
+func TestOtherCredentialIsTriedAtABare401(t *testing.T) {
+	threat.Covers(t, 62)
+	w := newWorld(t, func(s *setup) { s.us.Secret = ring(t, "client-secret", "another secret", clientSecret) })
+	m := w.mustMetadata(t)
+	w.idp.SetHooks(answers(mustPath(t, m.PAREndpoint), 401, "", ""))
+	if _, err := w.rp.Begin(t.Context(), oidc.SignInRequest{RedirectURI: callback}); err != nil {
+		t.Error(err)
+	}
+	if got := w.observer.outcomes(); got != "b accepted" {
 		t.Errorf("observed %q", got)
 	}
 }
