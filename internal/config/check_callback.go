@@ -88,7 +88,12 @@ func (l *loader) checkPostLogoutPath() {
 
 // site is a place where browsers meet us, and the key that says so.
 type site struct {
-	key, scheme, host string
+	key, scheme, host, port string
+}
+
+func siteAt(key, scheme, host string) site {
+	u := &url.URL{Scheme: scheme, Host: host}
+	return site{key, scheme, u.Hostname(), portOf(u)}
 }
 
 // sites are the callback that is fixed, and those that a request may choose.
@@ -96,20 +101,17 @@ func (c *Callback) sites() []site {
 	var all []site
 	switch {
 	case c.URL != nil:
-		all = append(all, site{"callback.url", c.URL.Scheme, c.URL.Hostname()})
+		all = append(all, siteAt("callback.url", c.URL.Scheme, c.URL.Host))
 	case c.DefaultHost != "":
-		all = append(all, site{"callback.default_host", c.DefaultScheme, hostOf(c.DefaultHost)})
+		all = append(all, siteAt("callback.default_host", c.DefaultScheme, c.DefaultHost))
 	}
 	if c.Dynamic {
 		for i, h := range c.AllowedRedirectHosts {
-			all = append(all, site{fmt.Sprintf("callback.allowed_redirect_hosts[%d]", i), c.DefaultScheme, hostOf(h)})
+			all = append(all, siteAt(fmt.Sprintf("callback.allowed_redirect_hosts[%d]", i), c.DefaultScheme, h))
 		}
 	}
 	return all
 }
-
-// hostOf is a host without its port.
-func hostOf(hostport string) string { return (&url.URL{Host: hostport}).Hostname() }
 
 // checkSites holds the cookie against every scheme and host that the site has.
 func (l *loader) checkSites() {

@@ -54,6 +54,9 @@ func (l *loader) checkIdPs() {
 		if p.IntrospectionURL != "" && p.ClientID == "" {
 			l.wrong(IdPsFile, key+".introspection_url", "introspection without a client_id", "client_id, and client_secret or private_key_jwt")
 		}
+		if !p.ClientSecretExpiresAt.IsZero() && p.ClientSecret.IsZero() {
+			l.wrong(IdPsFile, key+".client_secret_expires_at", "the end of a client_secret that is not there", "client_secret: file:/path or ${NAME}, or without it")
+		}
 		needsSecret := p.TokenEndpointAuthMethod == AuthClientSecretBasic || p.TokenEndpointAuthMethod == AuthClientSecretPost
 		if needsSecret && p.ClientSecret.IsZero() {
 			l.wrong(IdPsFile, key+".token_endpoint_auth_method", string(p.TokenEndpointAuthMethod)+" without a client_secret", "client_secret: file:/path or ${NAME}")

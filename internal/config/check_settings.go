@@ -20,16 +20,17 @@ func (l *loader) checkSettings() {
 	l.checkCallback()
 	l.checkOrigins()
 	l.checkRotation()
+	l.checkAdmin()
+	l.checkAudit()
+	l.checkVerify()
 	if !s.Authz.Enabled {
 		l.note(l.files[SettingsFile].at("authz.enabled"), "authz.enabled", "all checks by the policy decision point are switched off", "remove it as soon as the emergency is over")
 	}
 	if strings.Contains(s.Store.RedisURL.Reveal(), "skip_verify") {
 		l.note(l.files[SettingsFile].at("store.redis_url"), "store.redis_url", "skip_verify: Redis's certificate is not checked", "whoever is on the network in between can read and end sessions")
 	}
-	for _, key := range []string{"telemetry.otlp_endpoint", "telemetry.kafka_bootstrap_servers"} {
-		if l.given(SettingsFile, key) {
-			l.note(l.files[SettingsFile].at(key), key, "this version does not use it yet", "")
-		}
+	if key := "telemetry.otlp_endpoint"; l.given(SettingsFile, key) {
+		l.note(l.files[SettingsFile].at(key), key, "this version does not use it yet", "")
 	}
 }
 
@@ -51,7 +52,7 @@ func (l *loader) checkListeners() {
 	}
 	switch {
 	case isLoopback(host):
-	case s.Admin.TokenFile == "":
+	case s.Admin.TokenFile == "" && s.Admin.Role == "":
 		l.note(l.files[SettingsFile].at(key), key, "the admin listener can be reached from other machines, and there is no token to ask of them: the admin API is off, metrics are served", "admin.token_file (BFF_ADMIN_TOKEN_FILE) for the API, and make sure that only operators reach it")
 	default:
 		l.note(l.files[SettingsFile].at(key), key, "the admin listener can be reached from other machines", "make sure that only operators reach it")
@@ -62,6 +63,9 @@ func anyAddress(host string) bool { return host == "" || host == "0.0.0.0" || ho
 
 func (l *loader) checkOIDC() {
 	o := &l.settings.OIDC
+	if !o.ClientSecretExpiresAt.IsZero() && o.TokenAuthMethod == AuthPrivateKeyJWT {
+		l.wrong(SettingsFile, "oidc.client_secret_expires_at", "the end of a client secret, and private_key_jwt has none", "without it, or another oidc.token_auth_method")
+	}
 	switch {
 	case o.Issuer == "" && o.ClientID != "":
 		l.wrong(SettingsFile, "oidc.issuer", "a client_id without an issuer", "set OIDC_ISSUER, or oidc.issuer")

@@ -87,8 +87,14 @@ func (d *decoder) missing(fields []field, path string, except []string) {
 	}
 }
 
+// moved are keys that earlier versions had, and what they are called now.
+var moved = map[string]string{"telemetry.kafka_bootstrap_servers": "audit.kafka.brokers"}
+
 // whatKey says which key an unknown one was meant to be.
 func (d *decoder) whatKey(key, path string, fields []field) string {
+	if now, ok := moved[joinKey(path, key)]; ok {
+		return "it is " + now + " now"
+	}
 	keys := keysOf(fields)
 	if c := closest(key, keys); c != "" {
 		return "did you mean " + c + "?"

@@ -65,15 +65,17 @@ type idpsFile struct {
 
 // IdP is one provider whose tokens are accepted.
 type IdP struct {
-	Name                    string        `yaml:"name" required:"true" doc:"Name in messages and metrics."`
-	Provider                string        `yaml:"provider" doc:"Alias in identities (auth:account:<provider>:<sub>); by default the name."`
-	Issuer                  string        `yaml:"issuer" url:"issuer" required:"true" doc:"Issuer, exactly as in its tokens."`
-	Audience                []string      `yaml:"audience" list:"comma" doc:"Audiences that its tokens may have; one or a list. Routes with auth: bearer accept no tokens of an entry without one."`
-	JWKSURL                 string        `yaml:"jwks_url" url:"endpoint" doc:"Its keys; by discovery when left out."`
-	IntrospectionURL        string        `yaml:"introspection_url" url:"endpoint" doc:"Where opaque tokens are introspected, and JWTs that do not say at+jwt; by discovery when left out. Needs client_id: an entry without one is not asked."`
-	TokenURL                string        `yaml:"token_url" url:"endpoint" doc:"Token endpoint; by discovery when left out."`
-	ClientID                string        `yaml:"client_id" doc:"Our client_id there, for introspection and token exchange."`
-	ClientSecret            SecretRef     `yaml:"client_secret" doc:"Our client secret there."`
+	Name             string    `yaml:"name" required:"true" doc:"Name in messages and metrics."`
+	Provider         string    `yaml:"provider" doc:"Alias in identities (auth:account:<provider>:<sub>); by default the name."`
+	Issuer           string    `yaml:"issuer" url:"issuer" required:"true" doc:"Issuer, exactly as in its tokens."`
+	Audience         []string  `yaml:"audience" list:"comma" doc:"Audiences that its tokens may have; one or a list. Routes with auth: bearer accept no tokens of an entry without one."`
+	JWKSURL          string    `yaml:"jwks_url" url:"endpoint" doc:"Its keys; by discovery when left out."`
+	IntrospectionURL string    `yaml:"introspection_url" url:"endpoint" doc:"Where opaque tokens are introspected, and JWTs that do not say at+jwt; by discovery when left out. Needs client_id: an entry without one is not asked."`
+	TokenURL         string    `yaml:"token_url" url:"endpoint" doc:"Token endpoint; by discovery when left out."`
+	ClientID         string    `yaml:"client_id" doc:"Our client_id there, for introspection and token exchange."`
+	ClientSecret     SecretRef `yaml:"client_secret" doc:"Our client secret there."`
+	// ClientSecretExpiresAt is zero when nobody has said.
+	ClientSecretExpiresAt   time.Time     `yaml:"client_secret_expires_at" doc:"When the provider says that the client secret ends; warned of 30, 7 and 1 days ahead. A date counts from its beginning, in UTC."`
 	TokenEndpointAuthMethod AuthMethod    `yaml:"token_endpoint_auth_method" enum:"private_key_jwt|client_secret_basic|client_secret_post|tls_client_auth" doc:"How we authenticate there. By default what is configured. tls_client_auth comes later."`
 	EnableTokenExchange     bool          `yaml:"enable_token_exchange" default:"false" doc:"Tokens may be exchanged there (RFC 8693)."`
 	ClaimsMapping           ClaimsMapping `yaml:"claims_mapping" doc:"Which claims say what a caller may do."`

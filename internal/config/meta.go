@@ -29,6 +29,7 @@ var (
 	typeURL       = reflect.TypeFor[*url.URL]()
 	typePrefix    = reflect.TypeFor[netip.Prefix]()
 	typeDuration  = reflect.TypeFor[time.Duration]()
+	typeTime      = reflect.TypeFor[time.Time]()
 	typeSecretRef = reflect.TypeFor[SecretRef]()
 	typeRedisURL  = reflect.TypeFor[RedisURL]()
 	typeSwitch    = reflect.TypeFor[Switch]()
@@ -57,7 +58,7 @@ func fieldsOf(t reflect.Type) []field {
 
 // isGroup says whether a type is a mapping with known keys, rather than a value.
 func isGroup(t reflect.Type) bool {
-	return t.Kind() == reflect.Struct && t != typeSecretRef && t != typeRedisURL && t != typePrefix
+	return t.Kind() == reflect.Struct && t != typeSecretRef && t != typeRedisURL && t != typePrefix && t != typeTime
 }
 
 // walkFields visits every key below a struct type, groups before their keys.

@@ -126,6 +126,8 @@ func leafKind(t reflect.Type, f field) string {
 		return "secret"
 	case typeDuration:
 		return "duration" + bounds(f)
+	case typeTime:
+		return "date or time (RFC 3339)"
 	case typeURL, typeRedisURL:
 		return "URL"
 	case typePrefix:

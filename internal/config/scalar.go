@@ -29,6 +29,9 @@ func parseScalar(text string, t reflect.Type, f field) (reflect.Value, error) {
 	case typeDuration:
 		d, err := parseDuration(text, f)
 		return reflect.ValueOf(d), err
+	case typeTime:
+		at, err := parseTime(text)
+		return reflect.ValueOf(at), err
 	case typeSecretRef:
 		r, err := parseSecretRef(text)
 		return reflect.ValueOf(r), err
@@ -116,6 +119,17 @@ func parseDuration(text string, f field) (time.Duration, error) {
 		return 0, bad(shown(text), "expected a duration such as 90s or 1h30m, or a number of seconds"+bounds(f))
 	}
 	return d, nil
+}
+
+// parseTime reads a full-date or a date-time of RFC 3339 section 5.6. A date is
+// its first instant in UTC: who warns ahead of it should rather be early.
+func parseTime(text string) (time.Time, error) {
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if at, err := time.Parse(layout, text); err == nil {
+			return at.UTC(), nil
+		}
+	}
+	return time.Time{}, bad(shown(text), "expected a date such as 2027-03-01, or a time such as 2027-03-01T12:00:00Z (RFC 3339)")
 }
 
 // parseURL accepts an absolute http or https URL without credentials and

@@ -14,6 +14,8 @@ type Settings struct {
 	OIDC          OIDC          `yaml:"oidc" doc:"The OpenID Provider that users sign in at, and our client there."`
 	SigningKey    SigningKey    `yaml:"signing_key" doc:"The key that signs client assertions; its public side is served at /.well-known/jwks.json."`
 	Rotation      Rotation      `yaml:"rotation" doc:"When secrets are rotated, and how carefully."`
+	Verify        Verify        `yaml:"verify" doc:"The checklist of keyway verify."`
+	Audit         Audit         `yaml:"audit" doc:"The record of what was done to secrets: a chain that is kept with the store."`
 	Secrets       SecretMode    `yaml:"secrets" enum:"provided|managed" default:"provided" doc:"provided: TOKEN_HASH_SALT, UA_HASH_SALT, CSRF_SECRET_KEY and STATE_TOKEN_KEY are handed in. managed: Keyway makes and keeps those that are not."`
 	SecretSources SecretSources `yaml:"secret_sources" doc:"Where secrets are found, if not by their usual names."`
 	Store         Store         `yaml:"store" doc:"Where sessions are kept."`
@@ -24,7 +26,7 @@ type Settings struct {
 	Authz         AuthzSettings `yaml:"authz" doc:"Checks by the policy decision point."`
 	Limits        Limits        `yaml:"limits" doc:"What one client, and all of them, may take."`
 	Log           Log           `yaml:"log" doc:"Logs go to standard error."`
-	Telemetry     Telemetry     `yaml:"telemetry" doc:"Where traces and events go."`
+	Telemetry     Telemetry     `yaml:"telemetry" doc:"Where traces go."`
 }
 
 // Server is the public listener.
@@ -42,23 +44,29 @@ type Server struct {
 type Admin struct {
 	Addr      string `yaml:"addr" env:"BFF_ADMIN_ADDR" default:"127.0.0.1:8001" doc:"host:port of the admin listener. Whoever reaches it can read metrics; keep it off the public network."`
 	TokenFile string `yaml:"token_file" env:"BFF_ADMIN_TOKEN_FILE" doc:"Path of a file with the bearer token that callers of the admin API present. Without one the API is there on a loopback address only; elsewhere it is off, and metrics stay."`
+	// PublicURL is nil, or an origin: scheme and host, without path.
+	PublicURL *url.URL `yaml:"public_url" env:"BFF_ADMIN_PUBLIC_URL" url:"base" doc:"Where browsers reach the console, if not by loopback: scheme and host, as in https://keyway-admin.example.com. A host of its own, not the site's."`
+	Role      string   `yaml:"role" env:"BFF_ADMIN_ROLE" doc:"Who has this role at the OpenID Provider may sign in to the console. Unset: nobody signs in to it that way."`
+	RoleClaim string   `yaml:"role_claim" env:"BFF_ADMIN_ROLE_CLAIM" default:"roles" doc:"Claim of the ID token that holds roles; dots go into objects, as in realm_access.roles."`
 }
 
 // OIDC is the provider that users sign in at.
 type OIDC struct {
-	Issuer            string     `yaml:"issuer" env:"OIDC_ISSUER" url:"issuer" doc:"Issuer of the OpenID Provider; endpoints come from its discovery document. Required to sign in."`
-	Provider          string     `yaml:"provider" doc:"Alias of the provider in identities (auth:account:<provider>:<sub>). By default that of the entry in idps.yaml with the same issuer, else oidc."`
-	AuthorizationURL  string     `yaml:"authorization_url" env:"OIDC_AUTHORIZATION_URL" url:"endpoint" doc:"Overrides the discovered authorization endpoint."`
-	TokenURL          string     `yaml:"token_url" env:"OIDC_TOKEN_URL" url:"endpoint" doc:"Overrides the discovered token endpoint."`
-	ClientID          string     `yaml:"client_id" env:"AUTH_CLIENT_ID" doc:"Our client_id there. Required to sign in."`
-	ClientSecret      SecretRef  `yaml:"client_secret" env:"AUTH_CLIENT_SECRET" doc:"Our client secret there, for client_secret_basic and client_secret_post."`
-	TokenAuthMethod   AuthMethod `yaml:"token_auth_method" env:"MS_BFF_TOKEN_AUTH_METHOD" enum:"private_key_jwt|client_secret_basic|client_secret_post|tls_client_auth" doc:"How we authenticate at the token endpoint. By default what is configured: a client secret if there is one, else private_key_jwt. tls_client_auth comes later."`
-	Scopes            []string   `yaml:"scopes" env:"OIDC_SCOPES" list:"space" default:"openid profile email" doc:"Scopes to ask for; openid is needed."`
-	PAR               Switch     `yaml:"par" env:"MS_BFF_PAR_ENABLED" enum:"auto|true|false" default:"auto" doc:"Pushed authorization requests (RFC 9126). auto: whenever the provider's metadata has them."`
-	DPoP              Switch     `yaml:"dpop" env:"MS_BFF_DPOP_ENABLED" enum:"auto|true|false" default:"auto" doc:"Sender-constrained tokens (RFC 9449). Comes later: true is refused, auto means off."`
-	JAR               Switch     `yaml:"jar" env:"MS_BFF_JAR_ENABLED" enum:"auto|true|false" default:"auto" doc:"Signed authorization requests (RFC 9101). Comes later: true is refused, auto means off."`
-	JARM              Switch     `yaml:"jarm" env:"MS_BFF_JARM_ENABLED" enum:"auto|true|false" default:"auto" doc:"Signed authorization responses. Comes later: true is refused, auto means off."`
-	AllowInsecureHTTP bool       `yaml:"allow_insecure_http" env:"OIDC_ALLOW_INSECURE_HTTP" default:"false" doc:"INSECURE: allow plain http to this provider beyond loopback. Tokens and secrets then cross the network readable."`
+	Issuer           string    `yaml:"issuer" env:"OIDC_ISSUER" url:"issuer" doc:"Issuer of the OpenID Provider; endpoints come from its discovery document. Required to sign in."`
+	Provider         string    `yaml:"provider" doc:"Alias of the provider in identities (auth:account:<provider>:<sub>). By default that of the entry in idps.yaml with the same issuer, else oidc."`
+	AuthorizationURL string    `yaml:"authorization_url" env:"OIDC_AUTHORIZATION_URL" url:"endpoint" doc:"Overrides the discovered authorization endpoint."`
+	TokenURL         string    `yaml:"token_url" env:"OIDC_TOKEN_URL" url:"endpoint" doc:"Overrides the discovered token endpoint."`
+	ClientID         string    `yaml:"client_id" env:"AUTH_CLIENT_ID" doc:"Our client_id there. Required to sign in."`
+	ClientSecret     SecretRef `yaml:"client_secret" env:"AUTH_CLIENT_SECRET" doc:"Our client secret there, for client_secret_basic and client_secret_post."`
+	// ClientSecretExpiresAt is zero when nobody has said.
+	ClientSecretExpiresAt time.Time  `yaml:"client_secret_expires_at" env:"AUTH_CLIENT_SECRET_EXPIRES_AT" doc:"When the provider says that the client secret ends; warned of 30, 7 and 1 days ahead. A date counts from its beginning, in UTC."`
+	TokenAuthMethod       AuthMethod `yaml:"token_auth_method" env:"MS_BFF_TOKEN_AUTH_METHOD" enum:"private_key_jwt|client_secret_basic|client_secret_post|tls_client_auth" doc:"How we authenticate at the token endpoint. By default what is configured: a client secret if there is one, else private_key_jwt. tls_client_auth comes later."`
+	Scopes                []string   `yaml:"scopes" env:"OIDC_SCOPES" list:"space" default:"openid profile email" doc:"Scopes to ask for; openid is needed."`
+	PAR                   Switch     `yaml:"par" env:"MS_BFF_PAR_ENABLED" enum:"auto|true|false" default:"auto" doc:"Pushed authorization requests (RFC 9126). auto: whenever the provider's metadata has them."`
+	DPoP                  Switch     `yaml:"dpop" env:"MS_BFF_DPOP_ENABLED" enum:"auto|true|false" default:"auto" doc:"Sender-constrained tokens (RFC 9449). Comes later: true is refused, auto means off."`
+	JAR                   Switch     `yaml:"jar" env:"MS_BFF_JAR_ENABLED" enum:"auto|true|false" default:"auto" doc:"Signed authorization requests (RFC 9101). Comes later: true is refused, auto means off."`
+	JARM                  Switch     `yaml:"jarm" env:"MS_BFF_JARM_ENABLED" enum:"auto|true|false" default:"auto" doc:"Signed authorization responses. Comes later: true is refused, auto means off."`
+	AllowInsecureHTTP     bool       `yaml:"allow_insecure_http" env:"OIDC_ALLOW_INSECURE_HTTP" default:"false" doc:"INSECURE: allow plain http to this provider beyond loopback. Tokens and secrets then cross the network readable."`
 }
 
 // AuthMethod is a client authentication method's registered name.
@@ -212,8 +220,7 @@ type Log struct {
 	Format string `yaml:"format" env:"LOG_FORMAT" enum:"auto|json|text" fold:"true" default:"auto" doc:"auto: text on a terminal, else JSON."`
 }
 
-// Telemetry is where traces and events go.
+// Telemetry is where traces go.
 type Telemetry struct {
-	OTLPEndpoint          string   `yaml:"otlp_endpoint" env:"OTEL_EXPORTER_OTLP_ENDPOINT" doc:"OpenTelemetry collector. Read, and used by a later version."`
-	KafkaBootstrapServers []string `yaml:"kafka_bootstrap_servers" env:"KAFKA_BOOTSTRAP_SERVERS" list:"comma" doc:"Kafka brokers for audit events. Read, and used by a later version."`
+	OTLPEndpoint string `yaml:"otlp_endpoint" env:"OTEL_EXPORTER_OTLP_ENDPOINT" doc:"OpenTelemetry collector. Read, and used by a later version."`
 }
