@@ -89,7 +89,7 @@ func TestForgettingAgrees(t *testing.T) {
 	if len(want) != 1+3*MaxEnded {
 		t.Fatalf("%d are kept", len(want))
 	}
-	for range 20 {
+	for range 4 {
 		rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		r := ringOf(t, active)
 		for part := range slices.Chunk(all, 7) {

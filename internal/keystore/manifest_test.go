@@ -101,6 +101,21 @@ func TestMirrorForgets(t *testing.T) {
 	}
 }
 
+// Proposals that came to nothing are known to the folder alone; it does not grow with
+// them.
+func TestMirrorForgetsProposals(t *testing.T) {
+	s, ring := withKey(t, Options{})
+	m := must(s.load(signingManifest))(t)
+	for i := range 3 * keyring.MaxEnded {
+		m.Versions = append(m.Versions, entry{Version: keyring.Version{ID: fmt.Sprint("p", i), State: keyring.Rejected, CreatedAt: noon}})
+	}
+	write(t, s.Dir(), signingManifest, string(must(m.encode())(t)))
+	mirror(t, s, ring)
+	if n := len(must(s.load(signingManifest))(t).Versions); n > keyring.MaxEnded+1 {
+		t.Errorf("%d versions", n)
+	}
+}
+
 func FuzzParseManifest(f *testing.F) {
 	f.Add([]byte(`{"format":1,"name":"x","versions":[{"id":"a","state":"active","alg":"ES256","created_at":"2026-11-01T00:00:00Z","x":1}],"y":[]}`))
 	f.Add([]byte(`{"format":1,"versions":[{"id":"../a","state":"active"}]}`))

@@ -181,5 +181,9 @@ func TestACompromiseOfWhatIsOver(t *testing.T) {
 		if got := compromised(t, r, "v0"); got.Outcome == OutcomeNeedsOperator || w.ring().Urgent() {
 			t.Errorf("%+v; %s", got, w.states())
 		}
+		got, err := r.Rotate(t.Context(), "k", Request{From: "v0"}) // somebody who had not heard
+		if err != nil || got.To != "b" || got.Outcome != OutcomeActive {
+			t.Errorf("%+v, %v", got, err)
+		}
 	})
 }

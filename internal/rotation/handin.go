@@ -66,7 +66,7 @@ func (r *Runner) hasty(s *turning, ring keyring.Ring, current keyring.Candidate,
 	held := Hold(ring, now)
 	if held > 0 && s.told.due(hastyTold) {
 		r.o.Log.Error("new values are handed in faster than the fleet should follow; the last one is taken in a while: find out what keeps changing it",
-			"secret", s.Name, "in_use", ring.Active().ID, "not_taken_yet", current.ID, "wait", held.String())
+			"secret", s.Name, "version", current.ID, "wait", held.String())
 	}
 	return held > 0
 }

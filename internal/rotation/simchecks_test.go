@@ -30,23 +30,33 @@ type checks struct {
 	madeFrom map[string]string // what was made because this one was active
 	back     map[string]string // to which version one can go back from this one
 	promised []promise
-	answers  []string
-	latest   time.Time // that the store's clock has shown
+	exposed  map[string]bool // somebody was told that what comes next ends these
+	emptied  int             // how often the journal was
+	// compromised: somebody has asked for that at all.
+	compromised bool
+	answers     []string
+	latest      time.Time // that the store's clock has shown
 }
 
 // promise is a compromised version that somebody was told is going to be over.
 type promise struct{ from, to string }
 
 func newChecks() checks {
-	return checks{madeFrom: map[string]string{}, back: map[string]string{}}
+	return checks{madeFrom: map[string]string{}, back: map[string]string{}, exposed: map[string]bool{}}
 }
 
-// answered notes what somebody was told.
-func (c *checks) answered(q Request, r Rotation) {
+// answered notes what somebody was told. There is no record of it if the journal was
+// emptied since he asked.
+func (c *checks) answered(q Request, r Rotation, emptied int) {
+	if r.Outcome == OutcomeNeedsOperator && q.Compromised {
+		c.exposed[q.From] = true
+	}
 	if r.Outcome == OutcomeNeedsOperator || r.Outcome == OutcomeUnchanged {
 		return
 	}
-	c.answers = append(c.answers, r.ID)
+	if emptied == c.emptied {
+		c.answers = append(c.answers, r.ID)
+	}
 	if q.Compromised && (r.Outcome == "" || r.Outcome == OutcomeActive) {
 		c.promised = append(c.promised, promise{q.From, r.To})
 	}
@@ -168,10 +178,13 @@ func (f *fleetSim) write(p *process, next keyring.Ring) {
 	for v := range was.All() {
 		w, known := next.Find(v.ID)
 		switch {
+		case !known && next.Forgot(v):
 		case !known:
 			f.fail("ids: %s is forgotten, and could be used again", v.ID)
 		case !v.State.Live() && w.State != v.State, v.State != keyring.Pending && w.State == keyring.Pending:
 			f.fail("ids: %s is back from the dead: it was %s, and is %s", v.ID, v.State, w.State)
+		case w.Compromised && !f.checks.compromised:
+			f.fail("compromise: %s is ended as compromised, which nobody has ever asked for", v.ID)
 		case v.Withdrawn && !w.Withdrawn, v.Compromised && !w.Compromised:
 			f.fail("8: %s was withdrawn or compromised, and that is forgotten", v.ID)
 		case w.State.Live() && !bytes.Equal(v.Value.Reveal(), w.Value.Reveal()):
@@ -201,13 +214,18 @@ func (f *fleetSim) checkMove(p *process, was, next keyring.Ring) {
 	}
 	active, before := next.Active(), was.Active()
 	if previous, ok := was.Previous(); ok && active.ID == previous.ID && previous.ID != c.back[before.ID] {
-		if w, _ := was.Find(c.back[before.ID]); w.State == keyring.Retiring && !w.Withdrawn && !w.Compromised {
+		if w, _ := was.Find(c.back[before.ID]); w.State == keyring.Retiring && !w.Withdrawn && !w.Compromised && !w.Exposed {
 			f.fail("8: rolled back to %s, although %s was active last", active.ID, w.ID)
 		}
 	}
 	if active.ID != before.ID {
 		if v, known := was.Find(active.ID); known && v.State == keyring.Pending {
 			f.checkActivation(active)
+			for id := range c.exposed {
+				if v, _ := next.Find(id); v.State.Live() && !v.Compromised {
+					f.fail("compromise: %s, which was to be ended when another comes, is %s, and %s has come", id, v.State, active.ID)
+				}
+			}
 		} else {
 			delete(c.madeFrom, active.ID) // it is back, and may be replaced again
 		}

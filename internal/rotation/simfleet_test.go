@@ -22,12 +22,13 @@ import (
 // clocks of the store and of the replicas are told apart by their century, so that
 // each date is known to be by the one or the other.
 type fleetSim struct {
-	rng   *rand.Rand
-	b     broken
-	kind  simKind
-	p     Policy
-	began time.Time
-	quiet bool // no more events: the world heals
+	rng     *rand.Rand
+	vandals *rand.Rand
+	b       broken
+	kind    simKind
+	p       Policy
+	began   time.Time
+	quiet   bool // no more events: the world heals
 
 	mu       sync.Mutex
 	off      time.Duration // of the store's clock
@@ -112,7 +113,7 @@ func (f *fleetSim) fail(format string, args ...any) {
 
 func newFleetSim(seed uint64, b broken, telling bool) *fleetSim {
 	f := &fleetSim{
-		rng: rand.New(rand.NewPCG(seed, 2)), b: b, began: time.Now(), telling: telling, //nolint:gosec // to be repeated
+		rng: rand.New(rand.NewPCG(seed, 2)), vandals: rand.New(rand.NewPCG(seed, 5)), b: b, began: time.Now(), telling: telling, //nolint:gosec // to be repeated
 		reports: map[string]Replica{}, refusals: map[string]Refusals{}, fetched: map[string]time.Time{}, retired: map[string]time.Duration{},
 	}
 	f.kind = []simKind{issues, seals, presents, signs}[f.rng.IntN(4)]
@@ -292,11 +293,28 @@ func (f *fleetSim) happen() {
 	case 1:
 		f.leader = "" // the lease is lost: somebody else may lead meanwhile
 	}
+	f.vandal()
 	if f.rng.IntN(12) == 0 {
 		f.operate(f.hosts[f.rng.IntN(len(f.hosts))])
 		if f.rng.IntN(3) == 0 { // two at once
 			f.operate(f.hosts[f.rng.IntN(len(f.hosts))])
 		}
+	}
+}
+
+// vandal is somebody who can write to the store and has no key: he empties the
+// journal, or writes into it what nobody has asked for.
+func (f *fleetSim) vandal() {
+	switch f.vandals.IntN(300) {
+	case 0:
+		f.tell("the journal is emptied")
+		f.journal, f.checks.answers = History{}, nil
+		f.checks.emptied++
+	case 1:
+		from := f.ring.Active().ID
+		f.tell("the journal is made to say that %s is compromised", from)
+		r := f.journal.begin(Rotation{ID: newID(), Secret: "k", From: from, Compromised: true, StartedAt: f.now()})
+		r.end(f.now(), OutcomeNeedsOperator)
 	}
 }
 
@@ -359,16 +377,20 @@ func (p *process) rotate(compromised bool) {
 	f := p.f
 	q := Request{From: p.ring.Active().ID, AskedBy: p.id, Compromised: compromised}
 	p.request = q
+	if compromised {
+		f.checks.compromised = true
+	}
 	if f.b.askAgain {
 		q.From = ""
 	}
+	emptied := f.checks.emptied
 	p.do(func(ctx context.Context) {
 		r, err := p.runner.Rotate(ctx, "k", q)
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.tell("%s was asked to rotate from %s, compromised: %v; to %s %s, %v", p.id, p.request.From, compromised, r.To, r.Outcome, err)
 		if err == nil {
-			f.checks.answered(p.request, r)
+			f.checks.answered(p.request, r, emptied)
 		}
 		p.request = Request{}
 	})
@@ -379,7 +401,7 @@ func (p *process) rollBack(ctx context.Context) {
 	f.mu.Lock()
 	_, pending := f.ring.Pending()
 	_, previous := f.ring.Previous()
-	revision := f.revision
+	revision, emptied := f.revision, f.checks.emptied
 	f.mu.Unlock()
 	r, err := p.runner.RollBack(ctx, "k", p.id)
 	f.mu.Lock()
@@ -390,7 +412,7 @@ func (p *process) rollBack(ctx context.Context) {
 		f.fail("8: a rollback was refused: %v", err)
 	}
 	if err == nil {
-		f.checks.answered(Request{}, r)
+		f.checks.answered(Request{}, r, emptied)
 	}
 }
 

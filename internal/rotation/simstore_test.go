@@ -106,7 +106,7 @@ func (p simRings) dated(r keyring.Ring) keyring.Ring {
 			*at = p.byOwnClock(*at)
 		}
 		if p.f.b.noUrgency {
-			v.TakesOver = false
+			v.TakesOver, v.Exposed = false, false
 		}
 		if p.f.b.forgives {
 			v.Compromised = false

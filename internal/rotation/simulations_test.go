@@ -96,6 +96,7 @@ func TestBrokenRunnersShow(t *testing.T) {
 		"54: signed with what can't have been fetched": {broken{kind: signs, unproven: true}, "54: "},
 		"54: not published while pending":              {broken{kind: signs, unproven: true, unpublished: true}, "54: "},
 		"compromise: with overlap":                     {broken{kind: issues, noUrgency: true}, "compromise: "},
+		"compromise: not remembered":                   {broken{kind: presents, noUrgency: true}, "compromise: "},
 		"compromise: a replica does not follow":        {broken{kind: issues, deaf: true}, "compromise: "},
 		"ids: forgotten":                               {broken{forgets: true}, "ids: "},
 	} {
