@@ -12,17 +12,41 @@ import (
 	"keyway/internal/secret"
 )
 
-// admit decides whether a request is served at all.
-func (h *Handler) admit(r *http.Request) *Problem {
-	if h.token == nil {
-		return h.admitLocal(r)
+// admit decides whether a request is served at all, and says who asks, for the
+// record. touch: it is something that somebody does.
+func (h *Handler) admit(r *http.Request, touch bool) (by string, p *Problem) {
+	if len(r.Header.Values("Authorization")) == 0 {
+		if one, ok := h.session(r, touch); ok {
+			// A cookie says nothing about the page that has it sent, and is for all ports
+			// of a host.
+			if h.crossOriginToUs(r) {
+				return "", fail(http.StatusForbidden, problem.CrossOrigin, "the request comes from a page of another origin")
+			}
+			return one.by, nil
+		}
 	}
+	if h.token == nil {
+		by = "admin API, from this machine"
+		if r.Header.Get("Sec-Fetch-Site") != "" {
+			by = "console, from this machine"
+		}
+		return by, h.admitLocal(r)
+	}
+	want, p := h.wanted()
+	if p != nil {
+		return "", p
+	}
+	return "admin API, by token, from " + peer(r), admitToken(r, want)
+}
+
+// wanted is the token that is in force.
+func (h *Handler) wanted() (secret.Value, *Problem) {
 	want, ok := h.token()
 	if !ok || want.IsZero() {
-		return fail(http.StatusServiceUnavailable, codeUnavailable, "the token file of the admin API can't be read, so nobody can be let in").
+		return want, fail(http.StatusServiceUnavailable, codeUnavailable, "the token file of the admin API can't be read, so nobody can be let in").
 			cured("See the gateway's log, and admin.token_file.")
 	}
-	return admitToken(r, want)
+	return want, nil
 }
 
 // admitToken follows RFC 6750 section 2.1 only: a token in the query would be in
@@ -38,13 +62,17 @@ func admitToken(r *http.Request, want secret.Value) *Problem {
 		return fail(http.StatusUnauthorized, problem.Unauthenticated, "expected one bearer token in Authorization, found something else").
 			cured("Pass --admin-token-file FILE, or set KEYWAY_ADMIN_TOKEN_FILE.")
 	}
-	// Hashed first: the comparison takes as long whatever the lengths are.
-	a, b := sha256.Sum256([]byte(token)), sha256.Sum256(want.Reveal())
-	if subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
+	if !sameToken([]byte(token), want) {
 		return fail(http.StatusUnauthorized, problem.InvalidToken, "the bearer token is not the one of this gateway").
 			cured("Expected the content of the file that admin.token_file (BFF_ADMIN_TOKEN_FILE) of the gateway names.")
 	}
 	return nil
+}
+
+// sameToken hashes first: the comparison takes as long whatever the lengths are.
+func sameToken(token []byte, want secret.Value) bool {
+	a, b := sha256.Sum256(token), sha256.Sum256(want.Reveal())
+	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
 const tokenCure = "Ask on the machine itself, or give the gateway a token: admin.token_file (BFF_ADMIN_TOKEN_FILE)."
@@ -93,6 +121,22 @@ func forwarded(header http.Header) bool {
 		}
 	}
 	return false
+}
+
+// crossOriginToUs is crossOrigin where browsers may reach us by another address than
+// the one in Host, through a proxy that speaks TLS.
+func (h *Handler) crossOriginToUs(r *http.Request) bool {
+	if h.public == nil {
+		return crossOrigin(r)
+	}
+	others := r.Clone(r.Context())
+	others.Header.Del("Origin")
+	for _, origin := range r.Header.Values("Origin") {
+		if u, err := url.Parse(origin); err != nil || u.Scheme != h.public.Scheme || !strings.EqualFold(u.Host, h.public.Host) {
+			others.Header.Add("Origin", origin)
+		}
+	}
+	return crossOrigin(others)
 }
 
 // crossOrigin: another port of localhost is another origin, and the public

@@ -7,10 +7,12 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"keyway/internal/audit"
 	"keyway/internal/problem"
 	"keyway/internal/rotation"
 	"keyway/internal/secret"
@@ -46,6 +48,9 @@ type Options struct {
 	// Host: "https://keyway-admin.example". Its scheme decides whether cookies are
 	// Secure. Empty: by Host.
 	PublicURL string
+	// Record keeps who signed in, and who was refused; it does not block. Nil: nobody
+	// does.
+	Record func(audit.Event)
 }
 
 // Handler answers the API. It is safe for concurrent use.
@@ -55,11 +60,18 @@ type Handler struct {
 	auditor  Auditor
 	charter  Charter
 	load     Load
+	signIn   SignIn
+	record   func(audit.Event)
+	public   *url.URL // nil: by Host
 	token    func() (secret.Value, bool)
 	loopback bool
 	log      *slog.Logger
 	paths    map[string]map[string]endpoint // path, then method
-	polls    chan struct{}                  // one element for each that may wait
+	sessions sessions
+	guesses  guesses
+	hub      hub
+	// One element for each that goes on.
+	polls, verifies, streams chan struct{}
 }
 
 type endpoint func(w http.ResponseWriter, r *http.Request) error
@@ -68,7 +80,15 @@ type endpoint func(w http.ResponseWriter, r *http.Request) error
 func New(o Options) *Handler {
 	h := &Handler{
 		control: o.Control, verifier: o.Verifier, auditor: o.Auditor, charter: o.Charter, load: o.Load,
-		token: o.Token, loopback: o.Loopback, log: o.Log, polls: make(chan struct{}, maxPolls),
+		signIn: o.SignIn, record: o.Record, token: o.Token, loopback: o.Loopback, log: o.Log,
+		polls: make(chan struct{}, maxPolls), verifies: make(chan struct{}, maxVerifies), streams: make(chan struct{}, maxStreams),
+	}
+	h.hub.h = h
+	if u, err := url.Parse(o.PublicURL); err == nil && u.Host != "" {
+		h.public = u
+	}
+	if h.record == nil {
+		h.record = func(audit.Event) {}
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -77,14 +97,24 @@ func New(o Options) *Handler {
 		"status":       {http.MethodGet: h.status},
 		"rotations":    {http.MethodGet: h.rotations, http.MethodPost: h.rotate},
 		"rollbacks":    {http.MethodPost: h.rollback},
+		"verify":       {http.MethodGet: h.lastVerify, http.MethodPost: h.verify},
+		"audit":        {http.MethodGet: h.audit},
+		"series":       {http.MethodGet: h.series},
+		"events":       {http.MethodGet: h.events},
+		"load":         {http.MethodGet: h.loadState, http.MethodPost: h.turnLoad},
 		"openapi.json": {http.MethodGet: h.describe},
 	}
-	for _, methods := range h.paths {
+	withHead(h.paths)
+	return h
+}
+
+// withHead has HEAD wherever GET is.
+func withHead(paths map[string]map[string]endpoint) {
+	for _, methods := range paths {
 		if get, ok := methods[http.MethodGet]; ok {
 			methods[http.MethodHead] = get // net/http drops the body
 		}
 	}
-	return h
 }
 
 // harden keeps browsers from storing, embedding or running an answer.
@@ -99,7 +129,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	harden(header)
 	// Who may not ask learns nothing, not even which paths there are.
-	if p := h.admit(r); p != nil {
+	by, p := h.admit(r, true)
+	if p != nil {
 		h.log.Warn("admin: refused a request", "peer", peer(r), "code", string(p.Code), "why", p.Detail)
 		if p.Status == http.StatusUnauthorized {
 			header.Set("WWW-Authenticate", challenge(p.Code))
@@ -107,16 +138,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, p)
 		return
 	}
-	methods, ok := h.paths[strings.TrimPrefix(r.URL.Path, Prefix)]
-	if !ok || !strings.HasPrefix(r.URL.Path, Prefix) {
-		h.refuse(w, fail(http.StatusNotFound, problem.NotFound, "there is nothing at %.100q", r.URL.Path).
-			cured("%sopenapi.json lists what there is.", Prefix))
+	path, ok := strings.CutPrefix(r.URL.Path, Prefix)
+	if !ok {
+		path = ""
+	}
+	h.serve(w, withBy(r, by), h.paths[path], "%sopenapi.json lists what there is.", Prefix)
+}
+
+// serve answers by the method of a path; nil: there is no such path, and cure says
+// where to look.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, methods map[string]endpoint, cure string, args ...any) {
+	if methods == nil {
+		h.refuse(w, fail(http.StatusNotFound, problem.NotFound, "there is nothing at %.100q", r.URL.Path).cured(cure, args...))
 		return
 	}
 	serve, ok := methods[r.Method]
 	if !ok {
 		allow := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
-		header.Set("Allow", allow) // RFC 9110 section 15.5.6
+		w.Header().Set("Allow", allow) // RFC 9110 section 15.5.6
 		h.refuse(w, fail(http.StatusMethodNotAllowed, problem.MethodNotAllowed, "expected %s, found %.20q", allow, r.Method))
 		return
 	}
@@ -124,8 +163,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err == nil || r.Context().Err() != nil { // nobody is there to be answered
 		return
 	}
-	p := problemOf(err)
-	if p.Status >= http.StatusInternalServerError {
+	if p := problemOf(err); p.Status >= http.StatusInternalServerError {
 		h.log.Error("admin: a request failed", "path", r.URL.Path, "error", err)
 	}
 	h.refuse(w, err)
@@ -144,15 +182,6 @@ func peer(r *http.Request) string {
 		return host
 	}
 	return r.RemoteAddr
-}
-
-// by is who asked, for the record. Without names for people this is as much as
-// is known.
-func (h *Handler) by(r *http.Request) string {
-	if h.token == nil {
-		return "admin API, from this machine"
-	}
-	return "admin API, by token, from " + peer(r)
 }
 
 func (h *Handler) status(w http.ResponseWriter, r *http.Request) error {
@@ -206,7 +235,7 @@ func (h *Handler) rotate(w http.ResponseWriter, r *http.Request) error {
 		h.write(w, http.StatusOK, "application/json", plansAnswer{plans})
 		return nil
 	}
-	by := h.by(r)
+	by := byOf(r)
 	rotations, err := h.control.Rotate(r.Context(), Request{Secrets: ask.Secrets, All: ask.All, Compromised: ask.Compromised, By: by})
 	if err != nil {
 		return err
@@ -228,7 +257,7 @@ func (h *Handler) rollback(w http.ResponseWriter, r *http.Request) error {
 	if err := checkNames([]string{ask.Secret}); err != nil {
 		return err
 	}
-	by := h.by(r)
+	by := byOf(r)
 	one, err := h.control.Rollback(r.Context(), ask.Secret, by)
 	if err != nil {
 		return err
@@ -260,7 +289,7 @@ func badRequest(format string, args ...any) error {
 	return fail(http.StatusBadRequest, problem.BadRequest, format, args...)
 }
 
-var errBusy = fmt.Errorf("%d requests wait for rotations already", maxPolls)
+var errBusy = busyError(fmt.Sprintf("%d requests wait for rotations already", maxPolls))
 
 // bodyTimeout is how long a body of at most 64 KiB may take.
 const bodyTimeout = 10 * time.Second

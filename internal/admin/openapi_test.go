@@ -13,7 +13,10 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"keyway/internal/audit"
 	"keyway/internal/rotation"
+	"keyway/internal/telemetry"
+	"keyway/internal/verify"
 )
 
 // document is openapi.json, parsed once.
@@ -108,6 +111,8 @@ func TestDocumentHasEveryField(t *testing.T) {
 	for name, v := range map[string]any{
 		"Status": Status{}, "Secret": SecretStatus{}, "Version": VersionStatus{}, "Replica": ReplicaStatus{}, "Plan": Plan{},
 		"Rotation": rotation.Rotation{}, "Step": rotation.Step{}, "Problem": Problem{}, "Rotations": rotationsAnswer{}, "Plans": plansAnswer{},
+		"Report": verify.Report{}, "Check": verify.Check{}, "AuditPage": audit.Page{}, "AuditHead": audit.Head{},
+		"Series": seriesAnswer{}, "Point": telemetry.Point{}, "LoadState": loadState{},
 	} {
 		var fields []string
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(v)) {

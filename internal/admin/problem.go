@@ -63,6 +63,9 @@ func problemOf(err error) *Problem {
 		p.Secret, p.Cure = e.Secret, e.Cure
 		return p
 	}
+	if busy, ok := errors.AsType[busyError](err); ok {
+		return fail(http.StatusServiceUnavailable, codeUnavailable, "%s", string(busy)).cured("Try again in a moment.")
+	}
 	return fail(http.StatusServiceUnavailable, codeUnavailable, "%v", err).cured("Try again; what was asked for may have been done in part, and 'keyway status' says so.")
 }
 
