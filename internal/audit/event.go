@@ -24,6 +24,25 @@ type Event struct {
 	Data     json.RawMessage `json:"data,omitempty"`   // a small object: what was counted, what a check saw
 }
 
+// Types of events. The steps of a rotation are TypeRotation and the step's name, as
+// in rotation.activated.
+const (
+	TypeRotation      = "rotation."
+	TypeAsked         = "rotation.asked"
+	TypeEnded         = "rotation.ended"
+	TypeVerified      = "verify.finished"
+	TypeTrouble       = "secret.trouble"
+	TypeRecovered     = "secret.recovered"
+	TypeJoined        = "fleet.joined"
+	TypeLeft          = "fleet.left"
+	TypeDropped       = "audit.dropped"     // what was older than the retention
+	TypeLost          = "audit.lost"        // more happened at once than could be kept waiting
+	TypeCut           = "audit.cut"         // the chain ended earlier, or otherwise, than it did before
+	TypePassedOver    = "audit.passed_over" // a receiver does not take an event
+	TypeAdminSignedIn = "admin.signed_in"
+	TypeAdminRefused  = "admin.refused"
+)
+
 // Head is the end of the chain.
 type Head struct {
 	Seq  uint64 `json:"seq"`  // of the last entry; 0: there is none
@@ -31,6 +50,9 @@ type Head struct {
 	// Signature is a compact JWS over seq and hash by the signing key in use.
 	Signature string `json:"signature,omitempty"`
 }
+
+// Same reports whether both are of the same entry, whoever signed them.
+func (h Head) Same(other Head) bool { return h.Seq == other.Seq && h.Hash == other.Hash }
 
 // Page is a part of the chain, as it is kept.
 type Page struct {

@@ -1,0 +1,187 @@
+package audit
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"keyway/internal/jwks"
+)
+
+const (
+	// MaxLine is how many bytes a line may have, without its end: enough for the
+	// following, each character written as six.
+	MaxLine = 32 << 10
+
+	maxName   = 256     // bytes of each name and id
+	maxDetail = 2 << 10 // bytes
+	maxData   = 4 << 10 // bytes
+)
+
+// Entry is an Event in the chain.
+type Entry struct {
+	Seq  uint64 // counts from 1
+	Prev string // hash of the line before; empty: it is the first
+	Event
+	// Line is the entry as it is kept, without the line's end. Its bytes are what
+	// is hashed.
+	Line []byte
+}
+
+// Hash is the entry's place in the chain: SHA-256 of its bytes, base64url.
+func (e Entry) Hash() string { return HashLine(e.Line) }
+
+// HashLine is SHA-256, base64url without padding.
+func HashLine(line []byte) string {
+	sum := sha256.Sum256(line)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// written is the form of a line.
+type written struct {
+	Seq  uint64 `json:"seq"`
+	Prev string `json:"prev"`
+	Event
+}
+
+// Encode puts an event after the entry that after names. What is too long for the
+// record is cut, and says so, so that no event is lost for its length.
+func Encode(after Head, e Event) (Entry, error) {
+	if e.ID == "" || e.Type == "" {
+		return Entry{}, errors.New("audit: expected an event with an id and a type")
+	}
+	e = e.fitted()
+	line, err := encode(written{after.Seq + 1, after.Hash, e})
+	if err != nil {
+		return Entry{}, err
+	}
+	return Entry{Seq: after.Seq + 1, Prev: after.Hash, Event: e, Line: line}, nil
+}
+
+func encode(w written) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false) // it is for people to read, too
+	if err := encoder.Encode(w); err != nil {
+		return nil, errors.New("audit: an event can't be written: " + err.Error())
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// fitted is the event as it can be kept.
+func (e Event) fitted() Event {
+	// Without the clock's monotonic part, and in a year that RFC 3339 can say.
+	if e.At = e.At.UTC().Round(0); e.At.Year() < 0 || e.At.Year() > 9999 {
+		e.At = time.Time{}
+	}
+	for _, text := range []*string{&e.ID, &e.Type, &e.Actor, &e.Replica, &e.Secret, &e.Rotation, &e.From, &e.To, &e.Outcome} {
+		*text = cut(*text, maxName)
+	}
+	e.Detail = cut(e.Detail, maxDetail)
+	if e.Data != nil {
+		var plain bytes.Buffer
+		if utf8.Valid(e.Data) && json.Compact(&plain, e.Data) == nil && plain.Len() <= maxData && plain.Bytes()[0] == '{' {
+			e.Data = plain.Bytes()
+		} else {
+			e.Data = json.RawMessage(`{"left_out":` + strconv.Itoa(len(e.Data)) + `}`)
+		}
+	}
+	return e
+}
+
+func cut(s string, most int) string {
+	s = string(bytes.ToValidUTF8([]byte(s), []byte("�")))
+	if len(s) <= most {
+		return s
+	}
+	s = s[:most-len("…")]
+	for !utf8.ValidString(s) {
+		s = s[:len(s)-1]
+	}
+	return s + "…"
+}
+
+// Parse reads a line. It takes nothing but what Encode writes, byte for byte, so
+// that nobody can read another event in it than is shown: what JSON leaves open
+// (spaces, the order of members, how a character is written) is not open here.
+func Parse(line []byte) (Entry, error) {
+	if len(line) > MaxLine {
+		return Entry{}, fmt.Errorf("expected at most %d bytes, found %d", MaxLine, len(line))
+	}
+	members := map[string]json.RawMessage{}
+	if err := jwks.DecodeObject(line, &members); err != nil {
+		return Entry{}, errors.New("expected one JSON object, as an entry is written; found something else")
+	}
+	for name := range members {
+		if !known[name] {
+			return Entry{}, fmt.Errorf("expected the members of an entry, found %.40q; was it written by a newer release?", name)
+		}
+	}
+	var w written
+	if err := json.Unmarshal(line, &w); err != nil {
+		return Entry{}, errors.New("expected an entry, found a member of another kind")
+	}
+	switch {
+	case w.Seq == 0:
+		return Entry{}, errors.New("expected a number of its own, from 1; found none")
+	case (w.Seq == 1) != (w.Prev == "") || w.Prev != "" && !isHash(w.Prev):
+		return Entry{}, errors.New("expected the hash of the entry before in prev; found something else")
+	case w.ID == "" || w.Type == "":
+		return Entry{}, errors.New("expected an id and a type")
+	case w.At.Location() != time.UTC:
+		return Entry{}, errors.New("expected the time in UTC")
+	case w.Data != nil && jwks.DecodeObject(w.Data, &map[string]any{}) != nil:
+		return Entry{}, errors.New("expected an object in data, with no member twice")
+	}
+	// As it stands, and not as an Event would be fitted: a newer release may keep more.
+	again, err := encode(w)
+	if err != nil || !bytes.Equal(again, line) {
+		return Entry{}, errors.New("expected the form in which entries are written; found the same in another one")
+	}
+	return Entry{Seq: w.Seq, Prev: w.Prev, Event: w.Event, Line: line}, nil
+}
+
+var known = map[string]bool{
+	"seq": true, "prev": true, "id": true, "at": true, "type": true, "actor": true, "replica": true, "secret": true,
+	"rotation": true, "from": true, "to": true, "outcome": true, "detail": true, "data": true,
+}
+
+func isHash(s string) bool {
+	sum, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && len(sum) == sha256.Size
+}
+
+// peeked is what is needed of a line without a judgement on it.
+type peeked struct {
+	Seq  uint64          `json:"seq"`
+	ID   string          `json:"id"`
+	At   time.Time       `json:"at"`
+	Type string          `json:"type"`
+	Data json.RawMessage `json:"data"`
+}
+
+func peek(line []byte) peeked {
+	var p peeked
+	_ = json.Unmarshal(line, &p) // what can't be read is for Check to tell
+	return p
+}
+
+// SeqOf is the number that a line says it has; 0: none.
+func SeqOf(line []byte) uint64 {
+	rest, ok := bytes.CutPrefix(line, []byte(`{"seq":`))
+	if !ok {
+		return 0
+	}
+	digits, _, _ := bytes.Cut(rest, []byte(","))
+	n, err := strconv.ParseUint(string(digits), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
