@@ -263,6 +263,7 @@ func (v *Vault) changeKEK(ctx context.Context, edit func(d *kekDocument, turn ui
 				return kekDocument{}, err
 			}
 		}
+		next = next.forgetting()
 		if next.same(there.document) {
 			if edit == nil {
 				v.lacksNothing(there, known.turn)

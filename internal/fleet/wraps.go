@@ -2,12 +2,14 @@ package fleet
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"keyway/internal/keyring"
 	"keyway/internal/seal"
@@ -16,8 +18,10 @@ import (
 
 const (
 	// maxWraps bounds the unseal keys of one document, those that were dismissed
-	// included: at one turn a week, 19 years.
-	maxWraps = 1000
+	// included; maxDismissed, how many of the latter are remembered: at one turn a
+	// month, ten years.
+	maxWraps     = 1000
+	maxDismissed = 128
 	// dataKeyLen is what AES-256 is derived from.
 	dataKeyLen = 32
 
@@ -63,6 +67,28 @@ func (d kekDocument) admitted() []string {
 	return ids
 }
 
+// forgetting is d without the dismissed unseal keys that are beyond maxDismissed,
+// those dismissed first. Whoever remembers them comes to the same result.
+func (d kekDocument) forgetting() kekDocument {
+	var dismissed []string
+	for id, e := range d.unseal {
+		if e.value.IsZero() {
+			dismissed = append(dismissed, id)
+		}
+	}
+	if len(dismissed) <= maxDismissed {
+		return d
+	}
+	slices.SortFunc(dismissed, func(a, b string) int {
+		return cmp.Or(cmp.Compare(d.unseal[b].turn, d.unseal[a].turn), strings.Compare(a, b))
+	})
+	d = d.clone()
+	for _, id := range dismissed[maxDismissed:] {
+		delete(d.unseal, id)
+	}
+	return d
+}
+
 func (d kekDocument) clone() kekDocument {
 	d.unseal = maps.Clone(d.unseal)
 	return d
@@ -83,6 +109,9 @@ func (d kekDocument) encode() ([]byte, error) {
 	ring, err := d.ring.Encode()
 	if err != nil {
 		return nil, err
+	}
+	if len(d.unseal) > maxWraps {
+		return nil, fmt.Errorf("expected at most %d unseal keys, found %d", maxWraps, len(d.unseal))
 	}
 	unseal := []map[string]any{}
 	for _, id := range slices.Sorted(maps.Keys(d.unseal)) {

@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -80,4 +81,39 @@ func FuzzParseWrapped(f *testing.F) {
 			t.Error("what was changed is opened")
 		}
 	})
+}
+
+// A salt that goes on changing is dismissed again and again. What is written of that
+// stays readable, and two who remember it don't write in turns.
+func TestDismissedUnsealKeysAreForgotten(t *testing.T) {
+	link := fleettest.NewMemory().Link()
+	v := openVault(t, link, "s0")
+	witness := openVault(t, link, "s0")
+	for i := range 200 {
+		now, next := fmt.Sprint("s", i), fmt.Sprint("s", i+1)
+		if err := v.Admit(t.Context(), unsealKey(next)); err != nil {
+			t.Fatalf("%s: %v", next, err)
+		}
+		if err := witness.Restore(t.Context()); err != nil { // it learns of the next
+			t.Fatal(err)
+		}
+		if err := v.Dismiss(t.Context(), unsealKey(now).ID); err != nil {
+			t.Fatalf("%s: %v", now, err)
+		}
+	}
+	_, was, err := link.Get(t.Context(), fleet.KeyEncryptionKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range []*fleet.Vault{witness, v, witness, v} {
+		if err := one.Restore(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, is, err := link.Get(t.Context(), fleet.KeyEncryptionKey); err != nil || is != was {
+		t.Errorf("written again, although nothing had changed (%v)", err)
+	}
+	if _, err := fleet.OpenVault(t.Context(), fleet.VaultOptions{Board: link, Unseal: []fleet.UnsealKey{unsealKey("s200")}}); err != nil {
+		t.Errorf("a replica that starts: %v", err)
+	}
 }

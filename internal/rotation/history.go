@@ -10,7 +10,7 @@ import (
 
 // maxHistory is how many rotations of a secret are kept; the record that is kept
 // for longer is the audit's.
-const maxHistory = 50
+const maxHistory = 20
 
 // maxSteps bounds one rotation's steps.
 const maxSteps = 100

@@ -94,7 +94,7 @@ type scale struct {
 var (
 	full = scale{
 		benchtime: 200 * time.Millisecond, repeat: 3, rounds: 9, requests: 6000, trips: 10_000, logouts: 50, sessions: 100_000,
-		turns: 5, turning: 3 * time.Second, rotations: 20, rest: 30 * time.Second, settle: 5 * time.Second,
+		turns: 5, turning: 10 * time.Second, rotations: 20, rest: 30 * time.Second, settle: 5 * time.Second,
 	}
 	quick = scale{
 		benchtime: 10 * time.Millisecond, repeat: 1, rounds: 2, requests: 200, trips: 500, logouts: 3, sessions: 400,
