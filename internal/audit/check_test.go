@@ -11,7 +11,7 @@ import (
 
 func TestAChainThatIsAsItWasWritten(t *testing.T) {
 	k := newKey(t)
-	lines, head := chain(t, Head{}, 5)
+	lines, head := chained(t, Head{}, 5)
 	head = k.sign(t, head)
 	r := Check(lines, CheckOptions{Head: &head, KeySet: k.set, Whole: true, Anchor: &Anchor{3, HashLine(lines[2])}})
 	if !r.OK || r.Entries != 5 || r.First != 1 || r.Last != 5 || !r.Anchored || !r.SignedAt.Equal(began) || r.SignedBy != k.signer.KeyID() || len(r.Notes) > 0 {
@@ -31,7 +31,7 @@ func TestAChainThatIsAsItWasWritten(t *testing.T) {
 
 // Whatever byte is changed, to whatever: the entry that it is in is named.
 func TestAByteThatIsChangedIsNamed(t *testing.T) {
-	lines, head := chain(t, Head{}, 4)
+	lines, head := chained(t, Head{}, 4)
 	for at, line := range lines {
 		for i := range line {
 			for _, to := range []byte{line[i] ^ 1, line[i] ^ 0x20, '\n', '0', '"', ' ', 0xff} {
@@ -51,7 +51,7 @@ func TestAByteThatIsChangedIsNamed(t *testing.T) {
 
 func TestFaultsAreNamed(t *testing.T) {
 	k := newKey(t)
-	lines, head := chain(t, Head{}, 8)
+	lines, head := chained(t, Head{}, 8)
 	head = k.sign(t, head)
 	without := func(at ...int) [][]byte {
 		var left [][]byte
@@ -67,7 +67,7 @@ func TestFaultsAreNamed(t *testing.T) {
 		all[a-1], all[b-1] = all[b-1], all[a-1]
 		return all
 	}
-	anew, newHead := chain(t, Head{Seq: 3, Hash: HashLine(lines[2])}, 5)
+	anew, newHead := chained(t, Head{Seq: 3, Hash: HashLine(lines[2])}, 5)
 	anew = append(slices.Clone(lines[:3]), anew...)
 	_ = newHead
 	for name, c := range map[string]struct {
@@ -126,11 +126,11 @@ func other(t *testing.T, before []byte, seq uint64) []byte {
 // have the signing key, and others have earlier exports.
 func TestAChainThatIsWrittenAnew(t *testing.T) {
 	k := newKey(t)
-	lines, head := chain(t, Head{}, 6)
+	lines, head := chained(t, Head{}, 6)
 	head = k.sign(t, head)
 	anew := append(slices.Clone(lines[:2]), other(t, lines[1], 3))
 	end := Head{Seq: 3, Hash: HashLine(anew[2])}
-	rest, end := chain(t, end, 3)
+	rest, end := chained(t, end, 3)
 	anew = append(anew, rest...)
 
 	fault := func(o CheckOptions) string {
@@ -185,7 +185,7 @@ func another(t *testing.T, k key, h Head, typ string) string {
 
 // What retention has dropped is told in the chain; what somebody else has, is not.
 func TestABeginningThatWasDropped(t *testing.T) {
-	lines, head := chain(t, Head{}, 6)
+	lines, head := chained(t, Head{}, 6)
 	told, err := Encode(head, droppedEvent(4, HashLine(lines[2]), 0))
 	if err != nil {
 		t.Fatal(err)

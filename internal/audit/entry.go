@@ -159,7 +159,7 @@ func isHash(s string) bool {
 
 // peeked is what is needed of a line without a judgement on it.
 type peeked struct {
-	Seq  uint64          `json:"seq"`
+	Prev string          `json:"prev"`
 	ID   string          `json:"id"`
 	At   time.Time       `json:"at"`
 	Type string          `json:"type"`

@@ -21,8 +21,8 @@ func event(n int) Event {
 	}
 }
 
-// chain is n entries after another one, and the head.
-func chain(t testing.TB, after Head, n int) ([][]byte, Head) {
+// chained is n entries after another one, and the head.
+func chained(t testing.TB, after Head, n int) ([][]byte, Head) {
 	t.Helper()
 	var lines [][]byte
 	for range n {

@@ -1,0 +1,233 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"strconv"
+	"time"
+)
+
+// Sink is where entries go besides the chain. Deliver is called with entries in
+// order, by one replica at a time most often, and again with the same ones when it
+// is not known whether they arrived: at least once. It has to return soon after ctx
+// ends.
+type Sink interface {
+	// Name is a short word that stays the same: how far a sink is, is kept under it.
+	Name() string
+	// Deliver returns of how many entries, from the first on, nothing is left to do.
+	// The error is for the one after those: it is tried again, later and later, and no
+	// other before it. A *LaterError says when.
+	Deliver(ctx context.Context, entries []Entry) (done int, err error)
+}
+
+// LaterError says that a receiver wants to be left alone for a while.
+type LaterError struct {
+	After time.Duration
+	Err   error
+}
+
+func (e *LaterError) Error() string { return e.Err.Error() }
+func (e *LaterError) Unwrap() error { return e.Err }
+
+// PassedOverError says that a receiver does not take one entry, whatever is tried. It
+// is recorded, and the next one is delivered.
+type PassedOverError struct{ Err error }
+
+func (e *PassedOverError) Error() string { return e.Err.Error() }
+func (e *PassedOverError) Unwrap() error { return e.Err }
+
+// Cursor is how far a sink is: the last entry of which nothing is left to do.
+type Cursor struct {
+	Seq  uint64 `json:"seq"`
+	Hash string `json:"hash"`
+}
+
+// Cursors keep how far each sink is, for all replicas.
+type Cursors interface {
+	// Load returns the zero Cursor when none is kept.
+	Load(ctx context.Context, sink string) (Cursor, error)
+	// Store fails with ErrConflict when the one that is kept is not from.
+	Store(ctx context.Context, sink string, from, to Cursor) error
+}
+
+// Outcomes of a delivery, for Observe.
+const (
+	DeliveredOK     = "ok"
+	DeliveredLater  = "held_back"
+	DeliveredPassed = "passed_over"
+)
+
+const (
+	// atOnce is how many entries a sink is given at most.
+	atOnce = 100
+	// deliverWithin bounds one Deliver.
+	deliverWithin = time.Minute
+	// Back-off after a failure, doubled each time.
+	firstPause, lastPause = time.Second, 5 * time.Minute
+	// maxPause bounds what a receiver may ask for.
+	maxPause = time.Hour
+)
+
+// delivery brings the chain to one sink.
+type delivery struct {
+	r     *Recorder
+	sink  Sink
+	pause time.Duration // after the last failure
+	held  string        // the last failure, as it was told
+}
+
+func newDelivery(r *Recorder, sink Sink) *delivery { return &delivery{r: r, sink: sink} }
+
+// run delivers until ctx ends.
+func (d *delivery) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		_, changed := d.r.Seen()
+		wait := lookEvery
+		if d.r.o.Leads(ctx) {
+			more, err := d.deliver(ctx)
+			if d.failed(ctx, err); err != nil {
+				pause(ctx, d.next(err))
+				continue
+			}
+			if more {
+				continue
+			}
+		} else {
+			d.pause, d.held = 0, ""
+			changed = nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-time.After(wait):
+		}
+	}
+}
+
+// deliver brings on what comes next, and reports whether there is more.
+func (d *delivery) deliver(ctx context.Context) (more bool, err error) {
+	o := d.r.o
+	at, err := o.Cursors.Load(ctx, d.sink.Name())
+	if err != nil {
+		return false, err
+	}
+	entries, err := d.after(ctx, at)
+	if err != nil || len(entries) == 0 {
+		return false, err
+	}
+	within, cancel := context.WithTimeout(ctx, deliverWithin)
+	defer cancel()
+	done, failure := d.sink.Deliver(within, entries)
+	done = min(max(done, 0), len(entries))
+	for range done {
+		o.Observe.Delivered(d.sink.Name(), DeliveredOK)
+	}
+	if passed, ok := errors.AsType[*PassedOverError](failure); ok && done < len(entries) {
+		if err := d.passOver(ctx, entries[done], passed); err != nil {
+			return false, err
+		}
+		done, failure = done+1, nil
+	}
+	if done > 0 {
+		last := entries[done-1]
+		err := o.Cursors.Store(ctx, d.sink.Name(), at, Cursor{last.Seq, last.Hash()})
+		if err != nil && !errors.Is(err, ErrConflict) { // else another replica leads by now
+			return false, errors.Join(failure, err)
+		}
+	}
+	return failure == nil, failure
+}
+
+// after is what comes next after a cursor.
+func (d *delivery) after(ctx context.Context, at Cursor) ([]Entry, error) {
+	o := d.r.o
+	head, err := o.Log.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	first, lines, err := o.Log.Read(ctx, max(1, at.Seq), atOnce+1)
+	if err != nil {
+		return nil, err
+	}
+	if at.Seq > 0 {
+		switch {
+		case len(lines) == 0 && head.Seq >= at.Seq, len(lines) > 0 && first > at.Seq: // what was there has been dropped
+		case len(lines) > 0 && HashLine(lines[0]) == at.Hash:
+			lines = lines[1:]
+		default:
+			// It is another chain than the one that was delivered. What is in it goes out
+			// from its beginning: twice is better than not at all.
+			return nil, o.Cursors.Store(ctx, d.sink.Name(), at, Cursor{})
+		}
+	}
+	o.Observe.Behind(d.sink.Name(), head.Seq-min(head.Seq, at.Seq))
+	var entries []Entry
+	for _, line := range lines[:min(len(lines), atOnce)] {
+		entries = append(entries, read(line))
+	}
+	return entries, nil
+}
+
+// read is an entry as far as it can be read: what is wrong with it is for Check to
+// tell, and it goes out as it is.
+func read(line []byte) Entry {
+	e, err := Parse(line)
+	if err != nil {
+		var w written
+		_ = json.Unmarshal(line, &w)
+		e = Entry{Seq: SeqOf(line), Prev: w.Prev, Event: w.Event, Line: line}
+	}
+	return e
+}
+
+// passOver records that a receiver does not take an entry; unless it is such a
+// record itself, of which there would be no end.
+func (d *delivery) passOver(ctx context.Context, e Entry, why error) error {
+	o := d.r.o
+	o.Observe.Delivered(d.sink.Name(), DeliveredPassed)
+	o.Logger.Error("a receiver of the record does not take an entry; it is passed over", "sink", d.sink.Name(), "seq", e.Seq, "id", e.ID, "error", why.Error())
+	if e.Type == TypePassedOver {
+		return nil
+	}
+	data, err := json.Marshal(struct {
+		Sink string `json:"sink"`
+		Seq  uint64 `json:"seq"`
+	}{d.sink.Name(), e.Seq})
+	if err != nil {
+		return err
+	}
+	return d.r.Append(ctx, Event{
+		ID: "passed/" + d.sink.Name() + "/" + strconv.FormatUint(e.Seq, 10), Type: TypePassedOver, Detail: why.Error(), Data: data,
+	})
+}
+
+// failed says once for each change that a receiver does not get the record.
+func (d *delivery) failed(ctx context.Context, err error) {
+	log := d.r.o.Logger
+	switch {
+	case err == nil && d.held != "":
+		d.pause, d.held = 0, ""
+		log.Info("a receiver of the record gets it again", "sink", d.sink.Name())
+	case err == nil:
+		d.pause = 0
+	case ctx.Err() != nil:
+	default:
+		d.r.o.Observe.Delivered(d.sink.Name(), DeliveredLater)
+		if text := err.Error(); text != d.held {
+			d.held = text
+			log.Error("a receiver of the record does not get it for now; entries are held back, and none is lost", "sink", d.sink.Name(), "error", text)
+		}
+	}
+}
+
+// next is how long to wait after a failure.
+func (d *delivery) next(err error) time.Duration {
+	d.pause = min(max(2*d.pause, firstPause), lastPause)
+	wait := d.pause/2 + rand.N(d.pause/2)
+	if later, ok := errors.AsType[*LaterError](err); ok {
+		wait = max(wait, min(later.After, maxPause))
+	}
+	return wait
+}
