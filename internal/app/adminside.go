@@ -14,7 +14,13 @@ import (
 // adminAPI is how secrets are seen and turned. Without a token it serves this
 // machine only, and nobody when its listener is not on loopback.
 func (a *app) adminAPI() (*admin.Handler, error) {
-	o := admin.Options{Control: control{a}, Loopback: isLoopback(a.config.Admin.Addr), Log: a.log}
+	o := admin.Options{
+		Control: control{a}, Loopback: isLoopback(a.config.Admin.Addr), Log: a.log,
+		Load: a.load,
+	}
+	if at := a.config.Admin.PublicURL; at != nil {
+		o.PublicURL = at.String()
+	}
 	if path := a.config.Admin.TokenFile; path != "" {
 		token, err := admin.TokenFile(path, a.log)
 		if err != nil {
@@ -41,6 +47,9 @@ func (a *app) adminHandler(health *gateway.Health, api *admin.Handler) http.Hand
 	mux := http.NewServeMux()
 	mux.Handle("/", api.Guard(guarded))
 	mux.Handle(admin.Prefix, api)
+	console := api.Console()
+	mux.Handle("/{$}", console)
+	mux.Handle("/console/", console)
 	mux.HandleFunc("GET /health", health.Ready)
 	mux.HandleFunc("GET /health/live", health.Live)
 	mux.HandleFunc("GET /health/ready", health.Ready)

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"keyway/internal/admin"
 	"keyway/internal/config"
 	"keyway/internal/fleet"
 	"keyway/internal/gateway"
@@ -38,6 +39,8 @@ type Options struct {
 	// accepts it beside the one before; by the secret's name. Most peers want a
 	// person for that.
 	Registrars map[string]func(context.Context) (secret.Value, error)
+	// Load makes requests for somebody to look at in the console; nil: nothing does.
+	Load admin.Load
 }
 
 // Addresses are where a running gateway listens.
@@ -47,7 +50,7 @@ type Addresses struct{ Public, Admin string }
 // streams are ended, and requests under way have the configured time to finish.
 // An error before Ready was called means that the start was refused.
 func Run(ctx context.Context, o Options) error {
-	a := &app{config: o.Config, log: o.Log, reload: o.Reload, registrars: o.Registrars}
+	a := &app{config: o.Config, log: o.Log, reload: o.Reload, registrars: o.Registrars, load: o.Load}
 	defer func() {
 		if err := a.resources.Close(); err != nil {
 			o.Log.Warn("closing", "error", err.Error())
@@ -65,6 +68,7 @@ type app struct {
 	log        *slog.Logger
 	reload     <-chan struct{}
 	registrars map[string]func(context.Context) (secret.Value, error)
+	load       admin.Load
 	resources  resources
 
 	id        string // of this replica

@@ -95,8 +95,10 @@ func runDemo(ctx context.Context, s *streams, ports demo.Ports, level string) (e
 		return err
 	}
 	defer func() { err = errors.Join(err, peers.Close()) }()
+	load := demo.NewLoad(ports)
+	defer load.Stop()
 	return app.Run(ctx, app.Options{
-		Config: cfg, Env: lookup(environ), Log: log, Registrars: peers.Registrars(),
+		Config: cfg, Env: lookup(environ), Log: log, Registrars: peers.Registrars(), Load: load,
 		Ready: func(app.Addresses) { welcome(s.stdout, ports, time.Since(started)) },
 	})
 }
@@ -108,6 +110,8 @@ func welcome(w io.Writer, p demo.Ports, took time.Duration) {
 	}
 	fmt.Fprintf(w, `Keyway demo, ready in %.1f s. Ctrl-C ends it, and keeps nothing.
 
+  Console    http://127.0.0.1:%d
+             every secret, and what happens to it: start the load, rotate everything, watch
   Open       http://localhost:%d
   Sign in    ada or grace, password demo
   Try        call the API, watch the stream, look for your tokens in the browser
@@ -115,11 +119,11 @@ func welcome(w io.Writer, p demo.Ports, took time.Duration) {
              in another terminal: every key changes, you stay signed in, the stream goes on
 
   Gateway            http://localhost:%d
-  Admin, metrics     http://127.0.0.1:%d/metrics
+  Metrics            http://127.0.0.1:%d/metrics
   Identity provider  http://127.0.0.1:%d
   API                http://127.0.0.1:%d
   Our public keys    http://localhost:%d/.well-known/jwks.json
-`, took.Seconds(), p.Gateway, typed(os.Args[0]), admin, p.Gateway, p.Admin, p.IdP, p.API, p.Gateway)
+`, took.Seconds(), p.Admin, p.Gateway, typed(os.Args[0]), admin, p.Gateway, p.Admin, p.IdP, p.API, p.Gateway)
 }
 
 // typed is how the program is called in another terminal by who has started it as
