@@ -7,17 +7,12 @@ import (
 	"unicode/utf8"
 
 	"keyway/internal/keyring"
+	"keyway/internal/keyring/ringjson"
 	"keyway/internal/secret"
 )
 
-// documentFormat is in every document. One with another number is from a newer
-// release, and refused rather than misread; what a newer release adds without
-// changing what is there keeps the number, and is carried along.
+// documentFormat is in every document.
 const documentFormat = 1
-
-// maxVersions bounds a document. A ring forgets what it need not know, long before
-// it has so many; see keyring.MaxEnded.
-const maxVersions = 10_000
 
 // DocumentError says that a ring can't be kept, because nobody could read it
 // again.
@@ -32,32 +27,26 @@ func (e *DocumentError) Error() string {
 // going back a release, or a fleet of two releases, loses nothing.
 type RingDocument struct {
 	Ring     keyring.Ring
-	unknown  fields
-	versions map[string]fields // unknown fields, by version id
+	unknown  ringjson.Members
+	versions map[string]ringjson.Members // unknown members, by version id
 }
-
-type fields map[string]json.RawMessage
 
 // ParseRingDocument reads what Encode writes. Its errors name fields, never what
 // is in them.
 func ParseRingDocument(content []byte) (RingDocument, error) {
-	var raw fields
-	if err := json.Unmarshal(content, &raw); err != nil || raw == nil {
-		return RingDocument{}, errors.New("expected a JSON object, found something else")
-	}
-	var format int
-	var name string
-	var versions []fields
-	if err := errors.Join(raw.take("format", &format), raw.take("name", &name), raw.take("versions", &versions)); err != nil {
+	raw, err := ringjson.Parse(content)
+	if err != nil {
 		return RingDocument{}, err
 	}
-	switch {
-	case format != documentFormat:
-		return RingDocument{}, fmt.Errorf("expected format %d, found %d; was it written by a newer release?", documentFormat, format)
-	case len(versions) > maxVersions:
-		return RingDocument{}, fmt.Errorf("expected at most %d versions, found %d", maxVersions, len(versions))
+	var name string
+	if err := errors.Join(raw.TakeFormat(documentFormat), raw.Take("name", &name)); err != nil {
+		return RingDocument{}, err
 	}
-	d := RingDocument{unknown: raw, versions: make(map[string]fields, len(versions))}
+	versions, err := raw.TakeVersions()
+	if err != nil {
+		return RingDocument{}, err
+	}
+	d := RingDocument{unknown: raw, versions: make(map[string]ringjson.Members, len(versions))}
 	parsed := make([]keyring.Version, len(versions))
 	for i, raw := range versions {
 		v, err := parseVersion(raw)
@@ -67,47 +56,20 @@ func ParseRingDocument(content []byte) (RingDocument, error) {
 		parsed[i] = v
 		d.versions[v.ID] = raw
 	}
-	var err error
 	d.Ring, err = keyring.New(name, parsed...)
 	return d, err
 }
 
-func parseVersion(raw fields) (keyring.Version, error) {
-	var v keyring.Version
+func parseVersion(raw ringjson.Members) (keyring.Version, error) {
+	v, err := raw.TakeVersion()
 	var value []byte
-	err := errors.Join(
-		raw.take("id", &v.ID),
-		raw.take("state", &v.State),
-		raw.take("created_at", &v.CreatedAt),
-		raw.take("activated_at", &v.ActivatedAt),
-		raw.take("retires_at", &v.RetiresAt),
-		raw.take("withdrawn", &v.Withdrawn),
-		raw.take("compromised", &v.Compromised),
-		raw.take("exposed", &v.Exposed),
-		raw.take("takes_over", &v.TakesOver),
-		raw.take("handed_in", &v.HandedIn),
-		raw.take("value", &value),
-	)
-	if err != nil {
+	if err := errors.Join(err, raw.Take("value", &value)); err != nil {
 		return keyring.Version{}, err
 	}
 	if len(value) > 0 {
 		v.Value = secret.NewValue(value)
 	}
 	return v, nil
-}
-
-// take moves a member into v, if it is there.
-func (f fields) take(name string, v any) error {
-	raw, ok := f[name]
-	if !ok {
-		return nil
-	}
-	delete(f, name)
-	if err := json.Unmarshal(raw, v); err != nil {
-		return fmt.Errorf("%s: has the wrong type or form", name) // err may quote it
-	}
-	return nil
 }
 
 // With is the document with another state of the same ring in it, without what
@@ -124,22 +86,14 @@ func (d RingDocument) Encode() ([]byte, error) {
 	if err := d.check(); err != nil {
 		return nil, err
 	}
-	versions := []map[string]any{}
+	versions := []ringjson.Object{}
 	for v := range d.Ring.All() {
-		m := d.versions[v.ID].members()
-		m["id"], m["state"] = v.ID, v.State
-		put(m, "created_at", v.CreatedAt.UTC(), !v.CreatedAt.IsZero())
-		put(m, "activated_at", v.ActivatedAt.UTC(), !v.ActivatedAt.IsZero())
-		put(m, "retires_at", v.RetiresAt.UTC(), !v.RetiresAt.IsZero())
-		put(m, "withdrawn", true, v.Withdrawn)
-		put(m, "compromised", true, v.Compromised)
-		put(m, "exposed", true, v.Exposed)
-		put(m, "takes_over", true, v.TakesOver)
-		put(m, "handed_in", true, v.HandedIn)
-		put(m, "value", v.Value.Reveal(), !v.Value.IsZero())
-		versions = append(versions, m)
+		o := d.versions[v.ID].Object()
+		o.PutVersion(v)
+		o.Put("value", v.Value.Reveal(), !v.Value.IsZero())
+		versions = append(versions, o)
 	}
-	all := d.unknown.members()
+	all := d.unknown.Object()
 	all["format"], all["name"], all["versions"] = documentFormat, d.Ring.Name(), versions
 	content, err := json.Marshal(all)
 	if err != nil {
@@ -158,28 +112,14 @@ func (d RingDocument) check() error {
 	switch {
 	case n == 0:
 		why = "expected an active version, found an empty ring"
-	case n > maxVersions:
-		why = fmt.Sprintf("expected at most %d versions, found %d", maxVersions, n)
+	case ringjson.CheckCount(n) != nil:
+		why = ringjson.CheckCount(n).Error()
 	case !utf8.ValidString(d.Ring.Name()):
 		why = "expected a name in UTF-8"
 	default:
 		return nil
 	}
 	return &DocumentError{d.Ring.Name(), why}
-}
-
-func (f fields) members() map[string]any {
-	m := make(map[string]any, len(f)+8)
-	for name, value := range f {
-		m[name] = value
-	}
-	return m
-}
-
-func put(m map[string]any, name string, value any, present bool) {
-	if present {
-		m[name] = value
-	}
 }
 
 // successor checks that next can come after d: whatever the ring has ever had is

@@ -87,9 +87,9 @@ func TestADocumentKeepsWhatANewerReleaseAdded(t *testing.T) {
 
 func TestADocumentThatIsWrong(t *testing.T) {
 	for name, c := range map[string]struct{ content, says string }{
-		"empty":             {"", "JSON object"},
-		"torn":              {`{"format":1,"name":"k","ver`, "JSON object"},
-		"null":              {"null", "JSON object"},
+		"empty":             {"", "expected an object"},
+		"torn":              {`{"format":1,"name":"k","ver`, "malformed"},
+		"null":              {"null", "expected an object"},
 		"newer":             {`{"format":2}`, "newer release"},
 		"no format":         {`{"name":"k","versions":[{"id":"a","state":"active","value":"MQ=="}]}`, "found 0"},
 		"no versions":       {`{"format":1,"name":"k"}`, "no version is active"},

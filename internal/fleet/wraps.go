@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"keyway/internal/keyring"
+	"keyway/internal/keyring/ringjson"
 	"keyway/internal/seal"
 	"keyway/internal/secret"
 )
@@ -42,8 +43,8 @@ type kekDocument struct {
 	// turn counts writes, so that of two states it can be told which is older.
 	turn   uint64
 	unseal map[string]unsealEntry
-	// unknown fields are kept, as in a RingDocument.
-	unknown fields
+	// unknown members are kept, as in a RingDocument.
+	unknown ringjson.Members
 }
 
 // unsealEntry is what was last decided of an unseal key, and in which turn. The
@@ -113,14 +114,14 @@ func (d kekDocument) encode() ([]byte, error) {
 	if len(d.unseal) > maxWraps {
 		return nil, fmt.Errorf("expected at most %d unseal keys, found %d", maxWraps, len(d.unseal))
 	}
-	unseal := []map[string]any{}
+	unseal := []ringjson.Object{}
 	for _, id := range slices.Sorted(maps.Keys(d.unseal)) {
 		e := d.unseal[id]
-		m := map[string]any{"id": id, "turn": e.turn}
-		put(m, "value", e.value.Reveal(), !e.value.IsZero())
-		unseal = append(unseal, m)
+		o := ringjson.Object{"id": id, "turn": e.turn}
+		o.Put("value", e.value.Reveal(), !e.value.IsZero())
+		unseal = append(unseal, o)
 	}
-	all := d.unknown.members()
+	all := d.unknown.Object()
 	all["format"], all["turn"], all["ring"], all["unseal"] = documentFormat, d.turn, json.RawMessage(ring), unseal
 	return json.Marshal(all)
 }
@@ -128,19 +129,16 @@ func (d kekDocument) encode() ([]byte, error) {
 // parseKEKDocument reads what encode writes. Its errors name fields, never what is
 // in them.
 func parseKEKDocument(content []byte) (kekDocument, error) {
-	var raw fields
-	if err := json.Unmarshal(content, &raw); err != nil || raw == nil {
-		return kekDocument{}, errors.New("expected a JSON object, found something else")
-	}
-	var format int
-	var ring json.RawMessage
-	var unseal []fields
-	d := kekDocument{unseal: map[string]unsealEntry{}}
-	if err := errors.Join(raw.take("format", &format), raw.take("turn", &d.turn), raw.take("ring", &ring), raw.take("unseal", &unseal)); err != nil {
+	raw, err := ringjson.Parse(content)
+	if err != nil {
 		return kekDocument{}, err
 	}
-	if format != documentFormat {
-		return kekDocument{}, fmt.Errorf("expected format %d, found %d; was it written by a newer release?", documentFormat, format)
+	var ring json.RawMessage
+	var unseal []ringjson.Members
+	d := kekDocument{unseal: map[string]unsealEntry{}}
+	err = errors.Join(raw.TakeFormat(documentFormat), raw.Take("turn", &d.turn), raw.Take("ring", &ring), raw.Take("unseal", &unseal))
+	if err != nil {
+		return kekDocument{}, err
 	}
 	if len(unseal) > maxWraps {
 		return kekDocument{}, fmt.Errorf("expected at most %d unseal keys, found %d", maxWraps, len(unseal))
@@ -149,7 +147,7 @@ func parseKEKDocument(content []byte) (kekDocument, error) {
 		var id string
 		var value []byte
 		var e unsealEntry
-		if err := errors.Join(raw.take("id", &id), raw.take("value", &value), raw.take("turn", &e.turn)); err != nil {
+		if err := errors.Join(raw.Take("id", &id), raw.Take("value", &value), raw.Take("turn", &e.turn)); err != nil {
 			return kekDocument{}, fmt.Errorf("unseal[%d]: %w", i, err)
 		}
 		if len(value) > 0 {
@@ -158,7 +156,6 @@ func parseKEKDocument(content []byte) (kekDocument, error) {
 		d.unseal[id] = e
 	}
 	d.unknown = raw
-	var err error
 	if d.ring, err = ParseRingDocument(ring); err != nil {
 		return kekDocument{}, fmt.Errorf("ring: %w", err)
 	}

@@ -20,7 +20,7 @@ func TestAKeyEncryptionKeyThatIsWrong(t *testing.T) {
 		"another ring":     {`"name":"key-encryption-key"`, `"name":"csrf-key"`, "found csrf-key"},
 		"a wrong value":    {`"id":"s1","value":"MQ=="`, `"id":"s1","value":"hush!"`, "unseal[0]: value"},
 		"a wrong turn":     {`"turn":7`, `"turn":-1`, "turn"},
-		"null":             {kekJSON, "null", "JSON object"},
+		"null":             {kekJSON, "null", "expected an object"},
 		"nothing is right": {kekJSON, `{"format":1}`, "ring"},
 	} {
 		_, err := fleet.ParseKEKDocument([]byte(strings.Replace(kekJSON, c.old, c.new, 1)))

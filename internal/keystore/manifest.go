@@ -7,10 +7,8 @@ import (
 	"slices"
 	"time"
 
-	josejson "github.com/go-jose/go-jose/v4/json"
-
-	"keyway/internal/jwks"
 	"keyway/internal/keyring"
+	"keyway/internal/keyring/ringjson"
 	"keyway/internal/secret"
 )
 
@@ -18,49 +16,35 @@ import (
 // from a newer release, and refused rather than misread.
 const manifestFormat = 1
 
-// maxVersions bounds a manifest. A ring forgets what it need not know, long before
-// it has so many; see keyring.MaxEnded.
-const maxVersions = 10_000
-
 // manifest is the record of a secret's versions. Fields that this release does
 // not know are carried along, so that going back a release loses nothing.
 type manifest struct {
 	Name     string
 	Versions []entry
-	unknown  fields
+	unknown  ringjson.Members
 }
 
 // entry is one version, without its value: that is in a file named by the id.
 type entry struct {
 	keyring.Version
 	Alg     string // empty: any that fits the key
-	unknown fields
+	unknown ringjson.Members
 }
-
-type fields map[string]josejson.RawMessage
 
 // parseManifest reads what encode writes, and whatever a newer release of the
 // same format added to it.
 func parseManifest(content []byte) (manifest, error) {
-	var raw fields
-	if err := jwks.DecodeObject(content, &raw); err != nil {
+	raw, err := ringjson.Parse(content)
+	if err != nil {
 		return manifest{}, err
 	}
 	var m manifest
-	var format int
-	var versions []fields
-	err := errors.Join(
-		raw.take("format", &format),
-		raw.take("name", &m.Name),
-		raw.take("versions", &versions),
-	)
-	switch {
-	case err != nil:
+	if err := errors.Join(raw.TakeFormat(manifestFormat), raw.Take("name", &m.Name)); err != nil {
 		return manifest{}, err
-	case format != manifestFormat:
-		return manifest{}, fmt.Errorf("expected format %d, found %d; was it written by a newer release?", manifestFormat, format)
-	case len(versions) > maxVersions:
-		return manifest{}, fmt.Errorf("expected at most %d versions, found %d", maxVersions, len(versions))
+	}
+	versions, err := raw.TakeVersions()
+	if err != nil {
+		return manifest{}, err
 	}
 	m.unknown = raw
 	for i, v := range versions {
@@ -73,22 +57,11 @@ func parseManifest(content []byte) (manifest, error) {
 	return m, nil
 }
 
-func parseEntry(raw fields) (entry, error) {
+func parseEntry(raw ringjson.Members) (entry, error) {
 	var e entry
-	err := errors.Join(
-		raw.take("id", &e.ID),
-		raw.take("state", &e.State),
-		raw.take("alg", &e.Alg),
-		raw.take("created_at", &e.CreatedAt),
-		raw.take("activated_at", &e.ActivatedAt),
-		raw.take("retires_at", &e.RetiresAt),
-		raw.take("withdrawn", &e.Withdrawn),
-		raw.take("compromised", &e.Compromised),
-		raw.take("exposed", &e.Exposed),
-		raw.take("takes_over", &e.TakesOver),
-		raw.take("handed_in", &e.HandedIn),
-	)
-	if err != nil {
+	var err error
+	e.Version, err = raw.TakeVersion()
+	if err := errors.Join(err, raw.Take("alg", &e.Alg)); err != nil {
 		return entry{}, err
 	}
 	if !keyring.IsID(e.ID) { // it becomes part of a file's name
@@ -99,19 +72,6 @@ func parseEntry(raw fields) (entry, error) {
 	}
 	e.unknown = raw
 	return e, nil
-}
-
-// take moves a member into v, if it is there.
-func (f fields) take(name string, v any) error {
-	raw, ok := f[name]
-	if !ok {
-		return nil
-	}
-	delete(f, name)
-	if err := json.Unmarshal(raw, v); err != nil {
-		return fmt.Errorf("%s: has the wrong type or form", name)
-	}
-	return nil
 }
 
 // ManifestError says that a manifest can't be written, because nobody could read
@@ -126,25 +86,17 @@ func (e *ManifestError) Error() string {
 // their names. What parseManifest would not read is refused, with a
 // *ManifestError.
 func (m manifest) encode() ([]byte, error) {
-	if n := len(m.Versions); n > maxVersions {
-		return nil, &ManifestError{m.Name, fmt.Sprintf("expected at most %d versions, found %d", maxVersions, n)}
+	if err := ringjson.CheckCount(len(m.Versions)); err != nil {
+		return nil, &ManifestError{m.Name, err.Error()}
 	}
-	versions := []map[string]any{}
+	versions := []ringjson.Object{}
 	for _, e := range m.Versions {
-		v := e.unknown.members()
-		v["id"], v["state"] = e.ID, e.State
-		put(v, "alg", e.Alg, e.Alg != "")
-		put(v, "created_at", e.CreatedAt.UTC(), !e.CreatedAt.IsZero())
-		put(v, "activated_at", e.ActivatedAt.UTC(), !e.ActivatedAt.IsZero())
-		put(v, "retires_at", e.RetiresAt.UTC(), !e.RetiresAt.IsZero())
-		put(v, "withdrawn", true, e.Withdrawn)
-		put(v, "compromised", true, e.Compromised)
-		put(v, "exposed", true, e.Exposed)
-		put(v, "takes_over", true, e.TakesOver)
-		put(v, "handed_in", true, e.HandedIn)
+		v := e.unknown.Object()
+		v.PutVersion(e.Version)
+		v.Put("alg", e.Alg, e.Alg != "")
 		versions = append(versions, v)
 	}
-	all := m.unknown.members()
+	all := m.unknown.Object()
 	all["format"], all["name"], all["versions"] = manifestFormat, m.Name, versions
 	content, err := encode(all)
 	if err == nil && len(content) > maxFile {
@@ -153,26 +105,12 @@ func (m manifest) encode() ([]byte, error) {
 	return content, err
 }
 
-func encode(members map[string]any) ([]byte, error) {
+func encode(members ringjson.Object) ([]byte, error) {
 	content, err := json.MarshalIndent(members, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("a date is out of range, or an unknown field is no JSON: %w", err)
 	}
 	return append(content, '\n'), nil
-}
-
-func (f fields) members() map[string]any {
-	m := make(map[string]any, len(f)+8)
-	for name, value := range f {
-		m[name] = json.RawMessage(value)
-	}
-	return m
-}
-
-func put(m map[string]any, name string, value any, present bool) {
-	if present {
-		m[name] = value
-	}
 }
 
 // ring builds the ring of the manifest's versions, with the values that value

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"keyway/internal/keyring"
+	"keyway/internal/keyring/ringjson"
 )
 
 func TestSeveralVersionsAndUnknownFields(t *testing.T) {
@@ -48,18 +49,18 @@ func TestSeveralVersionsAndUnknownFields(t *testing.T) {
 // Nothing is written that can't be read again: the keys would be lost.
 func TestAManifestThatNobodyCouldReadIsNotWritten(t *testing.T) {
 	with := func(n int, note string) manifest {
-		m := manifest{Name: signingName, unknown: fields{"note": []byte(`"` + note + `"`)}}
+		m := manifest{Name: signingName, unknown: ringjson.Members{"note": []byte(`"` + note + `"`)}}
 		for i := range n {
 			m.Versions = append(m.Versions, entry{Version: keyring.Version{ID: fmt.Sprint("v", i), State: keyring.Retired}})
 		}
 		return m
 	}
-	if content, err := with(maxVersions, "").encode(); err != nil {
+	if content, err := with(ringjson.MaxVersions, "").encode(); err != nil {
 		t.Error(err)
 	} else if _, err := parseManifest(content); err != nil {
 		t.Error(err)
 	}
-	for says, m := range map[string]manifest{"at most 10000 versions": with(maxVersions+1, ""), "bytes": with(1, strings.Repeat("x", maxFile))} {
+	for says, m := range map[string]manifest{"at most 10000 versions": with(ringjson.MaxVersions+1, ""), "bytes": with(1, strings.Repeat("x", maxFile))} {
 		var refused *ManifestError
 		if _, err := m.encode(); !errors.As(err, &refused) || !strings.Contains(err.Error(), says) {
 			t.Errorf("want %q, got %v", says, err)

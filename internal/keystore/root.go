@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"keyway/internal/jwks"
 	"keyway/internal/keyring"
+	"keyway/internal/keyring/ringjson"
 	"keyway/internal/secret"
 )
 
@@ -121,19 +121,14 @@ func (s *Store) readRoot(id string) (RootKey, error) {
 }
 
 func parseRoot(id string, content []byte) (RootKey, error) {
-	var raw fields
-	if err := jwks.DecodeObject(content, &raw); err != nil {
+	raw, err := ringjson.Parse(content)
+	if err != nil {
 		return RootKey{}, err
 	}
-	var format int
 	var value []byte
 	key := RootKey{ID: id}
-	err := errors.Join(raw.take("format", &format), raw.take("created_at", &key.made), raw.take("value", &value))
-	switch {
-	case err != nil:
+	if err := errors.Join(raw.TakeFormat(manifestFormat), raw.Take("created_at", &key.made), raw.Take("value", &value)); err != nil {
 		return RootKey{}, err
-	case format != manifestFormat:
-		return RootKey{}, fmt.Errorf("expected format %d, found %d; was it written by a newer release?", manifestFormat, format)
 	}
 	key.Value = secret.NewValue(value)
 	if secret.Fingerprint(rootName, key.Value) != id {
@@ -149,9 +144,7 @@ func (s *Store) newRoot(newest time.Time) (RootKey, error) {
 		key.made = newest.Add(time.Microsecond)
 	}
 	key.ID = secret.Fingerprint(rootName, key.Value)
-	all := fields(nil).members()
-	all["format"], all["created_at"], all["value"] = manifestFormat, key.made, key.Value.Reveal()
-	content, err := encode(all)
+	content, err := encode(ringjson.Object{"format": manifestFormat, "created_at": key.made, "value": key.Value.Reveal()})
 	if err != nil {
 		return RootKey{}, err
 	}
