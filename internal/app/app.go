@@ -87,6 +87,8 @@ type app struct {
 	lookAgain singleflight.Group // for credentials
 	tallies   map[string]*rotation.Tally
 	turnings  map[string]rotation.Secret
+	verifying *verifying
+	opener    *opener
 	current   atomic.Pointer[served]
 
 	mirrored      keyring.Ring // what the folder of keys has
@@ -163,6 +165,7 @@ func (a *app) open(ctx context.Context, env func(string) (string, bool)) error {
 		a.clientIDs[k.peer] = k.id
 	}
 	opener := newOpener(c, env)
+	a.verifying, a.opener = newVerifying(), &opener
 	handedIn, err := opener.handedIn(c, a.defs)
 	if err != nil {
 		return err

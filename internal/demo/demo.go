@@ -59,6 +59,7 @@ func (p Ports) Environ(dir string) []string {
 		"DEMO_IDP_PORT=" + strconv.Itoa(p.IdP),
 		"DEMO_API_PORT=" + strconv.Itoa(p.API),
 		"DEMO_DIR=" + dir,
+		"DEMO_ACCOUNT_PASSWORD=demo",
 	}
 }
 

@@ -83,6 +83,9 @@ func (i inside) seal(seal Seal) finding {
 			f := bad("what %s issues is refused: %v", v.ID, err).because("a defect of Keyway: "+seal.Secret+" "+v.ID+" does not open what it sealed", "Go back with: keyway rollback "+seal.Secret+", and report it.")
 			if v.ID == ring.Active().ID {
 				f = f.refusing(v.ID)
+				if previous, ok := ring.Previous(); ok && trial(seal, ring, previous) == nil {
+					f.spares = previous.ID
+				}
 			}
 			return f
 		}
@@ -181,14 +184,13 @@ func (i inside) turning() []step {
 			}
 			since := now.Sub(t.Since)
 			switch {
-			case t.Pending != "" && (since > waitsLong || t.Operator != ""):
+			case t.Pending == "" && t.Operator != "":
+				late, causes = append(late, t.Secret+" has to be turned by a person"), append(causes, t.Secret+" is older than it should be, and only who hands it in can make a new one")
+				cures = append(cures, t.Operator)
+			case t.Pending != "" && since > waitsLong:
 				text := fmt.Sprintf("%s: %s is pending since %s (%s)", t.Secret, t.Pending, at(t.Since, now), span(since))
 				late, causes = append(late, text), append(causes, cause(t))
-				if t.Operator != "" {
-					cures = append(cures, t.Operator)
-				} else {
-					cures = append(cures, "look at 'keyway status', or give it up: keyway rollback "+t.Secret)
-				}
+				cures = append(cures, "look at 'keyway status', or give it up: keyway rollback "+t.Secret)
 			case t.Pending != "":
 				waiting = append(waiting, t.Secret+" "+t.Pending)
 			}

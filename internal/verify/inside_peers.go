@@ -19,20 +19,25 @@ const keptFor = time.Hour
 // peers are about each identity provider, and our credentials there.
 func (i inside) peers() []step {
 	var steps []step
+	asked := map[string]bool{} // by issuer
 	for _, p := range i.Peers {
-		steps = append(steps,
-			step{"idp.discovery." + p.Name, "metadata of " + p.Name, nil, func(ctx context.Context) finding { return i.discovery(ctx, p) }},
-			step{"idp.clock." + p.Name, "clock of " + p.Name, nil, func(ctx context.Context) finding { return i.clock(ctx, p) }})
+		where := host(p.Issuer)
+		if !asked[p.Issuer] {
+			steps = append(steps,
+				step{"idp.discovery." + p.Name, "metadata of " + where, nil, func(ctx context.Context) finding { return i.discovery(ctx, p) }},
+				step{"idp.clock." + p.Name, "clock of " + where, nil, func(ctx context.Context) finding { return i.clock(ctx, p) }})
+		}
+		asked[p.Issuer] = true
 		if p.Client == nil {
 			continue
 		}
 		of := []string{p.Secret}
-		steps = append(steps, step{"credentials." + p.Name, "our credential at " + p.Name, of, func(ctx context.Context) finding { return i.credentials(ctx, p) }})
+		steps = append(steps, step{"credentials." + p.Name, "credential of " + p.ClientID + " at " + where, of, func(ctx context.Context) finding { return i.credentials(ctx, p) }})
 		if !p.Signs && !p.Ends.IsZero() {
-			steps = append(steps, step{"expiry." + p.Name, "end of the client secret at " + p.Name, of, func(context.Context) finding { return i.expiry(p, time.Now()) }})
+			steps = append(steps, step{"expiry." + p.Name, "end of the client secret of " + p.ClientID, of, func(context.Context) finding { return i.expiry(p, time.Now()) }})
 		}
 		if p.Introspect != nil {
-			steps = append(steps, step{"introspection." + p.Name, "introspection at " + p.Name, of, func(ctx context.Context) finding { return introspection(ctx, p) }})
+			steps = append(steps, step{"introspection." + p.Name, "introspection by " + p.ClientID, of, func(ctx context.Context) finding { return introspection(ctx, p) }})
 		}
 	}
 	return steps

@@ -113,8 +113,8 @@ type Store interface {
 // Turning is a secret between two versions, as far as a person should know.
 type Turning struct {
 	Secret, Active string
-	// Pending since Since: what it waits for, who holds it up, what a person has to
-	// do.
+	// Pending since Since: what it waits for, who holds it up. Operator is what a
+	// person has to do whether or not anything is pending.
 	Pending  string
 	Since    time.Time
 	Waiting  string

@@ -1,0 +1,149 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"keyway/internal/keyring"
+	"keyway/internal/verify"
+)
+
+const (
+	// verifyLook is how often it is looked whether something has turned.
+	verifyLook = 500 * time.Millisecond
+	// A version is verified again this often while it is guarded, in parts of the
+	// guard window, within bounds; and soon after it failed.
+	verifyParts             = 10
+	verifyLeast, verifyMost = 5 * time.Second, time.Minute
+	verifySoon              = 3 * time.Second
+	verifyTwice             = 2 // as often has a check to fail in a row
+	verifyWithin            = 30 * time.Second
+	verifyLate              = time.Minute // a version that is active for longer was verified by who led then
+)
+
+// turned is what is remembered of a secret between two looks.
+type turned struct {
+	active string
+	fails  map[string]int // by check: how often in a row the version was refused for certain
+	next   time.Time
+	told   string
+}
+
+// verifications verifies each secret after it turned, while it is guarded, wherever
+// this replica leads; and goes back when that fails where it passed before.
+func (a *app) verifications(ctx context.Context) {
+	if !a.config.Verify.AfterRotation {
+		<-ctx.Done()
+		return
+	}
+	secrets := map[string]*turned{}
+	look := time.NewTicker(verifyLook)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+		for _, d := range a.defs {
+			ring := a.current.Load().rings[d.name]
+			if ring.IsZero() || ctx.Err() != nil {
+				continue
+			}
+			t := secrets[d.name]
+			if t == nil || t.active != ring.Active().ID {
+				t = &turned{active: ring.Active().ID, fails: map[string]int{}}
+				secrets[d.name] = t
+			}
+			a.verifyTurned(ctx, d.name, ring, t)
+		}
+	}
+}
+
+// verifyTurned verifies a secret if it is time to.
+func (a *app) verifyTurned(ctx context.Context, name string, ring keyring.Ring, t *turned) {
+	now, guard := time.Now(), a.config.Rotation.For(name).Guard
+	active := ring.Active()
+	age := now.Sub(active.ActivatedAt)
+	_, pending := ring.Pending()
+	_, before := ring.Previous()
+	if now.Before(t.next) || pending || !before || age >= max(guard, verifyLate) {
+		return
+	}
+	if a.side.leader(ctx) != a.id {
+		t.next = now.Add(verifyLook)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, verifyWithin)
+	defer cancel()
+	r, err := a.verify(ctx, verify.Options{Secrets: []string{name}, Brief: true})
+	if err != nil || a.current.Load().rings[name].Active().ID != t.active {
+		t.next = now.Add(verifySoon)
+		return
+	}
+	t.next = now.Add(min(max(guard/verifyParts, verifyLeast), verifyMost))
+	if t.count(r) {
+		t.next = now.Add(verifySoon)
+	}
+	a.verifying.mu.Lock()
+	a.verifying.about[name] = r
+	a.verifying.mu.Unlock()
+	a.tellVerified(name, t, r)
+	if age < guard {
+		a.goBack(ctx, name, ring, t, r)
+	}
+}
+
+// count notes what was refused for certain; any: something was.
+func (t *turned) count(r verify.Report) (any bool) {
+	for _, c := range r.Checks {
+		if !c.OK && c.Definite && c.Blames == t.active {
+			t.fails[c.ID]++
+			any = true
+			continue
+		}
+		delete(t.fails, c.ID)
+	}
+	return any
+}
+
+// tellVerified logs what is new.
+func (a *app) tellVerified(name string, t *turned, r verify.Report) {
+	text := ""
+	for _, c := range r.Failed() {
+		text += c.ID + "\n"
+	}
+	if t.told == text+"." {
+		return
+	}
+	t.told = text + "."
+	if r.OK {
+		a.log.Info("verified after a rotation", "secret", name, "version", t.active)
+		return
+	}
+	for _, c := range r.Failed() {
+		a.log.Warn("a check fails after a rotation", "secret", name, "version", t.active, "check", c.ID, "saw", c.Saw, "cause", c.Cause, "cure", c.Cure)
+	}
+}
+
+// goBack brings the version before back when the new one is refused, for certain and
+// twice in a row, while that before it passes the same check. What may have its cause
+// elsewhere is no reason: going back would not cure it.
+func (a *app) goBack(ctx context.Context, name string, ring keyring.Ring, t *turned, r verify.Report) {
+	previous, ok := ring.Previous()
+	if !ok {
+		return
+	}
+	for _, c := range r.Failed() {
+		if t.fails[c.ID] < verifyTwice || c.Spares != previous.ID {
+			continue
+		}
+		by := fmt.Sprintf("verification: %s: %s", c.ID, c.Saw)
+		a.log.Warn("a version fails a check that the one before it passes; going back", "secret", name, "version", t.active, "check", c.ID, "saw", c.Saw)
+		if _, err := a.runner.RollBack(ctx, name, by); err != nil {
+			a.log.Error("going back after a failed verification did not succeed", "secret", name, "version", t.active, "error", err.Error())
+		}
+		return
+	}
+}
