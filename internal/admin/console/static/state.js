@@ -35,7 +35,7 @@ function leadOf(status, now) {
   const parts = [];
   const old = status.secrets.flatMap((s) => s.versions.filter((v) => v.state === 'retiring'));
   const depend = old.reduce((sum, v) => sum + (v.dependents ?? 0), 0);
-  if (old.length) parts.push(`${count(old.length, 'old version')} still accepted${depend ? `, ${depend.toLocaleString('en-GB')} depend on them` : ''}.`);
+  if (old.length) parts.push(`${count(old.length, 'old version')} still accepted${depend ? `; ${count(depend, 'session or token still depends', 'sessions or tokens still depend')} on ${old.length === 1 ? 'it' : 'them'}` : ''}.`);
   const next = status.secrets.filter((s) => s.next_rotation_at).sort((a, b) => new Date(a.next_rotation_at) - new Date(b.next_rotation_at))[0];
   parts.push(next ? `Next by itself: ${next.name}, ${until(next.next_rotation_at, now)}.` : 'Nothing turns by itself.');
   return parts.join(' ');
@@ -72,7 +72,7 @@ export function version(v, now) {
   switch (v.state) {
     case 'pending': return v.created_at ? `for ${span((now - new Date(v.created_at)) / 1000)}` : '';
     case 'active': return since ? `for ${span((now - new Date(since)) / 1000)}` : '';
-    case 'retiring': return [v.retires_at && `${span((new Date(v.retires_at) - now) / 1000)} left`, v.dependents !== undefined && `${v.dependents.toLocaleString('en-GB')} depend on it`].filter(Boolean).join(', ');
+    case 'retiring': return [v.retires_at && `${span((new Date(v.retires_at) - now) / 1000)} left`, v.dependents !== undefined && `${count(v.dependents, 'depends', 'depend')} on it`].filter(Boolean).join(', ');
     default: return v.retires_at ? ago(v.retires_at, now) : '';
   }
 }
