@@ -244,6 +244,13 @@ func (r *Recorder) waiting() int {
 	return len(r.queue)
 }
 
+// Waiting is how many events wait to be written.
+func (r *Recorder) Waiting() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.queue) + r.flying
+}
+
 // flush writes the oldest events that wait, and reports whether it could. What it
 // could not write stays first.
 func (r *Recorder) flush(ctx context.Context) bool {

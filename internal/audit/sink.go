@@ -54,8 +54,8 @@ type Cursors interface {
 
 // Outcomes of a delivery, for Observe.
 const (
-	DeliveredOK     = "ok"
-	DeliveredLater  = "held_back"
+	DeliveredOK     = "delivered"
+	DeliveredLater  = "failed"
 	DeliveredPassed = "passed_over"
 )
 
