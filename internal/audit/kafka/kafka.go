@@ -40,8 +40,8 @@ type Options struct {
 	// Source is the source of CloudEvents: the gateway's URL.
 	Source string
 	TLS    *tls.Config // nil: without
-	// Username and Password sign us in by SCRAM-SHA-512, SCRAM-SHA-256 or, over TLS
-	// only, PLAIN, whichever the brokers offer first. Password is called for each
+	// Username and Password sign us in by the first of SCRAM-SHA-512, SCRAM-SHA-256
+	// and, over TLS only, PLAIN that the brokers offer. Password is called for each
 	// connection. Without Username nobody signs in.
 	Username string
 	Password func() (secret.Value, error)
@@ -76,13 +76,13 @@ func New(o Options) (*Sink, error) {
 		kgo.SeedBrokers(o.Brokers...),
 		kgo.DefaultProduceTopic(o.Topic),
 		kgo.RequiredAcks(kgo.AllISRAcks()), // with an idempotent producer, which is the default
-		kgo.RecordDeliveryTimeout(o.Timeout),
 		// A delivery that timed out must not go on by itself: the same entries are
 		// produced again.
 		kgo.AllowIdempotentProduceCancellation(),
 		kgo.DialTimeout(5 * time.Second),
 		kgo.RetryTimeout(o.Timeout),
 		kgo.UnknownTopicRetries(2),
+		kgo.MetadataMinAge(250 * time.Millisecond), // so that a topic that is not there is soon known to be
 		kgo.ProducerLinger(0),
 	}
 	if o.TLS != nil {
@@ -149,9 +149,6 @@ func (s *Sink) Deliver(ctx context.Context, entries []audit.Entry) (done int, er
 
 func (s *Sink) record(e audit.Entry) (*kgo.Record, error) {
 	r := &kgo.Record{Key: []byte(Key), Value: e.Line, Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte("application/json")}}}
-	if !e.At.IsZero() {
-		r.Timestamp = e.At
-	}
 	if s.o.Envelope == Plain {
 		return r, nil
 	}
