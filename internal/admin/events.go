@@ -65,23 +65,23 @@ func (h *Handler) tell(ctx context.Context, write func([]byte) error, s *stream,
 		return nil
 	}
 	for {
+		var next []byte
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.gone:
 			return nil
 		case m := <-s.messages:
-			if !admitted() {
-				_ = write(message{"over", []byte(`{}`)}.bytes())
-				return nil
-			}
-			if write(m.bytes()) != nil {
-				return nil
-			}
+			next = m.bytes()
 		case <-beat.C:
-			if !admitted() || write([]byte(": alive\n\n")) != nil {
-				return nil
-			}
+			next = []byte(": alive\n\n")
+		}
+		if !admitted() {
+			_ = write(message{"over", []byte(`{}`)}.bytes())
+			return nil
+		}
+		if write(next) != nil {
+			return nil
 		}
 	}
 }

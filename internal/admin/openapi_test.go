@@ -113,11 +113,14 @@ func TestDocumentHasEveryField(t *testing.T) {
 		"Rotation": rotation.Rotation{}, "Step": rotation.Step{}, "Problem": Problem{}, "Rotations": rotationsAnswer{}, "Plans": plansAnswer{},
 		"Report": verify.Report{}, "Check": verify.Check{}, "AuditPage": audit.Page{}, "AuditHead": audit.Head{},
 		"Series": seriesAnswer{}, "Point": telemetry.Point{}, "LoadState": loadState{},
+		"Deployment": verify.Deployment{}, "Route": verify.Route{},
 	} {
 		var fields []string
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(v)) {
 			tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-			fields = append(fields, tag)
+			if tag != "-" {
+				fields = append(fields, tag)
+			}
 		}
 		if name == "Rotation" {
 			fields = append(fields, "took_ms")

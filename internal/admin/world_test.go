@@ -42,6 +42,8 @@ func (f *fake) known(asked []string) error {
 }
 
 func (f *fake) Status(context.Context) (Status, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	n, next := 3, start.Add(time.Hour)
 	return Status{
 		Leader: "r1", Store: "Redis",

@@ -53,5 +53,15 @@ export function replace(node, ...children) {
   const looks = next.map((c) => (c.outerHTML ?? String(c))).join('');
   if (before === looks) return;
   node._looks = looks;
+  const way = wayTo(node, document.activeElement);
   node.replaceChildren(...next);
+  if (way) way.reduce((n, i) => n?.children[i], node)?.focus({ preventScroll: true });
+}
+
+// wayTo is where below a node another is, by its places among the children.
+function wayTo(node, below) {
+  if (!below || below === node || !node.contains(below)) return null;
+  const way = [];
+  for (let n = below; n !== node; n = n.parentNode) way.unshift([...n.parentNode.children].indexOf(n));
+  return way;
 }

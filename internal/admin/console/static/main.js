@@ -133,6 +133,7 @@ setTimeout(() => {
     byId('no-series').hidden = false;
     byId('curves').hidden = true;
   }
+  if (!record.head) record.show();
 }, 4000);
 setInterval(() => {
   if (!document.hidden) show();

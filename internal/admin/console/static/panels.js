@@ -17,8 +17,19 @@ export function fleet(status, now) {
       lacks.length > 0 && el('ul', { class: 'lacks' }, lacks.map((l) => {
         const [name, version] = l.split(' ');
         return el('li', {}, name, ' ', id(version, 10));
-      })));
+      })),
+      Object.keys(r.holds).length > 0 && held(r));
   }));
+}
+
+// held is what a replica has, the version that it issues with first. What was open
+// stays so.
+function held(r) {
+  const known = byId('replicas').querySelector(`details[data-replica="${CSS.escape(r.id)}"]`);
+  return el('details', { class: 'held', 'data-replica': r.id, open: known?.open },
+    el('summary', {}, 'What it holds'),
+    el('dl', {}, Object.keys(r.holds).sort().map((name) => [el('dt', {}, name),
+      el('dd', {}, r.holds[name].map((v, i) => [i > 0 && ' ', el('code', { class: v === r.issues[name] ? 'id issues' : 'id', title: v }, v.slice(0, 6))]))])));
 }
 
 export function check(report, now) {

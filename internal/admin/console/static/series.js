@@ -54,12 +54,13 @@ export class Series {
       const p = this.#points.get(t);
       xs.push(t);
       good.push(p ? p.good : null);
-      // None is not a height: the line is there only where somebody was refused.
       refused.push(p ? p.refused : null);
       failed.push(p ? p.server_errors : null);
       p99.push(p && p.p99_ms > 0 ? p.p99_ms : null);
     }
-    return { xs, good, refused, failed, p99 };
+    // Nobody is no height: there is a line only where somebody was refused.
+    const some = (all) => all.map((n, i) => (n || all[i - 1] || all[i + 1] ? n : null));
+    return { xs, good, refused: some(refused), failed: some(failed), p99 };
   }
 
   // restyle builds the plots anew, in the colours of now.
@@ -75,7 +76,7 @@ export class Series {
       width: Math.max(200, node.clientWidth), height, legend: { show: false }, padding: [named ? 22 : 8, 12, 0, 0],
       cursor: { sync: { key: 'keyway' }, y: false, points: { size: 6 }, drag: { x: false, y: false } },
       scales: { x: { time: true }, y: { range: (_, min, max) => [0, Math.max(top, (max ?? 0) * 1.15)] } },
-      axes: [axis({ size: named ? 8 : 30, values: named ? () => [] : (_, splits) => splits.map((t) => clock(t * 1000).slice(0, 5)) }), axis({ size: 48 })],
+      axes: [axis({ size: named ? 8 : 30, values: named ? () => [] : (_, splits) => splits.map((t) => clock(t * 1000).slice(0, (splits[1] ?? t) - splits[0] < 60 ? 8 : 5)) }), axis({ size: 48 })],
       series: [{}, ...series], hooks: { draw: [(u) => this.#drawMarks(u, c, named, font)], setCursor: [(u) => this.#point(u.cursor.idx)] },
     }, [[], ...series.map(() => [])], node);
     this.#plots = [
