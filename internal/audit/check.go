@@ -301,7 +301,11 @@ func (c *checker) signature() {
 	switch {
 	case head == nil || head.Seq == 0:
 	case c.o.KeySet == nil:
-		c.report.Notes = append(c.report.Notes, "no key set to check the head's signature with: that the whole chain was written anew would not show")
+		since := "that the whole chain was written anew would not show"
+		if c.report.Anchored {
+			since = fmt.Sprintf("that all after entry %d was written anew would not show", c.o.Anchor.Seq)
+		}
+		c.report.Notes = append(c.report.Notes, "no key set to check the head's signature with: "+since)
 	case head.Signature == "":
 		c.report.Notes = append(c.report.Notes, "the head is not signed")
 	default:

@@ -350,14 +350,18 @@ search:
 	return r.o.Log.Drop(ctx, to)
 }
 
-// Audit is a part of the chain from a seq on, and its head, as package admin wants
-// it. What was added while it was read is not in it.
+// Audit is a part of the chain from a seq on, 0 for the newest entries, at most most
+// and at most MaxRead of them; and its head, as package admin wants it. What was
+// added while it was read is not in it.
 func (r *Recorder) Audit(ctx context.Context, from uint64, most int) (Page, error) {
 	head, err := r.o.Log.Head(ctx)
 	if err != nil {
 		return Page{}, err
 	}
-	first, lines, err := r.o.Log.Read(ctx, max(1, from), most)
+	if from == 0 {
+		from = head.Seq - min(head.Seq, uint64(max(0, min(most, MaxRead)))) + 1
+	}
+	first, lines, err := r.o.Log.Read(ctx, from, most)
 	if err != nil {
 		return Page{}, err
 	}
@@ -372,13 +376,7 @@ func (r *Recorder) Audit(ctx context.Context, from uint64, most int) (Page, erro
 
 // Tail is the newest entries, the oldest of them first: at most most, and at most
 // MaxRead.
-func (r *Recorder) Tail(ctx context.Context, most int) (Page, error) {
-	head, err := r.o.Log.Head(ctx)
-	if err != nil {
-		return Page{}, err
-	}
-	return r.Audit(ctx, head.Seq-min(head.Seq, uint64(max(0, min(most, MaxRead))))+1, most)
-}
+func (r *Recorder) Tail(ctx context.Context, most int) (Page, error) { return r.Audit(ctx, 0, most) }
 
 // Seen is the head as it was last seen here, and a channel that is closed when
 // another one is: within two seconds of whoever added to the chain.

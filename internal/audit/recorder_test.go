@@ -199,7 +199,7 @@ func TestWhileTheStoreIsAway(t *testing.T) {
 		if err != nil || len(lines) != 3 || !bytes.Contains(lines[1], []byte(`"type":"audit.lost"`)) || !bytes.Contains(lines[1], []byte(`"count":7`)) {
 			t.Errorf("%q, %v", lines, err)
 		}
-		page, err := r.Audit(t.Context(), 0, 3)
+		page, err := r.Audit(t.Context(), 1, 3)
 		if err != nil || page.First != 1 || len(page.Lines) != 3 || peek([]byte(page.Lines[0])).ID != "a" || page.Head.Seq != 1002 {
 			t.Errorf("%+v, %v", page, err)
 		}

@@ -96,6 +96,7 @@ Exit codes: 0 it is so, 1 it is not, 2 the call was wrong.`,
 		inGroup(groupAsk, newConfigCommand(s)),
 		inGroup(groupAsk, newRoutesCommand(s)),
 		inGroup(groupAsk, newVerifyCommand(s)),
+		inGroup(groupAsk, newAuditCommand(s)),
 		inGroup(groupAsk, newVersionCommand(s)),
 	)
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run it:"}, &cobra.Group{ID: groupTurn, Title: "Turn the secrets of a running gateway:"},
