@@ -139,9 +139,9 @@ func (a *app) goBack(ctx context.Context, name string, ring keyring.Ring, t *tur
 		if t.fails[c.ID] < verifyTwice || c.Spares != previous.ID {
 			continue
 		}
-		by := fmt.Sprintf("verification: %s: %s", c.ID, c.Saw)
+		why := fmt.Sprintf("verification: %s: %s", c.ID, c.Saw)
 		a.log.Warn("a version fails a check that the one before it passes; going back", "secret", name, "version", t.active, "check", c.ID, "saw", c.Saw)
-		if _, err := a.runner.RollBack(ctx, name, by); err != nil {
+		if err := a.runner.Withdraw(ctx, name, t.active, why); err != nil {
 			a.log.Error("going back after a failed verification did not succeed", "secret", name, "version", t.active, "error", err.Error())
 		}
 		return

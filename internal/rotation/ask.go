@@ -276,6 +276,37 @@ func (r *Runner) RollBack(ctx context.Context, secret, askedBy string) (Rotation
 	return rotation, err
 }
 
+// Withdraw goes back from a version that is in use, because it was found to be no
+// good: as the guard does, and recorded as that. It does nothing when another one is
+// in use by then. The error is a *RefusedError when there is nothing to go back to.
+func (r *Runner) Withdraw(ctx context.Context, secret, version, why string) error {
+	s, err := r.find(secret)
+	if err != nil {
+		return err
+	}
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	now := r.now(ctx)
+	if _, err := r.o.Journal.Update(ctx, secret, func(h *History) bool {
+		return h.note(version, StepRollBack, why, now)
+	}); err != nil {
+		return err
+	}
+	_, err = r.o.Rings.Update(ctx, secret, func(there keyring.Ring) (keyring.Ring, error) {
+		if there.Active().ID != version {
+			return there, ErrUnchanged
+		}
+		return there.RollBack(now)
+	})
+	if refused, ok := errors.AsType[*keyring.MoveError](err); ok {
+		return &RefusedError{secret, refused.Why, "Go on to a new version with: keyway rotate " + secret}
+	}
+	if err == nil {
+		r.Wake() // who leads writes down what came of it
+	}
+	return err
+}
+
 // alreadyBack is the record of what somebody else was faster with.
 func (r *Runner) alreadyBack(ctx context.Context, ring keyring.Ring, from, askedBy string, now time.Time) (Rotation, error) {
 	to := ring.Active().ID

@@ -199,6 +199,38 @@ func TestRollsBackByItself(t *testing.T) {
 	})
 }
 
+// What is found to be no good goes the way that the guard sends it, and is recorded
+// as that; but only while it is what is in use.
+func TestWithdraw(t *testing.T) {
+	threat.Covers(t, 54)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld("r1")
+		r := w.runner(t, "r1", w.secret())
+		ask(t, r)
+		time.Sleep(5 * time.Second)
+		if got := w.states(); got != "v1 active, v0 retiring" {
+			t.Fatal(got)
+		}
+		if err := r.Withdraw(t.Context(), "k", "v0", "a check"); err != nil || w.states() != "v1 active, v0 retiring" {
+			t.Errorf("of what is not in use: %v, %s", err, w.states())
+		}
+		if err := r.Withdraw(t.Context(), "k", "v1", "a check"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		if got := w.states(); got != "v1 retiring, v0 active" {
+			t.Errorf("afterwards: %s", got)
+		}
+		got := w.last(t)
+		if got.Outcome != OutcomeRolledBack || !strings.HasSuffix(steps(got), "rolling_back rolled_back") || got.Steps[len(got.Steps)-2].Detail != "a check" {
+			t.Errorf("recorded %+v", got)
+		}
+		if refused := new(RefusedError); !errors.As(r.Withdraw(t.Context(), "k", "v0", "a check"), &refused) {
+			t.Error("back to what was withdrawn")
+		}
+	})
+}
+
 func TestRollBack(t *testing.T) {
 	threat.Covers(t, 63)
 	synctest.Test(t, func(t *testing.T) {
