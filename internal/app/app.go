@@ -220,6 +220,10 @@ func (a *app) tell() {
 func (a *app) observe() {
 	metrics := a.resources.metrics
 	metrics.SecretAges(a.heldRings)
+	metrics.From(a.metricSources())
+	for _, d := range a.defs {
+		metrics.Rotates(d.name)
+	}
 	metrics.SecretUses(func(yield func(secret, version, op string, n uint64)) {
 		for _, use := range a.resources.meter.Uses() {
 			yield(use.Secret, use.Version, "issue", use.Made)

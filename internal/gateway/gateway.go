@@ -142,6 +142,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.w = &c.recorder
 	c.id = telemetry.CorrelationID(r.Header, c.client.Trusted)
 	c.event = telemetry.RequestEvent{Start: time.Now(), Method: r.Method, CorrelationID: c.id}
+	g.metrics.Began(&c.event)
 	c.idHeader[0] = c.id
 	c.w.Header()["X-Correlation-Id"] = c.idHeader[:]
 

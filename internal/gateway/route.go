@@ -170,6 +170,7 @@ func (c *call) forward(r *route.Route, request upstream.Request, s *session.Sess
 	if !r.Streaming {
 		return proxy.Forward(c.w, c.r, request)
 	}
+	c.event.Stream = true
 	ctx, id := c.r.Context(), ""
 	if s != nil {
 		id = s.PublicID()

@@ -21,6 +21,8 @@ type RequestEvent struct {
 	Session       string // public id; empty: nobody
 	Code          string // kind of failure (package problem); empty: none
 	Err           error  // for the operator; never a token, never a body
+	Stream        bool   // it lasted as long as both sides wanted
+	TraceID       string // of the trace that it is part of; empty: none is kept
 
 	upstreamStatus int
 	upstreamErr    error
@@ -51,10 +53,13 @@ func (e *RequestEvent) Log(ctx context.Context, log *slog.Logger) {
 		slog.Int64("bytes", e.Bytes),
 		slog.Duration("took", e.Duration),
 		slog.String("correlation_id", e.CorrelationID),
-		{}, {}, {}, {}, {},
+		{}, {}, {}, {}, {}, {},
 	}
 	n := 6
 	add := func(a slog.Attr) { attrs[n] = a; n++ }
+	if e.TraceID != "" {
+		add(slog.String("trace_id", e.TraceID))
+	}
 	if e.Session != "" {
 		add(slog.String("session", e.Session))
 	}

@@ -19,6 +19,7 @@ type Metrics struct {
 	requests        *prometheus.CounterVec
 	requestDuration *prometheus.HistogramVec
 	known           requestSeries
+	series          *Series
 
 	sessionsCreated   prometheus.Counter
 	sessionsDestroyed *prometheus.CounterVec
@@ -33,6 +34,7 @@ type Metrics struct {
 	tokenValidation   *prometheus.CounterVec
 	rotations         *prometheus.CounterVec
 	rotationPhase     *prometheus.GaugeVec
+	audited           audited
 	held              held
 }
 
@@ -44,7 +46,7 @@ var slow = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
 
 // NewMetrics builds the metrics on a registry of their own.
 func NewMetrics() *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry()}
+	m := &Metrics{registry: prometheus.NewRegistry(), series: NewSeries()}
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 		m.registry.MustRegister(v)
@@ -73,6 +75,7 @@ func NewMetrics() *Metrics {
 		Name: "bff_rotation_phase", Help: "Where a secret is between two versions: 0 one version, 1 a new one is waited for, 2 it is watched, 3 the old one drains. As this replica holds it.",
 	}, []string{"secret"})
 	m.registry.MustRegister(m.rotationPhase)
+	m.audited = newAudited(counter)
 	// Known from the start at zero, so that the first one is a change that an alert
 	// can see.
 	for _, reason := range []string{"logout", "grant_gone"} {
@@ -95,6 +98,10 @@ func NewMetrics() *Metrics {
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
+
+// Series is what Began and Request have counted, by the second; health probes are
+// not in it.
+func (m *Metrics) Series() *Series { return m.series }
 
 // ActiveSessions has the number of sessions asked for when metrics are fetched.
 func (m *Metrics) ActiveSessions(count func() float64) {
@@ -157,6 +164,13 @@ func (m *Metrics) ClientAuth(idp, version, outcome string) {
 // JWKSFetch counts a fetch of our keys: "program", as an IdP is, or "browser". The
 // caller classifies; what a client says of itself is no label.
 func (m *Metrics) JWKSFetch(client string) { m.jwksFetches.WithLabelValues(client).Inc() }
+
+// Rotates has a secret's rotations known from the start at zero.
+func (m *Metrics) Rotates(secret string) {
+	for _, outcome := range []string{"active", "rolled_back", "rejected", "failed"} {
+		m.rotations.WithLabelValues(secret, outcome)
+	}
+}
 
 // Rotation counts a rotation that came to an outcome: "active", "rolled_back",
 // "rejected", "failed".

@@ -22,6 +22,7 @@ type requestCounts struct {
 	total    prometheus.Counter
 	duration prometheus.Observer
 	verify   prometheus.Observer // nil for all but /auth/verify
+	probe    bool                // asked by an orchestrator, and nobody's request
 }
 
 // requestSeries finds what a request counts in by one look into a map that is
@@ -50,6 +51,10 @@ func (s *requestSeries) find(key requestKey, resolve func(requestKey) requestCou
 	return counts
 }
 
+// Began counts a request that has come in, at e.Start. Each is ended by
+// [Metrics.Request].
+func (m *Metrics) Began(e *RequestEvent) { m.series.begin(e.Start) }
+
 // Request counts a finished request.
 func (m *Metrics) Request(e *RequestEvent) {
 	counts := m.known.find(requestKey{methodLabel(e.Method), e.Route, boundStatus(e.Status)}, m.resolve)
@@ -59,6 +64,16 @@ func (m *Metrics) Request(e *RequestEvent) {
 	if counts.verify != nil {
 		counts.verify.Observe(seconds)
 	}
+	now := e.Start.Add(e.Duration) // which the caller has just read
+	if counts.probe {
+		m.series.end(now)
+		return
+	}
+	took := e.Duration
+	if e.Stream {
+		took = -1
+	}
+	m.series.observe(now, e.Status, took)
 }
 
 func (m *Metrics) resolve(key requestKey) requestCounts {
@@ -70,6 +85,7 @@ func (m *Metrics) resolve(key requestKey) requestCounts {
 		total:    m.requests.WithLabelValues(key.method, route, statusLabel(key.status)),
 		duration: m.requestDuration.WithLabelValues(key.method, route),
 	}
+	counts.probe = route == "health_live" || route == "health_ready"
 	if route == "verify" {
 		counts.verify = m.verifyDuration.WithLabelValues(statusLabel(key.status))
 	}
