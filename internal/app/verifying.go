@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -25,13 +26,14 @@ import (
 type verifying struct {
 	one chan struct{} // who goes through it now
 
-	mu    sync.Mutex
-	last  verify.Report            // of everything, or of whatever was asked
-	about map[string]verify.Report // by secret: what was seen since its last rotation
+	mu       sync.Mutex
+	last     verify.Report            // of everything, or of whatever was asked
+	about    map[string]verify.Report // by secret: what was seen since its last rotation
+	outcomes map[string]bool          // by check: whether it was good the last time
 }
 
 func newVerifying() *verifying {
-	return &verifying{one: make(chan struct{}, 1), about: map[string]verify.Report{}}
+	return &verifying{one: make(chan struct{}, 1), about: map[string]verify.Report{}, outcomes: map[string]bool{}}
 }
 
 // verifyPause is the least time between two checklists, whoever asks: proofs look like
@@ -91,6 +93,13 @@ func (a *app) verify(ctx context.Context, o verify.Options) (verify.Report, erro
 	}
 	a.verifying.mu.Lock()
 	a.verifying.last = r
+	for _, c := range r.Checks {
+		if c.Skipped {
+			delete(a.verifying.outcomes, c.ID)
+		} else {
+			a.verifying.outcomes[c.ID] = c.OK
+		}
+	}
 	a.verifying.mu.Unlock()
 	return r, nil
 }
@@ -254,4 +263,15 @@ func (s storeTrip) RoundTrip(ctx context.Context) error {
 		return err
 	}
 	return store.Release(ctx, name, owner)
+}
+
+// verifiedChecks yields what each check last came to, on this replica; those that did
+// not apply are left out.
+func (a *app) verifiedChecks(yield func(check string, ok bool)) {
+	a.verifying.mu.Lock()
+	outcomes := maps.Clone(a.verifying.outcomes)
+	a.verifying.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(outcomes)) {
+		yield(id, outcomes[id])
+	}
 }

@@ -35,7 +35,8 @@ func TestMain(m *testing.M) {
 // language of testscript, and with
 //
 //	exits N COMMAND…   run a command that must end with exit code N
-//	free NAME [N]      a port of loopback that nobody listens on, nor on the N-1 after it
+//	free NAME [N]      a port of loopback that nobody listens on, nor on the N-1 after it,
+//	                   which are NAME1, …
 //	busy NAME          a port of loopback that somebody else listens on
 //	ready PORT         wait until the gateway says that it is ready
 //	chmod MODE PATH
@@ -101,6 +102,9 @@ func free(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Defer(release)
 	ts.Setenv(args[0], strconv.Itoa(first))
+	for i := 1; i < n; i++ {
+		ts.Setenv(args[0]+strconv.Itoa(i), strconv.Itoa(first+i))
+	}
 }
 
 func busy(ts *testscript.TestScript, neg bool, args []string) {

@@ -197,7 +197,7 @@ func (i inside) turning() []step {
 			if !t.Due.IsZero() && now.Sub(t.Due) > dueLong {
 				late = append(late, fmt.Sprintf("%s was due at %s", t.Secret, at(t.Due, now)))
 				causes = append(causes, "nobody moves rings, or a new value can't be made")
-				cures = append(cures, "keyway rotate "+t.Secret+" says why")
+				cures = append(cures, "begin it with keyway rotate "+t.Secret+", which says why if it can't")
 			}
 			for _, id := range slices.Sorted(maps.Keys(t.Overdue)) {
 				if end := t.Overdue[id]; now.Sub(end) > dueLong {

@@ -237,7 +237,7 @@ func (o outside) cookies(ctx context.Context) finding {
 			wrong = append(wrong, c.Name+" without HttpOnly")
 		case secure && !c.Secure:
 			wrong = append(wrong, c.Name+" without Secure")
-		case c.SameSite == http.SameSiteDefaultMode:
+		case c.SameSite == 0 || c.SameSite == http.SameSiteDefaultMode: // not sent, or not understood
 			wrong = append(wrong, c.Name+" without SameSite")
 		}
 	}

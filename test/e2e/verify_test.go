@@ -286,8 +286,8 @@ func brokenByRotation(t *testing.T) {
 	d.register(t, d.client) // the provider takes it back
 	soon(t, "the one before is in use again", func() bool { return statusOf(t, d.One, clientSecretName).Active == before })
 	s := statusOf(t, d.One, clientSecretName)
-	if s.Rotation == nil || !strings.HasPrefix(s.Rotation.AskedBy, "verification: credentials.sign-in: ") || !strings.Contains(s.Rotation.AskedBy, now) {
-		t.Errorf("who went back: %s; %+v", said(s), s.Rotation)
+	if s.Rotation == nil || !strings.Contains(s.Rotation.AskedBy+said(s), "verification: credentials.sign-in: active "+now+" refused") {
+		t.Errorf("why it went back: %s; %+v", said(s), s.Rotation)
 	}
 	if log := d.One.Output(); !strings.Contains(log, "a version fails a check that the one before it passes; going back") {
 		t.Errorf("the log does not say so:\n%s", log)
