@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"keyway/internal/admin"
+	"keyway/internal/audit"
 	"keyway/internal/config"
 	"keyway/internal/fleet"
 	"keyway/internal/gateway"
@@ -70,6 +71,8 @@ type app struct {
 	registrars map[string]func(context.Context) (secret.Value, error)
 	load       admin.Load
 	resources  resources
+	recorder   *audit.Recorder
+	chronicle  *chronicle
 
 	id        string // of this replica
 	defs      []definition
@@ -195,6 +198,9 @@ func (a *app) open(ctx context.Context, env func(string) (string, bool)) error {
 		return withCure(err)
 	}
 	if err := a.openRotation(opener); err != nil {
+		return err
+	}
+	if err := a.openAuditing(opener); err != nil {
 		return err
 	}
 	a.follower.read.Store(began.UnixNano())

@@ -141,7 +141,7 @@ func (a *app) openRotation(o opener) error {
 				a.follower.Wake()
 			}
 		},
-		OnTrouble: a.sources.troubled,
+		OnTrouble: a.troubled,
 	})
 	if err != nil {
 		return err

@@ -89,7 +89,7 @@ func (a *app) verifyTurned(ctx context.Context, name string, ring keyring.Ring, 
 	a.verifying.mu.Lock()
 	a.verifying.about[name] = r
 	a.verifying.mu.Unlock()
-	a.tellVerified(name, t, r)
+	a.tellVerified(ctx, name, t, r)
 	if age < guard {
 		a.goBack(ctx, name, ring, t, r)
 	}
@@ -108,8 +108,8 @@ func (t *turned) count(r verify.Report) (any bool) {
 	return any
 }
 
-// tellVerified logs what is new.
-func (a *app) tellVerified(name string, t *turned, r verify.Report) {
+// tellVerified logs and records what is new.
+func (a *app) tellVerified(ctx context.Context, name string, t *turned, r verify.Report) {
 	text := ""
 	for _, c := range r.Failed() {
 		text += c.ID + "\n"
@@ -118,6 +118,7 @@ func (a *app) tellVerified(name string, t *turned, r verify.Report) {
 		return
 	}
 	t.told = text + "."
+	a.recordVerified(ctx, "after a rotation", name, t.active, r)
 	if r.OK {
 		a.log.Info("verified after a rotation", "secret", name, "version", t.active)
 		return
