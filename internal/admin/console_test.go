@@ -14,6 +14,7 @@ import (
 
 	"keyway/internal/admin/console"
 	"keyway/internal/audit"
+	"keyway/internal/problem"
 	"keyway/internal/secret"
 	"keyway/internal/threat"
 )
@@ -366,12 +367,18 @@ func TestSignInThroughAProvider(t *testing.T) {
 	}
 
 	t.Run("without the role", func(t *testing.T) {
-		s := newSite(t, Options{SignIn: provider{err: fail(403, "forbidden", "grace lacks the role %s", "<admin>").cured("Ask for it.")}}, true)
+		s := newSite(t, Options{SignIn: provider{err: &ForbiddenError{"grace lacks the role <admin>", "Ask for it."}}}, true)
 		a := s.ask("GET", "/console/callback?code=c", "")
 		a.want(t, 403, "grace lacks the role &lt;admin&gt;", "Ask for it.")
 		if len(a.Cookies()) > 0 || len(s.recorded) != 1 || s.recorded[0].Type != "admin.refused" {
 			t.Errorf("%v, recorded %+v", a.Cookies(), s.recorded)
 		}
+	})
+	t.Run("the provider says no", func(t *testing.T) {
+		s := newSite(t, Options{SignIn: provider{err: &SignInError{problem.New(problem.LoginDenied, errors.New("access_denied"))}}}, true)
+		s.ask("GET", "/console/callback?error=access_denied", "").want(t, 403, "access_denied", "Sign in again.")
+		s = newSite(t, Options{SignIn: provider{err: &SignInError{errors.New("not ours")}}}, true)
+		s.ask("GET", "/console/callback?state=x", "").want(t, 400, "not ours")
 	})
 	t.Run("something else", func(t *testing.T) {
 		s := newSite(t, Options{SignIn: provider{err: errors.New("the provider is away")}}, true)

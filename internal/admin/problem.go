@@ -63,6 +63,16 @@ func problemOf(err error) *Problem {
 		p.Secret, p.Cure = e.Secret, e.Cure
 		return p
 	}
+	if e, ok := errors.AsType[*ForbiddenError](err); ok {
+		return fail(http.StatusForbidden, problem.Forbidden, "%s", e.Why).cured("%s", e.Cure)
+	}
+	if e, ok := errors.AsType[*SignInError](err); ok {
+		code := problem.CodeOf(e.Cause)
+		if code == problem.Internal { // nothing of ours has a code then
+			code = problem.LoginFailed
+		}
+		return fail(code.Status(), code, "%v", e).cured("Sign in again.")
+	}
 	if busy, ok := errors.AsType[busyError](err); ok {
 		return fail(http.StatusServiceUnavailable, codeUnavailable, "%s", string(busy)).cured("Try again in a moment.")
 	}

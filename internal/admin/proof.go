@@ -45,10 +45,23 @@ type Load interface {
 type SignIn interface {
 	// Begin answers with a redirect to the provider.
 	Begin(w http.ResponseWriter, r *http.Request) error
-	// Finish takes the provider's answer, and says who came. A *[RefusedError] says
-	// that somebody did, who may not be here.
+	// Finish takes the provider's answer, and says who came. Its errors are
+	// *[ForbiddenError], *[SignInError], or anything else.
 	Finish(w http.ResponseWriter, r *http.Request) (Person, error)
 }
+
+// ForbiddenError says that somebody came who may not be here.
+type ForbiddenError struct {
+	Why, Cure string
+}
+
+func (e *ForbiddenError) Error() string { return Sentence(e.Why, e.Cure) }
+
+// SignInError says that a sign-in did not come to an end. Cause holds no value.
+type SignInError struct{ Cause error }
+
+func (e *SignInError) Error() string { return "the sign-in did not work: " + e.Cause.Error() }
+func (e *SignInError) Unwrap() error { return e.Cause }
 
 // Person is who signed in through an identity provider.
 type Person struct {

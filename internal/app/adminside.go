@@ -16,7 +16,7 @@ import (
 func (a *app) adminAPI() (*admin.Handler, error) {
 	o := admin.Options{
 		Control: control{a}, Verifier: verifier{a}, Loopback: isLoopback(a.config.Admin.Addr), Log: a.log,
-		Load: a.load, Auditor: a.recorder, Record: a.record,
+		SignIn: a.consoleSignIn(), Load: a.load, Charter: a.resources.metrics.Series(), Auditor: a.recorder, Record: a.record,
 	}
 	if at := a.config.Admin.PublicURL; at != nil {
 		o.PublicURL = at.String()

@@ -14,13 +14,13 @@ function ask({ title, body, yes, act, danger }) {
   problem.textContent = '';
   byId('dialog-body').replaceChildren(...[body].flat());
   byId('dialog-no').textContent = act ? 'Cancel' : 'Close';
-  const set = (text) => {
+  const set = (text, grave) => {
     button.hidden = !text;
     button.textContent = text ?? '';
-    button.className = danger ? 'danger' : 'primary';
+    button.className = grave ? 'danger' : 'primary';
     button.disabled = false;
   };
-  set(act && yes);
+  set(act && yes, danger);
   button.onclick = async () => {
     button.disabled = true;
     problem.textContent = '';
@@ -43,13 +43,17 @@ function fail(refused) {
 
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? '' : '.');
 
-function summary(plans) {
+function summary(plans, compromised) {
   const can = plans.filter((p) => !p.refused);
   const noticed = can.flatMap((p) => p.notices.filter((n) => n !== 'nobody').map((n) => [p.secret, n]));
   const now = Date.now();
-  const soon = can.filter((p) => !p.earliest_at || new Date(p.earliest_at) - now < 2000).length;
+  const late = can.filter((p) => p.earliest_at && new Date(p.earliest_at) - now >= 2000);
+  const them = can.length === 1 ? 'it' : 'them';
+  const when = late.length === 0 ? `in use as soon as every replica holds ${them}` : can.length === 1 ? `in use ${until(late[0].earliest_at, now)}`
+    : `${late.length === can.length ? 'in use' : `${can.length - late.length} in use at once, the others`} when it is safe`;
+  const before = compromised ? 'What was before ends at once.' : `What ${can.length === 1 ? 'the one' : 'the ones'} before issued is accepted until it has expired.`;
   return el('div', { class: 'summary' },
-    can.length > 0 && el('p', {}, `${count(can.length, 'new version')}; ${soon === can.length ? 'in use as soon as all replicas hold ' + (can.length === 1 ? 'it' : 'them') : `${soon} at once, the others when it is safe`}. The ones before stay good for what they issued, unless it says otherwise.`),
+    can.length > 0 && el('p', {}, `${count(can.length, 'new version')}, ${when}. ${before}`),
     can.length > 0 && el('p', { class: noticed.length ? 'noticed' : 'unnoticed' }, noticed.length ? 'Somebody will notice:' : 'Nobody will notice.'),
     noticed.length > 0 && el('ul', { class: 'noticed' }, noticed.map(([name, n]) => el('li', {}, can.length > 1 ? `${name}: ${n}` : n))));
 }
@@ -73,9 +77,8 @@ export async function rotate(names, { only = false, done, failed }) {
   const look = async () => {
     const plans = await api.plan(names, compromised);
     const can = plans.filter((p) => !p.refused).length;
-    replace(body, summary(plans), el('div', { class: 'plans' }, described(plans)));
-    byId('dialog-yes').className = compromised ? 'danger' : 'primary';
-    shown?.set(can === 0 || only ? null : names?.length === 1 ? 'Rotate now' : `Rotate ${count(can, 'secret')} now`);
+    replace(body, summary(plans, compromised), el('div', { class: 'plans' }, described(plans)));
+    shown?.set(can === 0 || only ? null : names?.length === 1 ? 'Rotate now' : `Rotate ${count(can, 'secret')} now`, compromised);
     return can;
   };
   try {

@@ -18,6 +18,9 @@ function tell(text, state = 'rest') {
   while (box.children.length > 4) box.firstChild.remove();
   setTimeout(() => line.remove(), state === 'look' ? 20000 : 9000);
 }
+addEventListener('keydown', (e) => {
+  if (e.key === 'Escape' && !document.querySelector('dialog[open]')) byId('said').replaceChildren();
+});
 const failed = (refused) => tell([refused.message, refused.cure].filter(Boolean).join('. '), 'look');
 
 const series = new Series();
@@ -28,8 +31,7 @@ const lines = new Timeline({
 const record = new Record(async (oldest) => {
   try {
     const from = Math.max(1, oldest - 200);
-    record.add(await api.audit(from, oldest - from));
-    record.show();
+    if (oldest > 1) record.add(await api.audit(from, oldest - from));
   } catch (refused) { failed(refused); }
 });
 

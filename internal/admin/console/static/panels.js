@@ -65,11 +65,17 @@ const grave = new Set(['secret.trouble', 'audit.cut', 'audit.lost', 'admin.refus
 export class Record {
   #entries = new Map();
   #names = new Set();
+  #most = 25; // that are shown
   head = null;
 
+  // older is asked to add what is before an entry.
   constructor(older) {
     byId('record-filter').addEventListener('change', () => this.show());
-    byId('more-entries').addEventListener('click', () => older(Math.min(...this.#entries.keys())));
+    byId('more-entries').addEventListener('click', async () => {
+      this.#most += 100;
+      if (this.#entries.size < this.#most) await older(Math.min(...this.#entries.keys()));
+      this.show();
+    });
   }
 
   // add takes a page, and gives the entries that are new.
@@ -97,8 +103,8 @@ export class Record {
     say(byId('record-head'), this.head?.seq ? `${count(this.head.seq, 'entry', 'entries')}, chained by hash; the head is ${this.head.signature ? 'signed' : 'not signed'}.` : '');
     byId('no-entries').hidden = found.length > 0;
     say(byId('no-entries'), this.head ? (wanted ? `Nothing about ${wanted} among those shown.` : 'No entries yet.') : 'This gateway keeps no record.');
-    byId('more-entries').hidden = this.#entries.size === 0 || Math.min(...this.#entries.keys()) <= 1;
-    replace(byId('entries'), found.slice(0, 1000).map(([seq, e]) => el('li', { class: 'entry', 'data-grave': grave.has(e.type) ? 'true' : null },
+    byId('more-entries').hidden = found.length <= this.#most && (this.#entries.size === 0 || Math.min(...this.#entries.keys()) <= 1);
+    replace(byId('entries'), found.slice(0, this.#most).map(([seq, e]) => el('li', { class: 'entry', 'data-grave': grave.has(e.type) ? 'true' : null },
       el('time', { datetime: e.at ?? '', title: e.at ? stamp(e.at) : '' }, e.at ? clock(e.at) : '–'),
       el('span', { class: 'what' }, words[e.type] ?? step((e.type ?? '').replace(/^rotation\./, ''))),
       el('span', { class: 'whose' }, e.secret ?? '', e.to && [' ', id(e.to, 6)]),

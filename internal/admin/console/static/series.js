@@ -21,7 +21,8 @@ export class Series {
   add(points) {
     for (const p of points) this.#points.set(Math.floor(new Date(p.at) / 1000), p);
     const oldest = Date.now() / 1000 - longest - 2;
-    for (const t of this.#points.keys()) if (t < oldest) this.#points.delete(t); else break;
+    // In order: what was before we came may be told after what is now.
+    this.#points = new Map([...this.#points].filter(([t]) => t >= oldest).sort((a, b) => a[0] - b[0]));
   }
 
   // mark notes that a secret has another version in use since then.
@@ -153,7 +154,7 @@ export class Series {
 
   // verdict says in a sentence what the curve shows.
   verdict() {
-    const last = this.#clusters(2).at(-1);
+    const last = this.#clusters(30).at(-1);
     const since = last ? Math.floor(last.at) : 0;
     let n = 0, refused = 0, failed = 0;
     for (const [t, p] of this.#points) {

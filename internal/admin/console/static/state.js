@@ -72,7 +72,7 @@ export function version(v, now) {
   switch (v.state) {
     case 'pending': return v.created_at ? `for ${span((now - new Date(v.created_at)) / 1000)}` : '';
     case 'active': return since ? `for ${span((now - new Date(since)) / 1000)}` : '';
-    case 'retiring': return [v.retires_at && `${span((new Date(v.retires_at) - now) / 1000)} left`, v.dependents !== undefined && v.dependents ? `${count(v.dependents, 'depends', 'depend')} on it` : 'nothing depends on it'].filter(Boolean).join(', ');
+    case 'retiring': return [v.retires_at && `${span((new Date(v.retires_at) - now) / 1000)} left`, v.dependents !== undefined && v.dependents ? `${count(v.dependents, 'depends', 'depend')} on it` : 'nothing needs it'].filter(Boolean).join(', ');
     default: return v.retires_at ? ago(v.retires_at, now) : '';
   }
 }

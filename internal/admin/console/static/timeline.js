@@ -5,7 +5,7 @@ import { attr, byId, el, id, replace, say, svg } from './dom.js';
 import { describe, live, marks, previous, replicaName, step, underWay, version } from './state.js';
 import { count, short, stamp, until } from './time.js';
 
-const rowHeight = 24, barHeight = 10, inset = 6;
+const rowHeight = 24, barHeight = 12, inset = 6;
 const grain = 5; // seconds: below that the line is almost even
 const f = (s) => Math.log1p(Math.max(0, s) / grain);
 
@@ -140,8 +140,9 @@ export class Timeline {
     };
     row.rotate = el('button', { type: 'button', class: 'quiet', 'aria-label': `Rotate ${s.name}…`, on: { click: () => this.act.rotate(s.name) } }, 'Rotate…');
     row.back = el('button', { type: 'button', class: 'quiet', 'aria-label': `Roll back ${s.name}…`, on: { click: () => row.back.getAttribute('aria-disabled') !== 'true' && this.act.rollBack(s.name) } }, 'Roll back…');
+    row.name = el('div', { class: 'name' }, el('h3', {}, s.name), row.state);
     row.node = el('li', { class: 'lane', 'data-secret': s.name },
-      el('div', { class: 'name' }, el('h3', {}, s.name), row.state), row.chart, row.versions,
+      row.name, row.chart, row.versions,
       el('div', { class: 'lane-actions' }, row.rotate, row.back), row.steps);
     this.#rows.set(s.name, row);
     return row;
@@ -176,10 +177,11 @@ export class Timeline {
     const told = describe(s, now, (id) => replicaName(this.status.replicas.find((r) => r.id === id) ?? { id }, this.status.replicas));
     say(row.state, told.text);
     attr(row.node, 'data-state', told.state);
-    const height = rowsTop * 2 + Math.max(2, versions.length + (more > 0 ? 1 : 0)) * rowHeight;
+    const rows = rowsTop * 2 + Math.max(2, versions.length + (more > 0 ? 1 : 0)) * rowHeight;
+    const height = narrow.matches ? rows : Math.max(rows, row.name.firstChild.offsetHeight + row.state.offsetHeight + rowsTop * 2);
     row.chart.replaceChildren(chart(s, versions, at, height, now, narrow.matches));
     replace(row.versions,
-      versions.map((v) => el('li', { class: `v ${v.state}` }, id(v.id, 6), el('span', { class: 'v-state' }, v.state), el('span', { class: 'v-more' }, version(v, now)),
+      versions.map((v) => el('li', { class: `v ${v.state}` }, id(v.id, 6), el('span', { class: 'v-state' }, v.state), el('span', { class: 'v-more', title: version(v, now) }, version(v, now)),
         marks(v).map((m) => el('span', { class: `tag ${m === 'compromised' ? 'bad' : ''}` }, m)))),
       more > 0 && el('li', { class: 'v more' }, `and ${count(more, 'older one')}`));
     const back = previous(s);
