@@ -172,7 +172,11 @@ func (i inside) judge(p Peer, all []verdictOf, now time.Time) finding {
 			return f.because(cause, cure)
 		case keyring.Pending:
 			if p.Signs && now.Sub(v.CreatedAt) < i.MaxAge {
-				saw += " (new since " + at(v.CreatedAt, now) + ": it may be so until " + at(v.CreatedAt.Add(i.MaxAge), now) + ")"
+				held := ""
+				if !i.Fetched.IsZero() && i.Fetched.Before(v.CreatedAt) {
+					held = ", the IdP still holds the JWKS of " + at(i.Fetched, now)
+				}
+				saw += " (new since " + at(v.CreatedAt, now) + held + ": it may be so until " + at(v.CreatedAt.Add(i.MaxAge), now) + ")"
 				continue
 			}
 			cause, cure := i.whyRefused(p, v.Version, now)

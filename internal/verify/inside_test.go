@@ -74,7 +74,7 @@ func TestVerdictsOnCredentials(t *testing.T) {
 			words: []string{"the IdP still holds the JWKS of 13:40:00 UTC", "ask again at 13:45:00 UTC by our max-age", "ask again at the latest at 14:40:00 UTC"}},
 		"nobody has fetched it": {ring: "k1 active", verdicts: []oidc.Verdict{refuted}, signs: true, definite: true, words: []string{"nobody has fetched our JWKS", "jwks.public", "register the key with kid k1"}},
 		"fetched, and refused":  {ring: "k1 active", verdicts: []oidc.Verdict{refuted}, signs: true, fetched: today("14:20"), definite: true, words: []string{"last fetched at 14:20:00 UTC, with the key k1 in it", "a key set that it keeps itself"}},
-		"new, it may not know":  {ring: "k2 pending, k1 active", verdicts: []oidc.Verdict{proved, refuted}, signs: true, at: today("14:02"), ok: true, words: []string{"it may be so until 14:05:00 UTC"}},
+		"new, it may not know":  {ring: "k2 pending, k1 active", verdicts: []oidc.Verdict{proved, refuted}, signs: true, fetched: today("13:58"), at: today("14:02"), ok: true, words: []string{"the IdP still holds the JWKS of 13:58:00 UTC", "it may be so until 14:05:00 UTC"}},
 		"new for long":          {ring: "k2 pending, k1 active", verdicts: []oidc.Verdict{proved, refuted}, signs: true, fetched: today("13:50"), words: []string{"still holds the JWKS of 13:50:00 UTC"}},
 	} {
 		t.Run(name, func(t *testing.T) {
