@@ -330,3 +330,90 @@ func TestCursorsAreTheFleets(t *testing.T) {
 		t.Errorf("%+v, %v", at, err)
 	}
 }
+
+// dying is a board whose writes of how far the journals are in the record fail, as if
+// whoever was to make them had been killed.
+type dying struct {
+	fleet.Board
+	killed bool
+}
+
+func (d *dying) CompareAndSet(ctx context.Context, name string, revision fleet.Revision, value []byte) (fleet.Revision, error) {
+	if d.killed && name == chronicleEntry {
+		return "", errors.New("killed")
+	}
+	return d.Board.CompareAndSet(ctx, name, revision, value)
+}
+
+// Whoever leads next, and does not know how far the one before was, adds what is
+// missing, and nothing twice.
+func TestALeaderThatIsKilledWhileItRecords(t *testing.T) {
+	a, err := opened(t, env(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	board := &dying{Board: a.board}
+	journal := fleet.NewJournal(a.board)
+	long := time.Now().Add(-time.Hour)
+	write := func(change func(*rotation.History)) {
+		t.Helper()
+		if _, err := journal.Update(t.Context(), nameCSRFKey, func(h *rotation.History) bool { change(h); return true }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(func(h *rotation.History) {
+		r := rotation.Rotation{ID: "r1", Secret: nameCSRFKey, StartedAt: long}
+		for i := range 90 {
+			r.Steps = append(r.Steps, rotation.Step{At: long, What: fmt.Sprint("step", i)})
+		}
+		h.Rotations = []rotation.Rotation{r, r}
+		h.Rotations[1].ID = "r0"
+	})
+	for round := range 3 {
+		c := &chronicle{a: a, board: board}
+		board.killed = true
+		if err := c.pass(t.Context()); err == nil {
+			t.Error("expected it to fail")
+		}
+		board.killed = false
+		c = &chronicle{a: a, board: board} // another one leads
+		for range 2 {
+			if err := c.pass(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(func(h *rotation.History) {
+			h.Rotations[0].Steps = append(h.Rotations[0].Steps, rotation.Step{At: long, What: fmt.Sprint("more", round)})
+		})
+	}
+	p, err := a.recorder.Audit(t.Context(), 1, audit.MaxRead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := audit.Check(linesOf(p), audit.CheckOptions{Head: &p.Head, Whole: true}); !r.OK {
+		t.Errorf("%+v", r.Problems)
+	}
+	seen := map[string]int{}
+	next := map[string]int{}
+	for _, line := range linesOf(p) {
+		e, err := audit.Parse(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[e.ID]++
+		if e.Rotation != "" {
+			if want := fmt.Sprint(e.Rotation, "/", next[e.Rotation]-1, "-"); next[e.Rotation] > 0 && !strings.HasPrefix(e.ID, want) {
+				t.Errorf("expected %s…, found %s", want, e.ID)
+			}
+			next[e.Rotation]++
+		}
+	}
+	for id, n := range seen {
+		if n > 1 {
+			t.Errorf("%s is there %d times", id, n)
+		}
+	}
+	if next["r0"] != 91 || next["r1"] != 93 {
+		t.Errorf("%v", next)
+	}
+}
