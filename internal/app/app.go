@@ -177,6 +177,9 @@ func (a *app) open(ctx context.Context, env func(string) (string, bool)) error {
 	if err := a.resources.openProxy(c, opener, a.generation); err != nil {
 		return err
 	}
+	if err := a.resources.openTraces(ctx, c, env, a.id); err != nil {
+		return err
+	}
 	redisBoard, err := a.resources.openStore(ctx, c)
 	if err != nil {
 		return err
@@ -254,7 +257,7 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 	gw := gateway.New(gateway.Options{
 		Current: a.generation, Log: a.log, Metrics: a.resources.metrics, Health: health,
 		StreamsPerSession: c.Limits.StreamsPerSession,
-		Reread:            a.reread, MayIssue: a.mayIssue, Refused: a.refused,
+		Reread:            a.reread, MayIssue: a.mayIssue, Refused: a.refused, Traces: a.resources.tracer(),
 	})
 	public := &http.Server{
 		Handler:           gw,

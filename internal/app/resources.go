@@ -24,6 +24,7 @@ import (
 	"keyway/internal/session/embedded"
 	"keyway/internal/session/redis"
 	"keyway/internal/telemetry"
+	"keyway/internal/telemetry/otlp"
 	"keyway/internal/upstream"
 )
 
@@ -31,6 +32,7 @@ import (
 type resources struct {
 	log       *slog.Logger
 	metrics   *telemetry.Metrics
+	traces    *otlp.Traces // nil: nobody collects them
 	meter     *seal.Meter
 	store     session.Store
 	sessions  *session.Shared

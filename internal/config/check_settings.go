@@ -29,9 +29,6 @@ func (l *loader) checkSettings() {
 	if strings.Contains(s.Store.RedisURL.Reveal(), "skip_verify") {
 		l.note(l.files[SettingsFile].at("store.redis_url"), "store.redis_url", "skip_verify: Redis's certificate is not checked", "whoever is on the network in between can read and end sessions")
 	}
-	if key := "telemetry.otlp_endpoint"; l.given(SettingsFile, key) {
-		l.note(l.files[SettingsFile].at(key), key, "this version does not use it yet", "")
-	}
 }
 
 func (l *loader) checkListeners() {

@@ -222,5 +222,5 @@ type Log struct {
 
 // Telemetry is where traces go.
 type Telemetry struct {
-	OTLPEndpoint string `yaml:"otlp_endpoint" env:"OTEL_EXPORTER_OTLP_ENDPOINT" doc:"OpenTelemetry collector. Read, and used by a later version."`
+	OTLPEndpoint string `yaml:"otlp_endpoint" env:"OTEL_EXPORTER_OTLP_ENDPOINT" doc:"Base URL of an OpenTelemetry collector that takes OTLP over HTTP, as in http://collector:4318: traces are on. The other OTEL_ variables count as usual."`
 }

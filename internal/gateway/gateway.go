@@ -18,6 +18,7 @@ import (
 	"keyway/internal/problem"
 	"keyway/internal/route"
 	"keyway/internal/telemetry"
+	"keyway/internal/telemetry/trace"
 	"keyway/internal/upstream"
 )
 
@@ -49,6 +50,8 @@ type Options struct {
 	// secret is csrf-key, ua-hash-salt or session-key; who the session's public id,
 	// or the record's key for session-key. It must be quick. May be nil.
 	Refused func(secret, version, who string)
+	// Traces has spans of requests kept; nil: nobody collects them.
+	Traces *trace.Tracer
 }
 
 // Gateway is the public http.Handler. It is safe for concurrent use.
@@ -62,6 +65,7 @@ type Gateway struct {
 	rereads *rereads // nil: what is unknown is refused
 	issue   func() bool
 	refused func(secret, version, who string)
+	traces  *trace.Tracer
 	busy    atomic.Int64
 	// callbacks are the sign-ins that are being finished.
 	callbacks singleflight.Group
@@ -79,6 +83,7 @@ func New(o Options) *Gateway {
 		streams: newStreams(o.StreamsPerSession),
 		issue:   o.MayIssue,
 		refused: o.Refused,
+		traces:  o.Traces,
 	}
 	g.rereads = newRereads(o.Reread, g.beside)
 	g.own = g.endpoints()
@@ -126,8 +131,9 @@ type call struct {
 	outcome  upstream.Outcome
 	who      principal.Principal
 	idHeader [1]string // X-Correlation-Id's value
-	counted  bool      // among the requests that are served at once
-	flow     string    // step of a flow that the request is, for the metrics; "": none
+	span     trace.Span
+	counted  bool   // among the requests that are served at once
+	flow     string // step of a flow that the request is, for the metrics; "": none
 	// forwarded: the request's body is the proxy's to read, and to bound.
 	forwarded bool
 	// settled are the versions that are nobody's if they are unknown now; see settle.
@@ -143,6 +149,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.id = telemetry.CorrelationID(r.Header, c.client.Trusted)
 	c.event = telemetry.RequestEvent{Start: time.Now(), Method: r.Method, CorrelationID: c.id}
 	g.metrics.Began(&c.event)
+	if g.traces != nil {
+		c.trace()
+	}
 	c.idHeader[0] = c.id
 	c.w.Header()["X-Correlation-Id"] = c.idHeader[:]
 
@@ -286,6 +295,7 @@ func (c *call) finish() {
 	default:
 		event.Code = string(problem.CodeOf(event.Err))
 	}
+	c.endTrace()
 	c.gateway.metrics.Request(event)
 	if c.flow != "" { // once, however often the request was served
 		c.gateway.metrics.Flow(c.flow, event.Duration)

@@ -167,6 +167,7 @@ func (c *call) forward(r *route.Route, request upstream.Request, s *session.Sess
 	// not keep its generation, and so the keys of then, in memory.
 	proxy, sessions := c.gen.Proxy, c.gen.Sessions
 	c.forwarded, c.gen = true, nil
+	defer c.toUpstream(r.Service, &request)()
 	if !r.Streaming {
 		return proxy.Forward(c.w, c.r, request)
 	}

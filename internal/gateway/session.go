@@ -17,7 +17,10 @@ import (
 
 // findSession is the session of the request's cookie.
 func (c *call) findSession() (*session.Session, error) {
-	s, err := c.gen.Sessions.Find(c.r.Context(), c.r.Header["Cookie"], c.sender())
+	ctx, done := c.step("session.load")
+	s, err := c.gen.Sessions.Find(ctx, c.r.Header["Cookie"], c.sender())
+	done.Fail(faultOf(err))
+	done.End()
 	if err != nil {
 		if b, ok := errors.AsType[*session.BindingError](err); ok {
 			c.gateway.metrics.BindingFailure(b.Reason)

@@ -13,6 +13,7 @@ import (
 	"keyway/internal/oidc"
 	"keyway/internal/problem"
 	"keyway/internal/session"
+	"keyway/internal/telemetry/trace"
 )
 
 // login serves GET /auth/login: it sends the browser to the IdP.
@@ -250,8 +251,11 @@ func text(grant oidc.Grant, name string) string {
 // refresh is how the session room asks the IdP for new tokens.
 func (g *Gateway) refresh(ctx context.Context, rp *oidc.RelyingParty, record session.Record) (session.Record, error) {
 	started := time.Now()
+	ctx, span := trace.Internal(ctx, "session.refresh")
+	defer span.End()
 	answer, err := rp.Refresh(ctx, oidc.RefreshRequest{RefreshToken: record.RefreshToken, Subject: record.Subject})
 	g.metrics.Flow("refresh", time.Since(started))
+	span.Fail(refreshFault(err))
 	switch {
 	case errors.Is(err, oidc.ErrGrantGone):
 		g.metrics.TokenRefresh("session", "grant_gone")

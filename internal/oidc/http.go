@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"keyway/internal/jwks"
+	"keyway/internal/telemetry/trace"
 )
 
 // Observer is told what happens at a provider, for metrics and the operator.
@@ -111,9 +112,12 @@ func (c *caller) do(ctx context.Context, endpoint string, request *http.Request,
 	defer cancel()
 	request = request.WithContext(ctx)
 	request.Header.Set("Accept", "application/json")
+	request, span := c.traced(endpoint, request)
+	defer span.End()
 	start := time.Now()
 	response, err := c.client.Do(request)
 	if err != nil {
+		span.Fail("unavailable")
 		c.observer.IdPRequest(c.name, endpoint, 0, time.Since(start))
 		return Answer{}, &UnavailableError{Endpoint: endpoint, Cause: jwks.Transport(err)}
 	}
@@ -121,6 +125,10 @@ func (c *caller) do(ctx context.Context, endpoint string, request *http.Request,
 	body, err := io.ReadAll(io.LimitReader(response.Body, most+1))
 	c.observer.IdPRequest(c.name, endpoint, response.StatusCode, time.Since(start))
 	status := response.StatusCode
+	span.Status(status)
+	if err != nil || status >= 400 {
+		span.Fail(strconv.Itoa(status))
+	}
 	switch {
 	case err != nil:
 		return Answer{}, &UnavailableError{Endpoint: endpoint, Status: status, Cause: fmt.Errorf("reading the answer: %w", jwks.Transport(err))}
@@ -132,6 +140,21 @@ func (c *caller) do(ctx context.Context, endpoint string, request *http.Request,
 		return Answer{}, fmt.Errorf("%w: %s endpoint: expected at most %d bytes, found more", ErrAnswer, endpoint, most)
 	}
 	return Answer{Status: status, Header: response.Header, Body: body}, nil
+}
+
+// traced is the request with a span of its own, if it is part of a trace. The
+// provider is told, so that it can have a part in it, too.
+func (c *caller) traced(endpoint string, request *http.Request) (*http.Request, trace.Span) {
+	ctx, span := trace.Client(request.Context(), endpoint)
+	if !span.On() {
+		return request, span
+	}
+	span.Name(request.Method + " " + endpoint)
+	span.Text("http.request.method", request.Method)
+	span.Text("server.address", request.URL.Hostname())
+	span.Text("peer.service", c.name)
+	span.Inject(request.Header)
+	return request.WithContext(ctx), span
 }
 
 // retryAfter reads RFC 9110 section 10.2.3, both forms, within bounds.

@@ -20,7 +20,9 @@ const (
 	hForwardedFor   = "X-Forwarded-For"
 	hForwardedHost  = "X-Forwarded-Host"
 	hForwardedProto = "X-Forwarded-Proto"
-	injectedMax     = 11
+	hTraceParent    = "Traceparent"
+	hTraceState     = "Tracestate"
+	injectedMax     = 13
 )
 
 // scrub removes from a client's headers what must not reach an upstream.
@@ -113,6 +115,13 @@ func inject(h http.Header, req *Request, authorization string) {
 	}
 	in.set(hForwardedHost, req.Host)
 	in.set(hForwardedProto, req.Scheme)
+	// As they are: whoever gave them has checked their form, in which % is a letter.
+	if req.TraceParent != "" && len(req.TraceParent)+len(req.TraceState) <= maxValue {
+		in.raw(hTraceParent, req.TraceParent)
+		if req.TraceState != "" {
+			in.raw(hTraceState, req.TraceState)
+		}
+	}
 }
 
 // cleanResponse removes from an upstream's response headers what is not the

@@ -15,6 +15,10 @@ var reservedNames = map[string]bool{
 	"x-authorization":  true,
 	"dpop":             true, // a proof for us, bound to our address
 	"x-csrf-token":     true,
+	// Of which trace it is part: who says so decides what is sampled.
+	"traceparent": true,
+	"tracestate":  true,
+	"baggage":     true,
 	// Who sent it, and how it came here.
 	"forwarded":           true,
 	"x-forwarded":         true,

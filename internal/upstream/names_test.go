@@ -21,6 +21,7 @@ func TestReservedNamesInAnySpelling(t *testing.T) {
 		"True-Client-Ip", "X-Csrf-Token", "Dpop", "X-Http-Method-Override", "X-Rewrite-Url", "Proxy", "Proxy-Authorization",
 		"Http2-Settings", "HTTP2_Settings", "Transfer_Encoding", "Content.Length", "Connection_", "Upgrade.",
 		"X-User-" + strings.Repeat("a", 200),
+		"Traceparent", "Tracestate", "Baggage",
 		"Remote-User", "REMOTE_USER", "Remote-Email", "Remote-Groups", "Remote-Name", "Remote.User.Name", "X-Webauth-User", "x_webauth_role",
 		"X-Authenticated-User", "X-Authenticated-Groups", "X-Authenticated_Userid", "X-Remote-User", "X-Remote-Group", "X-Email", "X-Roles", "X_Groups", "X-Access-Token", "X-Id-Token",
 		"Impersonate-User", "Impersonate-Extra-Scopes", "IMPERSONATE_GROUP", "X-Ms-Client-Principal", "X-MS-CLIENT-PRINCIPAL-NAME", "X-Ms-Token-Aad-Access-Token",
@@ -34,7 +35,7 @@ func TestReservedNamesInAnySpelling(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"Accept", "Content-Type", "Cookie", "Origin", "Te", "User-Agent", "X-Request-Id", "Traceparent", "Range", "Via",
+		"Accept", "Content-Type", "Cookie", "Origin", "Te", "User-Agent", "X-Request-Id", "Range", "Via",
 		"Upgrade-Insecure-Requests", "X-Usernames", "Xuserid", "X-Emails", "X-Requested-With", "X-Api-Key", "X-Client-Version", "X-Amzn-Trace-Id", "X-Goog-Api-Key", "X-Ms-Version", "Cf-Ray", "Oidc", "Remote", "Idempotency-Key", "Sec-Websocket-Key", "Proxied", "",
 		strings.Repeat("a", 200),
 	} {

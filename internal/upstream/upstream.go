@@ -86,6 +86,9 @@ type Request struct {
 	Principal *principal.Principal
 	// CorrelationID is sent as X-Correlation-ID.
 	CorrelationID string
+	// TraceParent and TraceState are sent as the headers of that name (W3C Trace
+	// Context); empty: not. What a client sends under these names never is.
+	TraceParent, TraceState string
 	// Token says which Authorization the upstream gets; nil means none.
 	Token *TokenPolicy
 	// AccessToken is the session's or the caller's token, for Passthrough.

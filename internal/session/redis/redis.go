@@ -14,6 +14,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"keyway/internal/session"
+	"keyway/internal/telemetry/trace"
 )
 
 // Store is a session.Store in Redis.
@@ -142,6 +143,9 @@ func call[T any](ctx context.Context, s *Store, fn func(context.Context, rueidis
 		return zero, fmt.Errorf("session store: redis is away: %w", *why)
 	}
 	parent := ctx
+	ctx, span := trace.Client(ctx, "redis")
+	defer span.End()
+	span.Text("db.system.name", "redis")
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	select {
@@ -172,6 +176,7 @@ func call[T any](ctx context.Context, s *Store, fn func(context.Context, rueidis
 	if r.err == nil || isAnswer(r.err) {
 		return r.v, r.err
 	}
+	span.Fail("unavailable")
 	if _, said := rueidis.IsRedisErr(r.err); !said && parent.Err() == nil {
 		s.lookSoon()
 	}
