@@ -11,7 +11,7 @@ import (
 
 // metricSources are of what is told when metrics are fetched.
 func (a *app) metricSources() telemetry.Sources {
-	return telemetry.Sources{Secrets: a.secretStates, Fleet: a.fleetState, AuditQueue: a.recorder.Waiting}
+	return telemetry.Sources{Secrets: a.secretStates, Fleet: a.fleetState, AuditQueue: a.recorder.Waiting, Checks: a.verifiedChecks}
 }
 
 func (a *app) secretStates() []telemetry.SecretState {

@@ -56,6 +56,9 @@ func TestChecklistWithoutAnIdentityProvider(t *testing.T) {
 			t.Errorf("%s is not about it", check.ID)
 		}
 	}
+	if status, body := get(c, gateway.Admin+"/metrics"); status != 200 || !strings.Contains(body, `bff_verify_checks{check="store",ok="true"} 1`) {
+		t.Errorf("metrics: %d, without the checks", status)
+	}
 	if status, body := get(c, gateway.Admin+"/admin/v1/verify"); status != 200 || !strings.Contains(body, "issued.csrf-key") {
 		t.Errorf("the last one: %d %s", status, body)
 	}

@@ -45,7 +45,7 @@ func adminTrace(a answer) bool {
 		// Its guard names what it expects.
 		return a.status == http.StatusForbidden && bytes.Contains(bytes.ToLower(a.body), []byte("admin"))
 	case "text/html":
-		return a.status == http.StatusOK && bytes.Contains(a.body, []byte("<title>Keyway"))
+		return bytes.Contains(a.body, []byte("<title>Keyway</title>")) || bytes.Contains(a.body, []byte("– Keyway</title>"))
 	}
 	return false
 }

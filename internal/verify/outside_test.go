@@ -95,7 +95,7 @@ func TestOutside(t *testing.T) {
 		}, "outside.admin", []string{"/admin/v1/status"}},
 		"the console is public": {"/console/", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
-			_, _ = w.Write([]byte("<title>Keyway</title>"))
+			_, _ = w.Write([]byte("<title>Sign in – Keyway</title>"))
 		}, "outside.admin", []string{"/console/"}},
 	} {
 		t.Run(name, func(t *testing.T) {
