@@ -17,5 +17,12 @@
 //
 // No answer holds a value of a secret: the types have no place for one.
 //
+// [Handler.Console] is the same for people: a page that asks this API. Where a
+// token, or a role at a provider, is needed, whoever shows one gets a cookie that
+// stands for a session in memory, and a request by it counts only when it comes from
+// the console's own page. The token never stays in a browser.
+//
+// What happens is told while it happens, to however many look, by one look a second.
+//
 // openapi.json describes all of it; the tests hold every answer against it.
 package admin

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"keyway/internal/rotation"
+	"keyway/internal/secret"
 	"keyway/internal/telemetry"
 	"keyway/internal/testkit/browser"
 	"keyway/internal/testkit/parts"
@@ -113,13 +114,86 @@ func crowded(now time.Time) *proofs {
 	return p
 }
 
-// The page with much on it, at three widths: it shows what it is told as text,
-// nothing is cut off, and what is wrong is said first.
-func TestAFleetWithTroublesInChromium(t *testing.T) {
-	axe, err := os.ReadFile(filepath.Join(parts.Root(t), "test", "node", "node_modules", "axe-core", "axe.min.js"))
+// axeCore is the accessibility checker that runs within a page.
+func axeCore(t *testing.T) string {
+	t.Helper()
+	source, err := os.ReadFile(filepath.Join(parts.Root(t), "test", "node", "node_modules", "axe-core", "axe.min.js"))
 	if err != nil {
 		t.Skipf("axe-core is missing: npm ci in test/node: %v", err)
 	}
+	return string(source)
+}
+
+// Signing in as a person does it, with a real browser's idea of cookies.
+func TestSignInInChromium(t *testing.T) {
+	at := httptest.NewUnstartedServer(nil)
+	h := New(Options{Control: newFake(), Loopback: true, SignIn: provider{}, Token: func() (secret.Value, bool) { return secret.NewValue([]byte(goodToken)), true }})
+	mux := http.NewServeMux()
+	mux.Handle(Prefix, h)
+	mux.Handle("/", h.Console())
+	at.Config.Handler = mux
+	at.Start()
+	t.Cleanup(at.Close)
+	r := browser.Run(t, `
+		const found = [];
+		const look = async (p, name) => {
+			await shot(name, p);
+			const debug = await p.context().newCDPSession(p);
+			await debug.send('Runtime.evaluate', { expression: args.axe });
+			const { result } = await debug.send('Runtime.evaluate', { expression: 'axe.run(document)', awaitPromise: true, returnByValue: true });
+			found.push(...result.value.violations.map((v) => name + ' ' + v.impact + ' ' + v.id));
+		};
+		await page.goto(args.url);
+		await page.waitForURL('**/console/sign-in');
+		await look(page, 'console-sign-in');
+		await page.getByLabel('Token of the admin API').fill('not the token');
+		await page.keyboard.press('Enter');
+		await page.getByText('That is not the token').waitFor();
+		const dark = await open({ colorScheme: 'dark', viewport: { width: 390, height: 844 } });
+		await dark.goto(args.url);
+		await look(dark, 'console-sign-in-phone-dark');
+		await page.getByLabel('Token of the admin API').fill(args.token);
+		await page.keyboard.press('Enter');
+		await page.locator('.lane[data-secret]').first().waitFor();
+		const cookies = await page.context().cookies();
+		const readable = await page.evaluate(() => JSON.stringify([document.cookie, { ...localStorage }, { ...sessionStorage }]));
+		const next = await page.context().newPage(); // another tab, from another site's link
+		await next.goto(args.url + 'console/sign-in');
+		await next.locator('.lane[data-secret]').first().waitFor();
+		await page.getByRole('button', { name: 'Sign out' }).click();
+		await page.waitForURL('**/console/sign-in');
+		await next.waitForURL('**/console/sign-in', { timeout: 20000 }); // its stream ends with the session
+		return { found, cookies, readable };
+	`, map[string]any{"url": at.URL + "/", "axe": axeCore(t), "token": goodToken})
+	var got struct {
+		Found    []string
+		Readable string
+		Cookies  []struct {
+			Name, SameSite string
+			HTTPOnly       bool `json:"httpOnly"`
+		}
+	}
+	r.Decode(t, &got)
+	if len(got.Found) > 0 {
+		t.Errorf("accessibility: %v", got.Found)
+	}
+	if len(got.Cookies) != 1 || got.Cookies[0].Name != "keyway_console" || got.Cookies[0].SameSite != "Strict" || !got.Cookies[0].HTTPOnly {
+		t.Errorf("cookies: %+v", got.Cookies)
+	}
+	if strings.Contains(got.Readable, "keyway_console") || strings.Contains(got.Readable, goodToken[:8]) {
+		t.Errorf("scripts can read %s", got.Readable)
+	}
+	for _, e := range r.ConsoleErrors {
+		if !strings.Contains(e, "status of 401") { // the wrong token, and the stream of who has signed out
+			t.Errorf("the browser's console: %s", e)
+		}
+	}
+}
+
+// The page with much on it, at three widths: it shows what it is told as text,
+// nothing is cut off, and what is wrong is said first.
+func TestAFleetWithTroublesInChromium(t *testing.T) {
+	axe := axeCore(t)
 	now := time.Now()
 	p := crowded(now)
 	h := New(Options{Control: busy{newFake(), now}, Loopback: true, Verifier: p, Auditor: p, Charter: p})
@@ -163,7 +237,7 @@ func TestAFleetWithTroublesInChromium(t *testing.T) {
 			await other.context().close();
 		}
 		return found;
-	`, map[string]any{"url": at.URL + "/", "axe": string(axe), "screenshots": filepath.Join(parts.Root(t), "out", "screenshots")})
+	`, map[string]any{"url": at.URL + "/", "axe": axe, "screenshots": filepath.Join(parts.Root(t), "out", "screenshots")})
 	var got map[string]json.RawMessage
 	r.Decode(t, &got)
 	for _, name := range []string{"console-troubles", "console-troubles-tablet", "console-troubles-phone"} {

@@ -50,9 +50,13 @@ func (a *app) adminHandler(health *gateway.Health, api *admin.Handler) http.Hand
 	console := api.Console()
 	mux.Handle("/{$}", console)
 	mux.Handle("/console/", console)
-	mux.HandleFunc("GET /health", health.Ready)
-	mux.HandleFunc("GET /health/live", health.Live)
-	mux.HandleFunc("GET /health/ready", health.Ready)
+	probes := http.NewServeMux() // of its own: it knows the paths when the method is wrong
+	probes.HandleFunc("GET /health", health.Ready)
+	probes.HandleFunc("GET /health/live", health.Live)
+	probes.HandleFunc("GET /health/ready", health.Ready)
+	for _, path := range []string{"/health", "/health/live", "/health/ready"} {
+		mux.Handle(path, probes)
+	}
 	return mux
 }
 

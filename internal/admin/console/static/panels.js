@@ -108,7 +108,7 @@ export class Record {
       el('time', { datetime: e.at ?? '', title: e.at ? stamp(e.at) : '' }, e.at ? clock(e.at) : '–'),
       el('span', { class: 'what' }, words[e.type] ?? step((e.type ?? '').replace(/^rotation\./, ''))),
       el('span', { class: 'whose' }, e.secret ?? '', e.to && [' ', id(e.to, 6)]),
-      el('span', { class: 'more' }, [e.outcome && step(e.outcome), e.detail, e.actor && `by ${e.actor}`].filter(Boolean).join(' · ')),
+      el('span', { class: 'more' }, [e.outcome && step(e.outcome), e.detail, e.actor].filter(Boolean).join(' · ')),
       el('span', { class: 'seq' }, `#${seq}`))));
   }
 }
