@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	oteltrace "go.opentelemetry.io/otel/trace"
 
+	"keyway/internal/demo/idp"
 	"keyway/internal/gateway"
 	"keyway/internal/telemetry/trace"
 	"keyway/internal/threat"
@@ -229,4 +230,27 @@ func TestWhoSaysOfWhichTraceARequestIs(t *testing.T) {
 			t.Errorf("%d spans are kept", len(kept.Ended()))
 		}
 	})
+}
+
+// A refresh goes on beside the request that needed it, and is part of its trace.
+func TestARefreshIsToldAsASpan(t *testing.T) {
+	w, kept := traced(t)
+	w.idp.SetHooks(&idp.Hooks{Token: func(_ *http.Request, a *idp.Answer) {
+		a.Edit(func(body map[string]any) { body["expires_in"] = 0 })
+	}})
+	u := w.user().signIn()
+	w.idp.SetHooks(nil)
+	if got := u.do("GET", "/api/notes"); got.status != 200 {
+		t.Fatal(got.status, got.body)
+	}
+	refresh, request := ended(t, kept, "session.refresh")[0], ended(t, kept, "GET notes")[0]
+	if refresh.Parent().SpanID() != request.SpanContext().SpanID() {
+		t.Error("the refresh is not below the request")
+	}
+	below := slices.ContainsFunc(ended(t, kept, "POST token"), func(s sdktrace.ReadOnlySpan) bool {
+		return s.Parent().SpanID() == refresh.SpanContext().SpanID()
+	})
+	if !below {
+		t.Error("what was asked of the provider is not below the refresh")
+	}
 }

@@ -1,5 +1,6 @@
 // Package telemetry is what an operator sees of a running gateway: logs, one
-// event for each request, and metrics.
+// event for each request, metrics, and the last quarter of an hour by the second.
+// Traces are in the packages trace and otlp below it.
 //
 // No value of a secret, no token, no cookie and no query string goes through
 // here. No label of a metric carries a user; each has a bounded set of values.
