@@ -49,19 +49,24 @@ function summary(plans, compromised) {
   const now = Date.now();
   const late = can.filter((p) => p.earliest_at && new Date(p.earliest_at) - now >= 2000);
   const them = can.length === 1 ? 'it' : 'them';
-  const when = late.length === 0 ? `in use as soon as every replica holds ${them}` : can.length === 1 ? `in use ${until(late[0].earliest_at, now)}`
+  const when = late.length === 0 ? `in use as soon as every replica holds ${them}${can.some((p) => !p.earliest_at) ? ', and its peer accepts it where there is one' : ''}` : can.length === 1 ? `in use ${until(late[0].earliest_at, now)}`
     : `${late.length === can.length ? 'in use' : `${can.length - late.length} in use at once, the others`} when it is safe`;
-  const before = compromised ? 'What was before ends at once.' : `What ${can.length === 1 ? 'the one' : 'the ones'} before issued is accepted until it has expired.`;
+  const before = compromised ? 'What was before ends at once.' : `What the ${can.length === 1 ? 'version' : 'versions'} before issued stays good until it expires.`;
   return el('div', { class: 'summary' },
     can.length > 0 && el('p', {}, `${count(can.length, 'new version')}, ${when}. ${before}`),
     can.length > 0 && el('p', { class: noticed.length ? 'noticed' : 'unnoticed' }, noticed.length ? 'Somebody will notice:' : 'Nobody will notice.'),
     noticed.length > 0 && el('ul', { class: 'noticed' }, noticed.map(([name, n]) => el('li', {}, can.length > 1 ? `${name}: ${n}` : n))));
 }
 
+function when(p) {
+  if (!p.earliest_at) return 'when its peer accepts it';
+  return new Date(p.earliest_at) - Date.now() > 2000 ? until(p.earliest_at) : 'at once';
+}
+
 // described are the plans in full: one is open, many can be opened.
 function described(plans) {
   return plans.map((p) => el('details', { class: 'plan', open: plans.length === 1, 'data-refused': p.refused ? 'true' : null },
-    el('summary', {}, el('strong', {}, p.secret), ' ', p.from && ['from ', id(p.from, 6)], el('span', { class: 'when' }, p.refused ? 'can’t be rotated now' : p.earliest_at && new Date(p.earliest_at) - Date.now() > 2000 ? until(p.earliest_at) : 'at once')),
+    el('summary', {}, el('strong', {}, p.secret), ' ', p.from && ['from ', id(p.from, 6)], el('span', { class: 'when' }, p.refused ? 'can’t be rotated now' : when(p))),
     p.refused ? el('p', {}, sentence(p.refused)) : el('ol', {}, p.steps.map((s) => el('li', {}, s))),
     p.blocked?.length > 0 && el('p', { class: 'noticed' }, `Held up by ${all(p.blocked)}.`)));
 }
