@@ -94,7 +94,8 @@ function bars(v, s, at, y, now) {
     case 'retiring': {
       const end = v.retires_at ? at.x(sec(v.retires_at)) : at.nowX;
       const heir = s.versions.find((o) => o.state === 'active');
-      const left = heir?.activated_at ? at.x(sec(heir.activated_at)) : at.nowX;
+      // One that was rolled back is younger than the one in use.
+      const left = Math.max(used ?? made, heir?.activated_at ? at.x(sec(heir.activated_at)) : at.nowX);
       return [wait(used ?? made), left - (used ?? made) > 3 && box(used ?? made, left, 'was'), box(Math.min(left, end), end, 'retiring', 'url(#hatch)')];
     }
     case 'rejected': return [box(made, v.retires_at ? at.x(sec(v.retires_at)) : made + 12, 'rejected', 'url(#cross)')];
