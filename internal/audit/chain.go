@@ -167,6 +167,10 @@ func (c *chain) sign(ctx context.Context) error {
 	if err != nil || head.Seq == 0 || KeyIDOf(head) == c.o.KeyID() {
 		return err
 	}
+	// Never what somebody has put there since it was looked at: that is looked at first.
+	if seen, _ := c.head(); !head.Same(seen) {
+		return nil
+	}
 	next, err := c.signed(head)
 	if err != nil {
 		return err
@@ -184,9 +188,6 @@ func (c *chain) catchUp(ctx context.Context) (head Head, back []Event, err error
 		return Head{}, nil, err
 	}
 	seen, _ := c.head()
-	if seen.Same(head) {
-		return head, nil, nil
-	}
 	goesOn, err := c.goesOn(ctx, seen, head)
 	if err != nil {
 		return Head{}, nil, err
@@ -223,6 +224,19 @@ func (c *chain) goesOn(ctx context.Context, seen, head Head) (bool, error) {
 	if head.Seq < seen.Seq || head.Seq == seen.Seq && !head.Same(seen) {
 		return false, nil
 	}
+	if seen.Seq > 0 {
+		// However much was added: who rewrites a chain can make it long, or make its head
+		// one of a line that is not there.
+		if there, err := c.there(ctx, seen); err != nil || !there {
+			return false, err
+		}
+		if seen.Same(head) {
+			return true, nil
+		}
+		if there, err := c.there(ctx, head); err != nil || !there {
+			return false, err
+		}
+	}
 	from := max(1, seen.Seq)
 	if head.Seq > recent {
 		from = max(from, head.Seq-recent+1)
@@ -235,9 +249,6 @@ func (c *chain) goesOn(ctx context.Context, seen, head Head) (bool, error) {
 		if len(lines) == 0 {
 			break // some are missing, which is for Check to tell
 		}
-		if seen.Seq > 0 && first == seen.Seq && HashLine(lines[0]) != seen.Hash {
-			return false, nil
-		}
 		for i, line := range lines {
 			if first+uint64(i) > seen.Seq {
 				c.ids.add(peek(line).ID)
@@ -246,6 +257,19 @@ func (c *chain) goesOn(ctx context.Context, seen, head Head) (bool, error) {
 		from = max(first+uint64(len(lines)), SeqOf(lines[len(lines)-1])+1)
 	}
 	return true, nil
+}
+
+// there reports whether an entry is in the chain, or was, by what follows it: it may
+// have been older than the retention, and then is gone as soon as it is not the last.
+func (c *chain) there(ctx context.Context, h Head) (bool, error) {
+	first, lines, err := c.o.Log.Read(ctx, h.Seq, 1)
+	switch {
+	case err != nil || len(lines) == 0:
+		return false, err
+	case first == h.Seq:
+		return HashLine(lines[0]) == h.Hash, nil
+	}
+	return first == h.Seq+1 && peek(lines[0]).Prev == h.Hash, nil
 }
 
 // cutData is the data of TypeCut.
@@ -259,7 +283,7 @@ func cutEvent(replica string, seen, found Head) Event {
 	data, _ := json.Marshal(cutData{Anchor{seen.Seq, seen.Hash}, Anchor{found.Seq, found.Hash}}) // plain members
 	return Event{
 		ID: fmt.Sprintf("cut/%d/%.12s/%d", seen.Seq, seen.Hash, found.Seq), At: time.Now(), Type: TypeCut, Replica: replica, Data: data,
-		Detail: fmt.Sprintf("entry %d had been seen, and the chain ended with entry %d, or with another one of that number", seen.Seq, found.Seq),
+		Detail: fmt.Sprintf("entry %d had been seen, and is gone or another one: the chain ended with entry %d", seen.Seq, found.Seq),
 	}
 }
 

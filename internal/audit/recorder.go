@@ -1,10 +1,12 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -340,6 +342,14 @@ search:
 	if err != nil || to <= begin {
 		return err
 	}
+	// Times are believed as far as the chain holds: else whoever makes entries look old
+	// has us remove them, and say that it was right. As time goes on, the place where it
+	// does not hold comes to be among what is old.
+	for _, seq := range []uint64{from, to} {
+		if linked, err := r.linked(ctx, seq); err != nil || !linked {
+			return cmp.Or(err, fmt.Errorf("entry %d does not follow from the one before it: see 'keyway audit check'", seq))
+		}
+	}
 	first, lines, err := r.o.Log.Read(ctx, to, 1)
 	if err != nil || len(lines) == 0 || first != to {
 		return err
@@ -348,6 +358,21 @@ search:
 		return err
 	}
 	return r.o.Log.Drop(ctx, to)
+}
+
+// linked reports whether an entry follows from the one before it; where there is no
+// such entry yet nothing speaks against it.
+func (r *Recorder) linked(ctx context.Context, seq uint64) (bool, error) {
+	first, lines, err := r.o.Log.Read(ctx, seq-1, 2)
+	switch {
+	case err != nil:
+		return false, err
+	case len(lines) == 0:
+		return true, nil
+	case len(lines) == 1:
+		return first == seq-1, nil
+	}
+	return first == seq-1 && peek(lines[1]).Prev == HashLine(lines[0]), nil
 }
 
 // Audit is a part of the chain from a seq on, 0 for the newest entries, at most most
