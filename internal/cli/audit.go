@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -99,6 +100,9 @@ Exit code 0: all of it was read. 1: the gateway did not answer.`,
 			return err
 		}
 		if err := renameio.WriteFile(*out, content.Bytes(), 0o600, renameio.WithStaticPermissions(0o600)); err != nil {
+			if e, ok := errors.AsType[*fs.PathError](err); ok { // its path is of a file that is only there while we write
+				err = fmt.Errorf("expected to write %s, found: %w", *out, e.Err)
+			}
 			return &exitError{exitNotSo, fmt.Errorf("--out: %w", err)}
 		}
 		fmt.Fprintf(s.stderr, "%s, and the head of entry %d, are in %s\n", count(len(lines), "entry", "entries"), head.Seq, *out)
@@ -349,7 +353,11 @@ func printAudit(w io.Writer, p paint, r audit.Report, o audit.CheckOptions) {
 		line("note", "%s", note)
 	}
 	fmt.Fprintln(w)
-	if r.OK {
+	switch {
+	case r.OK && len(r.Notes) > 0: // what could not be checked must not look checked
+		fmt.Fprintln(w, p.in(green, "The record is whole")+", but for what the notes leave open.")
+		return
+	case r.OK:
 		fmt.Fprintln(w, p.in(green, "The record is whole."))
 		return
 	}

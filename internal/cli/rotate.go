@@ -74,7 +74,7 @@ Exit code 0: started; with --wait, every secret turned; with --plan, all can be 
 		case o.ask.Plan && o.wait:
 			return usage("--plan does nothing that --wait could wait for; give one of them")
 		case o.timeout <= 0:
-			return usage("--timeout: expected a duration, as in 5m; found %s", o.timeout)
+			return usage("--timeout: expected more than 0, as in 5m; found %s", o.timeout)
 		}
 		for i, name := range args {
 			if name == "" || slices.Contains(args[:i], name) {

@@ -76,7 +76,7 @@ Exit code 0: every check is good. 1: one is not, or the gateway did not answer.`
 		case (o.username == "") != (o.passwordFile == ""):
 			return usage("--username and --password-file go together")
 		case o.timeout <= 0:
-			return usage("--timeout: expected a duration, as in 1m; found %s", o.timeout)
+			return usage("--timeout: expected more than 0, as in 1m; found %s", o.timeout)
 		}
 		return nil
 	}
@@ -154,11 +154,6 @@ func runVerify(ctx context.Context, c *adminClient, s *streams, o verifyOptions)
 	if within.Err() != nil {
 		return timedOut(ctx, within.Err(), o.timeout)
 	}
-	if o.junit != "" {
-		if err := writeJUnit(o.junit, r); err != nil {
-			return &exitError{exitNotSo, fmt.Errorf("--junit: %w", err)}
-		}
-	}
 	var err error
 	if o.asJSON {
 		err = printJSON(s.stdout, r)
@@ -166,6 +161,11 @@ func runVerify(ctx context.Context, c *adminClient, s *streams, o verifyOptions)
 		var b strings.Builder
 		printReport(&b, painter(s), r, time.Since(began))
 		_, err = io.WriteString(s.stdout, b.String())
+	}
+	if o.junit != "" && err == nil { // after what was found is printed: it is not lost with the file
+		if err := writeJUnit(o.junit, r); err != nil {
+			return &exitError{exitNotSo, fmt.Errorf("--junit: %w", err)}
+		}
 	}
 	if err == nil && !r.OK {
 		err = notSo()
