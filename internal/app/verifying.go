@@ -27,13 +27,12 @@ type verifying struct {
 	one chan struct{} // who goes through it now
 
 	mu       sync.Mutex
-	last     verify.Report            // of everything, or of whatever was asked
-	about    map[string]verify.Report // by secret: what was seen since its last rotation
-	outcomes map[string]bool          // by check: whether it was good the last time
+	last     verify.Report   // of everything, or of whatever was asked
+	outcomes map[string]bool // by check: whether it was good the last time
 }
 
 func newVerifying() *verifying {
-	return &verifying{one: make(chan struct{}, 1), about: map[string]verify.Report{}, outcomes: map[string]bool{}}
+	return &verifying{one: make(chan struct{}, 1), outcomes: map[string]bool{}}
 }
 
 // verifyPause is the least time between two checklists, whoever asks: proofs look like
@@ -65,14 +64,6 @@ func (a *app) lastReport() (verify.Report, bool) {
 	a.verifying.mu.Lock()
 	defer a.verifying.mu.Unlock()
 	return a.verifying.last, !a.verifying.last.At.IsZero()
-}
-
-// lastReportOf is the newest about one secret that was made because it turned.
-func (a *app) lastReportOf(secret string) (verify.Report, bool) {
-	a.verifying.mu.Lock()
-	defer a.verifying.mu.Unlock()
-	r, ok := a.verifying.about[secret]
-	return r, ok
 }
 
 // verify goes through the checklist, one at a time.

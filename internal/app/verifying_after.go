@@ -86,9 +86,6 @@ func (a *app) verifyTurned(ctx context.Context, name string, ring keyring.Ring, 
 	if t.count(r) {
 		t.next = now.Add(verifySoon)
 	}
-	a.verifying.mu.Lock()
-	a.verifying.about[name] = r
-	a.verifying.mu.Unlock()
 	a.tellVerified(ctx, name, t, r)
 	if age < guard {
 		a.goBack(ctx, name, ring, t, r)

@@ -64,7 +64,7 @@ func ended(t *testing.T, kept *tracetest.SpanRecorder, name string) []sdktrace.R
 func attributes(s sdktrace.ReadOnlySpan) map[string]string {
 	all := map[string]string{}
 	for _, a := range s.Attributes() {
-		all[string(a.Key)] = a.Value.Emit()
+		all[string(a.Key)] = a.Value.String()
 	}
 	return all
 }

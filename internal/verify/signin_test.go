@@ -46,7 +46,7 @@ func TestAuthorizationEndpoint(t *testing.T) {
 		"back, as if signed in":    {serve: back("code=x"), words: []string{"signs everybody in"}},
 		"500":                      {serve: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }, words: []string{"502", "away"}},
 		"403":                      {serve: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, words: []string{"403", "keeps us out"}},
-		"a circle":                 {serve: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", 302) }, words: []string{"circle"}},
+		"a circle":                 {serve: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) }, words: []string{"circle"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(c.serve))
