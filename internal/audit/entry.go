@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"keyway/internal/jwks"
@@ -86,17 +88,45 @@ func (e Event) fitted() Event {
 	e.Detail = cut(e.Detail, maxDetail)
 	if e.Data != nil {
 		var plain bytes.Buffer
-		if utf8.Valid(e.Data) && json.Compact(&plain, e.Data) == nil && plain.Len() <= maxData && plain.Bytes()[0] == '{' {
-			e.Data = plain.Bytes()
-		} else {
-			e.Data = json.RawMessage(`{"left_out":` + strconv.Itoa(len(e.Data)) + `}`)
+		var data []byte
+		if utf8.Valid(e.Data) && json.Compact(&plain, e.Data) == nil && plain.Bytes()[0] == '{' {
+			data = escaped(plain.Bytes())
 		}
+		if data == nil || len(data) > maxData {
+			data = []byte(`{"left_out":` + strconv.Itoa(len(e.Data)) + `}`)
+		}
+		e.Data = data
 	}
 	return e
 }
 
+// steers reports whether a character does something to a terminal or to the order of
+// what is read, rather than being read: peers and their users have a word in the
+// record, and people read it as it is kept. Those are ends of lines and what JSON does
+// not escape of the rest: C1, which has an escape of its own, and what turns the
+// direction (Unicode Standard Annex 9).
+func steers(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
+
+// escaped is JSON without such characters, of the same meaning.
+func escaped(data []byte) []byte {
+	var b bytes.Buffer
+	for _, r := range string(data) {
+		if steers(r) { // in a string: nothing else may have it
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.Bytes()
+}
+
 func cut(s string, most int) string {
-	s = string(bytes.ToValidUTF8([]byte(s), []byte("�")))
+	s = strings.Map(func(r rune) rune {
+		if steers(r) {
+			return ' '
+		}
+		return r
+	}, string(bytes.ToValidUTF8([]byte(s), []byte("�"))))
 	if len(s) <= most {
 		return s
 	}

@@ -35,6 +35,35 @@ func TestAnEntryIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
+// What a provider's user is called, and what a peer answers, is shown on terminals.
+func TestNothingSteersATerminal(t *testing.T) {
+	const hostile = "a\u009b2J\x1b]0;x\a\u202etxt\u2066\nb\x7f"
+	data, err := json.Marshal(map[string]string{"host": hostile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := Encode(Head{}, Event{ID: hostile, At: began, Type: hostile, Actor: hostile, Replica: hostile, Detail: hostile, Data: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range string(e.Line) {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u202e' || r == '\u2066' {
+			t.Fatalf("%U in %q", r, e.Line)
+		}
+	}
+	if want := "a 2J ]0;x  txt  b "; e.Actor != want {
+		t.Errorf("expected %q, found %q", want, e.Actor)
+	}
+	got, err := Parse(e.Line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kept struct{ Host string }
+	if err := json.Unmarshal(got.Data, &kept); err != nil || kept.Host != hostile {
+		t.Errorf("%q, %v", kept.Host, err)
+	}
+}
+
 func TestOneFormOnly(t *testing.T) {
 	e, err := Encode(Head{}, event(1))
 	if err != nil {
