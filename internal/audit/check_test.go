@@ -67,9 +67,6 @@ func TestFaultsAreNamed(t *testing.T) {
 		all[a-1], all[b-1] = all[b-1], all[a-1]
 		return all
 	}
-	anew, newHead := chained(t, Head{Seq: 3, Hash: HashLine(lines[2])}, 5)
-	anew = append(slices.Clone(lines[:3]), anew...)
-	_ = newHead
 	for name, c := range map[string]struct {
 		lines [][]byte
 		want  []string

@@ -10,6 +10,7 @@ import (
 
 	"keyway/internal/audit"
 	"keyway/internal/rotation"
+	"keyway/internal/testkit/browser"
 	"keyway/internal/threat"
 )
 
@@ -129,6 +130,15 @@ func signingKeyRollsBackByItself(t *testing.T) {
 	if algorithm(t, gateway, before) == "" {
 		t.Errorf("%s is not published", before)
 	}
+	// And so does the page.
+	r := browser.Run(t, `
+		await page.setViewportSize({ width: 1440, height: 900 });
+		await page.goto(args.url);
+		await page.getByText('went back').first().waitFor();
+		await page.getByText('rolled back', { exact: true }).first().waitFor();
+		await shot('console-rolled-back');
+	`, map[string]any{"url": gateway.AdminURL})
+	wantConsole(t, r, "404")
 }
 
 // wantRolledBack waits until a version was taken back, and looks at what is said
