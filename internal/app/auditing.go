@@ -60,9 +60,49 @@ func (a *app) leads(ctx context.Context) bool {
 
 // record has an event put into the record. Nobody waits for it.
 func (a *app) record(e audit.Event) {
-	if a.recorder != nil { // not before there is one
-		a.recorder.Record(e)
+	if a.recorder == nil || a.chronicle == nil { // not before there is one
+		return
 	}
+	if e.Type == audit.TypeAdminRefused {
+		passed, before := a.chronicle.refusals.pass(time.Now())
+		if !passed {
+			return
+		}
+		if before > 0 {
+			e.Data = object(map[string]any{"not_recorded": before})
+		}
+	}
+	a.recorder.Record(e)
+}
+
+const (
+	refusalsAtOnce = 20
+	refusalEvery   = 5 * time.Minute
+)
+
+// refusals bounds how many of those who may not be there get into the record. Anybody
+// who reaches the admin listener can be refused, and so can each page that a browser
+// here shows; the record is kept for a year, and what waits for it is bounded. The
+// log has them all.
+type refusals struct {
+	mu    sync.Mutex
+	whole time.Time // when all are allowed again
+	left  int       // out, since the last one that passed
+}
+
+// pass reports whether one more gets in, and how many before it did not.
+func (r *refusals) pass(now time.Time) (passed bool, before int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.whole.Before(now) {
+		r.whole = now
+	}
+	if r.whole.Add(refusalEvery).After(now.Add(refusalsAtOnce * refusalEvery)) {
+		r.left++
+		return false, 0
+	}
+	r.whole, before, r.left = r.whole.Add(refusalEvery), r.left, 0
+	return true, before
 }
 
 // troubled notes trouble with where a secret is handed in, and that it is over.

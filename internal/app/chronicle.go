@@ -40,6 +40,8 @@ type chronicle struct {
 
 	kept     *chronicled // nil: not read yet
 	revision fleet.Revision
+
+	refusals refusals
 }
 
 // chronicled is what is in the record.
