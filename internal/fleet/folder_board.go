@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 )
 
 const boardPrefix = "entry-"
@@ -15,7 +16,7 @@ var (
 
 // Get implements Board.
 func (f *Folder) Get(ctx context.Context, name string) (value []byte, revision Revision, err error) {
-	err = f.locked(ctx, func() error {
+	err = f.files.Locked(ctx, func() error {
 		value, revision, err = f.entry(name)
 		return err
 	})
@@ -27,7 +28,7 @@ func (f *Folder) CompareAndSet(ctx context.Context, name string, revision Revisi
 	if err := CheckEntry(name, revision, value); err != nil {
 		return "", err
 	}
-	err = f.locked(ctx, func() error {
+	err = f.files.Locked(ctx, func() error {
 		_, there, err := f.entry(name)
 		if err != nil {
 			return err
@@ -36,7 +37,7 @@ func (f *Folder) CompareAndSet(ctx context.Context, name string, revision Revisi
 			return ErrConflict
 		}
 		next = NewRevision()
-		return f.write(fileName(boardPrefix, name), []byte(next), []byte("\n"), value)
+		return f.files.Write(fileName(boardPrefix, name), slices.Concat([]byte(next), []byte("\n"), value))
 	})
 	if err != nil {
 		return "", err

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"keyway/internal/durable"
 )
 
 const (
@@ -33,8 +35,8 @@ func (f *Folder) Put(ctx context.Context, id string, report []byte, live, keep t
 	if err != nil {
 		return 0, fmt.Errorf("fleet folder: %w", err)
 	}
-	err = f.locked(ctx, func() error {
-		if err := f.write(fileName(reportPrefix, id), content); err != nil {
+	err = f.files.Locked(ctx, func() error {
+		if err := f.files.Write(fileName(reportPrefix, id), content); err != nil {
 			return err
 		}
 		listing, err := f.listing(true)
@@ -53,7 +55,7 @@ func (f *Folder) Put(ctx context.Context, id string, report []byte, live, keep t
 
 // List implements Register.
 func (f *Folder) List(ctx context.Context) (listing Listing, err error) {
-	err = f.locked(ctx, func() error {
+	err = f.files.Locked(ctx, func() error {
 		listing, err = f.listing(false)
 		return err
 	})
@@ -119,7 +121,7 @@ func (f *Folder) report(name, escaped string) (Entry, time.Duration, error) {
 // now is the file system's time: that of the server, where the folder is on one.
 // It is what a write gives a file, here the lock, which we hold.
 func (f *Folder) now() (time.Time, error) {
-	file, err := os.OpenFile(filepath.Join(f.path, lockFile), os.O_RDWR, 0)
+	file, err := os.OpenFile(filepath.Join(f.path, durable.Lock), os.O_RDWR, 0)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("fleet folder: %w", err)
 	}

@@ -1,84 +1,15 @@
 package fleet_test
 
 import (
-	"bytes"
-	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"keyway/internal/fleet"
 )
-
-// writeForEver is a process that is going to be killed. Each value is one byte,
-// many times, and says that it is there once it is.
-func writeForEver(ctx context.Context, board fleet.Board) error {
-	_, revision, err := board.Get(ctx, "a")
-	if err != nil {
-		return err
-	}
-	for i := 0; ; i++ {
-		revision, err = board.CompareAndSet(ctx, "a", revision, bytes.Repeat([]byte{byte('a' + i%26)}, 100_000))
-		if err != nil {
-			return err
-		}
-		fmt.Println(i)
-	}
-}
-
-// A process that is killed at any moment leaves the entry old or new, and the
-// folder free for others: what threat 58 rests on.
-func TestAWriterThatIsKilled(t *testing.T) {
-	where := "folder " + t.TempDir() + "/fleet"
-	board := openBoard(t, where)
-	rounds := 20
-	if testing.Short() {
-		rounds = 4
-	}
-	for round := range rounds {
-		writer := startChild(t, "write", where)
-		writer.line()
-		<-time.After(time.Duration(round) * 317 * time.Microsecond) // any moment will do
-		writer.kill()
-		value, revision, err := board.Get(t.Context(), "a")
-		if err != nil || len(value) != 100_000 || len(bytes.Trim(value, string(value[:1]))) != 0 {
-			t.Fatalf("round %d: %d bytes at %q, %v", round, len(value), revision, err)
-		}
-		if _, err := board.CompareAndSet(t.Context(), "a", revision, value); err != nil {
-			t.Fatalf("round %d: %v", round, err)
-		}
-		left, err := filepath.Glob(strings.TrimPrefix(where, "folder ") + "/.entry-*")
-		if err != nil || len(left) > 0 {
-			t.Fatalf("round %d: left behind: %v, %v", round, left, err)
-		}
-	}
-}
-
-// The disk is full, or the sync fails.
-func TestAWriteThatFails(t *testing.T) {
-	f := openFolder(t, t.TempDir()+"/fleet")
-	revision := must[fleet.Revision](t)(f.CompareAndSet(t.Context(), "a", "", []byte("old")))
-	for _, c := range []struct{ step, want string }{{"write", "old"}, {"sync", "new"}} {
-		f.FailWrites(func(step string) error {
-			if strings.HasPrefix(step, c.step) {
-				return syscall.ENOSPC
-			}
-			return nil
-		})
-		if _, err := f.CompareAndSet(t.Context(), "a", revision, []byte("new")); !errors.Is(err, syscall.ENOSPC) {
-			t.Errorf("%s: %v", c.step, err)
-		}
-		value, _, err := f.Get(t.Context(), "a")
-		if string(value) != c.want || err != nil {
-			t.Errorf("%s: found %q, %v", c.step, value, err)
-		}
-	}
-}
 
 // A volume that is not mounted looks like an empty folder.
 func TestAFolderThatVanishesIsNotEmpty(t *testing.T) {

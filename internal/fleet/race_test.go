@@ -173,9 +173,6 @@ func childMain(task string) error {
 		}
 		board = folder
 	}
-	if task == "write" {
-		return writeForEver(ctx, board)
-	}
 	v, err := fleet.OpenVault(ctx, fleet.VaultOptions{Board: board, Unseal: []fleet.UnsealKey{unsealKey("s1")}})
 	if err != nil {
 		return err
