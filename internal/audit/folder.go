@@ -9,17 +9,13 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/gofrs/flock"
-	"github.com/google/renameio/v2"
+	"keyway/internal/durable"
 )
 
 const (
-	folderLock = ".lock"
 	folderHead = "head.json"
 	// patience bounds how long a call waits for others in the folder.
 	patience = 5 * time.Second
-	// lockPoll is how often a waiting process looks whether the lock is free.
-	lockPoll = 2 * time.Millisecond
 )
 
 // FolderOptions are the choices of a Folder.
@@ -38,10 +34,9 @@ type FolderOptions struct {
 // back. Half a line that a process left when it was killed is removed with the next
 // that is added; a whole one never is. The folder is 0700, its files are 0600.
 type Folder struct {
-	path string
-	o    FolderOptions
-	turn chan struct{}      // one call of this process at a time; the lock is for the others
-	step func(string) error // tests: told before each write, and fails it there
+	path  string
+	o     FolderOptions
+	files *durable.Folder
 }
 
 var _ Log = (*Folder)(nil)
@@ -55,55 +50,18 @@ func OpenFolder(path string, o FolderOptions) (*Folder, error) {
 	if o.SegmentAge <= 0 {
 		o.SegmentAge = 30 * 24 * time.Hour
 	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("audit folder: %w", err)
-	}
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("audit folder: %w", err)
-	case !info.IsDir():
-		return nil, fmt.Errorf("audit folder %s: expected a folder, found a file", path)
-	case info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("audit folder %s: expected mode 0700, so that nobody but its owner can enter it, found %04o", path, info.Mode().Perm())
-	}
-	lock, err := os.OpenFile(filepath.Join(path, folderLock), os.O_RDWR|os.O_CREATE, 0o600)
+	files, err := durable.Open(path, durable.Options{
+		Name: "audit folder", Names: []string{folderHead}, Patience: patience, Made: []string{durable.Lock},
+	})
 	if err != nil {
-		return nil, fmt.Errorf("audit folder: %w", err)
+		return nil, err
 	}
-	if err := lock.Close(); err != nil {
-		return nil, fmt.Errorf("audit folder: %w", err)
-	}
-	f := &Folder{path: path, o: o, turn: make(chan struct{}, 1), step: func(string) error { return nil }}
-	return f, f.sync()
-}
-
-// locked runs do while nobody else is in the folder.
-func (f *Folder) locked(ctx context.Context, do func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	select {
-	case f.turn <- struct{}{}:
-		defer func() { <-f.turn }()
-	case <-ctx.Done():
-		return fmt.Errorf("audit folder %s: waiting for other calls: %w", f.path, ctx.Err())
-	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("audit folder %s: %w", f.path, err)
-	}
-	// Without O_CREATE: where the lock is missing the folder is not the one that was
-	// opened, but the empty place where a volume was mounted.
-	lock := flock.New(filepath.Join(f.path, folderLock), flock.SetFlag(os.O_RDWR))
-	if _, err := lock.TryLockContext(ctx, lockPoll); err != nil {
-		return fmt.Errorf("audit folder %s: locking: %w", f.path, err)
-	}
-	defer lock.Close() //nolint:errcheck // closing lets go, whatever it answers
-	return do()
+	return &Folder{path: path, o: o, files: files}, nil
 }
 
 // Head implements Log.
 func (f *Folder) Head(ctx context.Context) (head Head, err error) {
-	err = f.locked(ctx, func() error {
+	err = f.files.Locked(ctx, func() error {
 		head, _, err = f.end()
 		return err
 	})
@@ -115,7 +73,7 @@ func (f *Folder) Append(ctx context.Context, after Head, lines [][]byte, next He
 	if err := CheckAppend(after, lines, next); err != nil {
 		return err
 	}
-	return f.locked(ctx, func() error {
+	return f.files.Locked(ctx, func() error {
 		head, last, err := f.end()
 		if err != nil {
 			return err
@@ -146,7 +104,7 @@ func (f *Folder) add(last segment, lines [][]byte) error {
 		}
 		last = segment{name: segmentName(first)}
 	}
-	if err := f.step("write " + last.name); err != nil {
+	if err := f.files.Step("write " + last.name); err != nil {
 		return err
 	}
 	file, err := os.OpenFile(filepath.Join(f.path, last.name), os.O_RDWR|os.O_CREATE, 0o600)
@@ -161,13 +119,13 @@ func (f *Folder) add(last segment, lines [][]byte) error {
 	}
 	_, err = file.WriteAt(content, last.size)
 	if err == nil {
-		err = f.step("sync " + last.name)
+		err = f.files.Step("sync " + last.name)
 	}
 	if err == nil {
 		err = file.Sync()
 	}
 	if err == nil && begin {
-		err = f.sync()
+		err = f.files.Sync()
 	}
 	if err != nil {
 		_ = file.Truncate(last.size) // all or nothing, if it can be had
@@ -177,47 +135,17 @@ func (f *Folder) add(last segment, lines [][]byte) error {
 }
 
 func (f *Folder) writeHead(head Head) error {
-	f.sweep()
 	content, err := json.Marshal(head)
 	if err != nil {
 		return fmt.Errorf("audit folder: %w", err)
 	}
-	if err := f.step("write " + folderHead); err != nil {
-		return err
-	}
-	path := filepath.Join(f.path, folderHead)
-	err = renameio.WriteFile(path, append(content, '\n'), 0o600, renameio.WithTempDir(f.path), renameio.WithStaticPermissions(0o600))
-	if err != nil {
-		return fmt.Errorf("audit folder: writing: %w", err)
-	}
-	return f.sync()
-}
-
-// sweep removes what a killed process left of a head: nobody else is writing, since
-// we hold the lock.
-func (f *Folder) sweep() {
-	left, _ := filepath.Glob(filepath.Join(f.path, "."+folderHead+"*")) // the pattern is good
-	for _, path := range left {
-		_ = os.Remove(path)
-	}
-}
-
-func (f *Folder) sync() error {
-	dir, err := os.Open(f.path)
-	if err != nil {
-		return fmt.Errorf("audit folder: %w", err)
-	}
-	defer dir.Close()
-	if err := dir.Sync(); err != nil {
-		return fmt.Errorf("audit folder %s: syncing: %w", f.path, err)
-	}
-	return nil
+	return f.files.Write(folderHead, append(content, '\n'))
 }
 
 // Read implements Log.
 func (f *Folder) Read(ctx context.Context, from uint64, most int) (first uint64, lines [][]byte, err error) {
 	first, most = from, min(most, MaxRead)
-	err = f.locked(ctx, func() error {
+	err = f.files.Locked(ctx, func() error {
 		names, err := f.segments()
 		if err != nil {
 			return err
@@ -259,7 +187,7 @@ func (f *Folder) Read(ctx context.Context, from uint64, most int) (first uint64,
 
 // Droppable implements Log: whole files only.
 func (f *Folder) Droppable(ctx context.Context, before uint64) (seq uint64, err error) {
-	err = f.locked(ctx, func() error {
+	err = f.files.Locked(ctx, func() error {
 		seq, _, err = f.droppable(before)
 		return err
 	})
@@ -286,19 +214,19 @@ func (f *Folder) droppable(before uint64) (seq uint64, names []string, err error
 
 // Drop implements Log.
 func (f *Folder) Drop(ctx context.Context, before uint64) error {
-	return f.locked(ctx, func() error {
+	return f.files.Locked(ctx, func() error {
 		_, names, err := f.droppable(before)
 		if err != nil || len(names) == 0 {
 			return err
 		}
 		for _, name := range names { // the oldest first, so that what is left has no gap
-			if err := f.step("drop " + name); err != nil {
+			if err := f.files.Step("drop " + name); err != nil {
 				return err
 			}
 			if err := os.Remove(filepath.Join(f.path, name)); err != nil {
 				return fmt.Errorf("audit folder: %w", err)
 			}
 		}
-		return f.sync()
+		return f.files.Sync()
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -120,26 +119,6 @@ func (f *Folder) load(name string) (segment, error) {
 
 // read refuses what others can read or write.
 func (f *Folder) read(name string) ([]byte, error) {
-	path := filepath.Join(f.path, name)
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("audit folder: %w", err)
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("audit folder: %w", err)
-	}
-	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s: expected a file of mode 0600, so that nobody but its owner can read or write it, found %s", path, mode)
-	}
-	limit := 2*f.o.SegmentBytes + MaxAppend*(MaxLine+1)
-	content, err := io.ReadAll(io.LimitReader(file, limit+1))
-	if err != nil {
-		return nil, fmt.Errorf("audit folder: reading: %w", err)
-	}
-	if int64(len(content)) > limit {
-		return nil, fmt.Errorf("%s: expected at most %d bytes, found more", path, limit)
-	}
-	return content, nil
+	content, _, err := f.files.Read(name, 2*f.o.SegmentBytes+MaxAppend*(MaxLine+1))
+	return content, err
 }
