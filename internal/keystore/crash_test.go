@@ -106,7 +106,7 @@ func TestCrashAtEachStep(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(jobs())) {
 		j := jobs()[name]
 		for _, fault := range []error{errCrash, syscall.ENOSPC, syscall.EIO} {
-			for at := range 2 * j.writes {
+			for at := range 3 * j.writes {
 				t.Run(fmt.Sprintf("%s, %v, step %d", name, fault, at), func(t *testing.T) {
 					threat.Covers(t, 58)
 					crashAt(t, j, fault, at)

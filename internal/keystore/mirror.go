@@ -183,7 +183,7 @@ func (s *Store) publish(ring keyring.Ring) error {
 	}
 	err = s.writeIfChanged(publicFile, public)
 	if _, loose := errors.AsType[*PermissionError](err); loose {
-		return s.folder.write(publicFile, public)
+		return s.folder.Write(publicFile, public)
 	}
 	return err
 }
@@ -194,7 +194,7 @@ func (s *Store) clear(old, next manifest) error {
 		if e.State.Live() {
 			continue
 		}
-		removed, err := s.folder.remove(pemFile(e.ID))
+		removed, err := s.folder.Remove(pemFile(e.ID))
 		if err != nil {
 			return err
 		}
@@ -216,7 +216,7 @@ func (s *Store) clearForgotten(old manifest, ring keyring.Ring) error {
 		if e.State == keyring.Pending || !ring.Forgot(e.Version) {
 			continue
 		}
-		if _, err := s.folder.remove(pemFile(e.ID)); err != nil {
+		if _, err := s.folder.Remove(pemFile(e.ID)); err != nil {
 			return err
 		}
 	}

@@ -80,7 +80,7 @@ func (s *Store) DropRoot(id string) error {
 		if !slices.ContainsFunc(keys, func(k RootKey) bool { return k.ID != id }) {
 			return ErrLastRoot
 		}
-		_, err = s.folder.remove(rootFile(id))
+		_, err = s.folder.Remove(rootFile(id))
 		return err
 	})
 }
@@ -148,5 +148,5 @@ func (s *Store) newRoot(newest time.Time) (RootKey, error) {
 	if err != nil {
 		return RootKey{}, err
 	}
-	return key, s.folder.write(rootFile(key.ID), content)
+	return key, s.folder.Write(rootFile(key.ID), content)
 }

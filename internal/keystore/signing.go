@@ -37,7 +37,7 @@ func (s *Store) Signing() (keyring.Ring, error) {
 		return ring, err
 	}
 	// Whether they are strays is only certain while nobody writes.
-	return ring, s.folder.ifFree(func() error {
+	return ring, s.folder.IfFree(func() error {
 		m, err := s.load(signingManifest)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // any may be the first

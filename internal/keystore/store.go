@@ -133,7 +133,7 @@ func (s *Store) writeIfChanged(name string, content []byte) error {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	return s.folder.write(name, content)
+	return s.folder.Write(name, content)
 }
 
 // random is a key of 48 bytes: what `openssl rand 48` gives, well over

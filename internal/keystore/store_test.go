@@ -215,7 +215,7 @@ func TestCrashAtEachWrite(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
 	s, _ := mustStart(t, dir, Options{step: func(step string) error { steps = append(steps, step); return nil }})
 	must(s.RootKeys())(t)
-	if len(steps) != 2*4 { // PEM, jwks.json, manifest, root key
+	if len(steps) != 3*4 { // PEM, jwks.json, manifest, root key
 		t.Fatalf("steps: %v", steps)
 	}
 	for at := range steps {
