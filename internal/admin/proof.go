@@ -12,10 +12,11 @@ import (
 
 // Verifier goes through the checklist from inside. It is safe for concurrent use.
 type Verifier interface {
-	// Verify goes through it now. No names: what is about every secret. An error says
-	// that it could not be gone through at all; checks that failed are in the report.
-	Verify(ctx context.Context, secrets []string) (verify.Report, error)
-	// LastReport is the newest that this replica has made; false: none yet.
+	// Verify goes through it now. No names: what is about every secret. By is who
+	// asked, for the record. An error says that it could not be gone through at all;
+	// checks that failed are in the report.
+	Verify(ctx context.Context, secrets []string, by string) (verify.Report, error)
+	// LastReport is what this replica has seen last of each check; false: nothing yet.
 	LastReport() (verify.Report, bool)
 }
 

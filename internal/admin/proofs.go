@@ -45,7 +45,7 @@ func (h *Handler) verify(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return errVerifying
 	}
-	report, err := h.verifier.Verify(r.Context(), ask.Secrets)
+	report, err := h.verifier.Verify(r.Context(), ask.Secrets, byOf(r))
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 type proofs struct {
 	mu      sync.Mutex
 	asked   [][]string
+	by      string
 	report  *verify.Report
 	lines   []string
 	points  []telemetry.Point
@@ -26,7 +27,7 @@ type proofs struct {
 	block   chan struct{} // not nil: Verify waits for it
 }
 
-func (p *proofs) Verify(ctx context.Context, secrets []string) (verify.Report, error) {
+func (p *proofs) Verify(ctx context.Context, secrets []string, by string) (verify.Report, error) {
 	if p.block != nil {
 		select {
 		case <-p.block:
@@ -36,6 +37,7 @@ func (p *proofs) Verify(ctx context.Context, secrets []string) (verify.Report, e
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asked = append(p.asked, secrets)
+	p.by = by
 	report := verify.Report{OK: true, At: start, Replica: "r1", Checks: []verify.Check{{ID: "jwks", Name: "published keys", OK: true, Saw: "2 keys", TookMS: 3}}}
 	if p.err == nil {
 		p.report = &report
@@ -113,6 +115,9 @@ func TestVerify(t *testing.T) {
 	s.do(t, "POST", "/admin/v1/verify", `{}`).want(t, 200, `"ok":true`, `"id":"jwks"`, `"took_ms":3`)
 	s.do(t, "POST", "/admin/v1/verify", `{"secrets":["session-key"]}`).want(t, 200)
 	s.do(t, "GET", "/admin/v1/verify", "").want(t, 200, `"replica":"r1"`)
+	if p.by != "admin API, from this machine" {
+		t.Errorf("asked by %q", p.by)
+	}
 	if len(p.asked) != 2 || len(p.asked[0]) != 0 || len(p.asked[1]) != 1 {
 		t.Errorf("asked: %v", p.asked)
 	}

@@ -24,10 +24,11 @@ import (
 
 // verifying is the checklist, and what it last came to.
 type verifying struct {
-	one chan struct{} // who goes through it now
+	one   chan struct{} // who goes through it now
+	ended time.Time     // when somebody last did; of whoever does now
 
 	mu       sync.Mutex
-	last     verify.Report   // of everything, or of whatever was asked
+	last     verify.Report   // of each check what was seen last
 	outcomes map[string]bool // by check: whether it was good the last time
 }
 
@@ -45,13 +46,13 @@ type verifier struct{ a *app }
 var _ admin.Verifier = verifier{}
 
 // Verify implements admin.Verifier.
-func (v verifier) Verify(ctx context.Context, secrets []string) (verify.Report, error) {
+func (v verifier) Verify(ctx context.Context, secrets []string, by string) (verify.Report, error) {
 	if _, err := (control(v)).named(secrets); err != nil {
 		return verify.Report{}, err
 	}
 	r, err := v.a.verify(ctx, verify.Options{Secrets: secrets})
 	if err == nil {
-		v.a.recordVerified(ctx, "admin API", strings.Join(secrets, " "), "", r)
+		v.a.recordVerified(ctx, by, strings.Join(secrets, " "), "", r)
 	}
 	return r, err
 }
@@ -59,7 +60,7 @@ func (v verifier) Verify(ctx context.Context, secrets []string) (verify.Report, 
 // LastReport implements admin.Verifier.
 func (v verifier) LastReport() (verify.Report, bool) { return v.a.lastReport() }
 
-// lastReport is the newest that this replica has made; false: none yet.
+// lastReport is what this replica has seen last of each check; false: nothing yet.
 func (a *app) lastReport() (verify.Report, bool) {
 	a.verifying.mu.Lock()
 	defer a.verifying.mu.Unlock()
@@ -74,20 +75,24 @@ func (a *app) verify(ctx context.Context, o verify.Options) (verify.Report, erro
 	case <-ctx.Done():
 		return verify.Report{}, context.Cause(ctx)
 	}
-	if last, ok := a.lastReport(); ok {
-		select {
-		case <-time.After(verifyPause - time.Since(last.At)):
-		case <-ctx.Done():
-			return verify.Report{}, context.Cause(ctx)
-		}
+	select {
+	case <-time.After(verifyPause - time.Since(a.verifying.ended)):
+	case <-ctx.Done():
+		return verify.Report{}, context.Cause(ctx)
 	}
+	// Who hangs up has had it asked all the same.
+	defer func() { a.verifying.ended = time.Now() }()
 	_, _ = a.follower.look(ctx) // so that what was just done is what is looked at
 	r := verify.Inside(ctx, a.subject(), o)
 	if err := context.Cause(ctx); err != nil {
 		return verify.Report{}, err // whatever the checks say, it was said in haste
 	}
 	a.verifying.mu.Lock()
-	a.verifying.last = r
+	if len(o.Secrets) > 0 {
+		a.verifying.last = a.verifying.last.Renewed(r)
+	} else {
+		a.verifying.last = r
+	}
 	for _, c := range r.Checks {
 		if c.Skipped {
 			delete(a.verifying.outcomes, c.ID)

@@ -23,7 +23,7 @@ type fakeVerifier struct {
 	hangs  bool
 }
 
-func (f *fakeVerifier) Verify(ctx context.Context, secrets []string) (verify.Report, error) {
+func (f *fakeVerifier) Verify(ctx context.Context, secrets []string, _ string) (verify.Report, error) {
 	f.asked = secrets
 	if f.hangs {
 		<-ctx.Done()

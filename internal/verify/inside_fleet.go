@@ -183,7 +183,7 @@ func (i inside) clocks(roll fleet.Roll) finding {
 			because("that machine's clock is not synchronised, or the store's is not: an IdP refuses assertions of a clock that is off, and sessions end early or late",
 				"Have the machine synchronise its clock (NTP, chrony), and see what runs its hypervisor or container host.")
 	}
-	return good("%s, at most %s from the store's", many(len(there), "clock"), furthest.Round(time.Millisecond))
+	return good("%s, at most %d ms from the store's", many(len(there), "clock"), furthest.Milliseconds())
 }
 
 func direction(ahead time.Duration) string {

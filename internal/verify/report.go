@@ -1,6 +1,9 @@
 package verify
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Check is one step of the checklist, and what came of it.
 type Check struct {
@@ -56,6 +59,22 @@ func (r Report) Failed() []Check {
 		}
 	}
 	return failed
+}
+
+// Renewed is r with the checks of a newer report in the place of those with the same
+// id: the newest that is known of each.
+func (r Report) Renewed(newer Report) Report {
+	checks := slices.Clone(r.Checks)
+	for _, c := range newer.Checks {
+		if i := slices.IndexFunc(checks, func(old Check) bool { return old.ID == c.ID }); i >= 0 {
+			checks[i] = c
+		} else {
+			checks = append(checks, c)
+		}
+	}
+	newer.Checks = checks
+	newer.OK = !slices.ContainsFunc(checks, func(c Check) bool { return !c.OK })
+	return newer
 }
 
 // And is the two reports as one: what was seen from inside, then from outside.

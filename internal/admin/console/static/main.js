@@ -26,7 +26,7 @@ const failed = (refused) => tell([refused.message, refused.cure].filter(Boolean)
 const series = new Series();
 const lines = new Timeline({
   rotate: (name) => rotate([name], { done: begun, failed }),
-  rollBack: (name) => rollBack(known.status.secrets.find((s) => s.name === name), { done: (r) => tell(ended(r)) }),
+  rollBack: (name) => rollBack(known.status.secrets.find((s) => s.name === name), { done: (r) => tell(r.outcome === 'active' ? `${r.secret}: the version before is in use again.` : ended(r)) }),
 });
 const record = new Record(async (oldest) => {
   try {
