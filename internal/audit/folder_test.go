@@ -1,13 +1,11 @@
 package audit_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -16,6 +14,7 @@ import (
 
 	"keyway/internal/audit"
 	"keyway/internal/audit/logtest"
+	"keyway/internal/durable/durabletest"
 )
 
 const childFolder = "AUDIT_TEST_FOLDER"
@@ -84,22 +83,7 @@ func TestAWriterThatIsKilled(t *testing.T) {
 	}
 	before := uint64(0)
 	for round := range rounds {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childFolder+"="+path)
-		cmd.Stderr = os.Stderr
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if !bufio.NewScanner(out).Scan() {
-			t.Fatal("the writer has not begun")
-		}
-		<-time.After(time.Duration(round) * 317 * time.Microsecond) // any moment will do
-		_ = cmd.Process.Signal(syscall.SIGKILL)
-		_ = cmd.Wait()
+		durabletest.Kill(t, childFolder+"="+path, time.Duration(round)*317*time.Microsecond) // any moment will do
 
 		head := logtest.Head(t, log)
 		_, lines := logtest.All(t, log)

@@ -1,11 +1,9 @@
 package durable_test
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"keyway/internal/durable"
+	"keyway/internal/durable/durabletest"
 	"keyway/internal/threat"
 )
 
@@ -50,22 +49,7 @@ func TestAWriterThatIsKilled(t *testing.T) {
 		rounds = 4
 	}
 	for round := range rounds {
-		cmd := exec.CommandContext(t.Context(), os.Args[0])
-		cmd.Env = append(os.Environ(), childFolder+"="+path)
-		cmd.Stderr = os.Stderr
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if !bufio.NewScanner(out).Scan() {
-			t.Fatal("the writer has not begun")
-		}
-		<-time.After(time.Duration(round) * 317 * time.Microsecond) // any moment will do
-		_ = cmd.Process.Signal(syscall.SIGKILL)
-		_ = cmd.Wait()
+		durabletest.Kill(t, childFolder+"="+path, time.Duration(round)*317*time.Microsecond) // any moment will do
 		content := read(t, f, "entry-a")
 		if len(content) != 100_000 || strings.Trim(content, content[:1]) != "" {
 			t.Fatalf("round %d: %d bytes", round, len(content))

@@ -1,7 +1,6 @@
 package keystore
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"math/rand/v2"
@@ -11,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"keyway/internal/durable/durabletest"
 	"keyway/internal/testkit/parts"
 	"keyway/internal/threat"
 )
@@ -28,21 +28,11 @@ func TestKilledWhileRotating(t *testing.T) {
 	versions := 0
 	for i := range kills {
 		dir := filepath.Join(root, fmt.Sprint(i/4)) // four times the same folder
-		cmd := exec.CommandContext(t.Context(), os.Args[0])
-		cmd.Env = append(os.Environ(), childVariable+"=rotate "+dir)
-		out := must(cmd.StdoutPipe())(t)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		line, _ := bufio.NewReader(out).ReadString('\n')
-		if line != "ready\n" {
+		instant := time.Duration(rand.IntN(20_000)) * time.Microsecond
+		line := durabletest.Kill(t, childVariable+"=rotate "+dir, instant)
+		if line != "ready" {
 			t.Fatalf("the process says %q", line)
 		}
-		<-time.After(time.Duration(rand.IntN(20_000)) * time.Microsecond) // the instant
-		if err := cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		_ = cmd.Wait()
 		checkFolder(t, dir)
 		s := mustOpen(t, dir, Options{})
 		before := signing(t, s)
