@@ -13,8 +13,8 @@ func TestAChainThatIsAsItWasWritten(t *testing.T) {
 	k := newKey(t)
 	lines, head := chained(t, Head{}, 5)
 	head = k.sign(t, head)
-	r := Check(lines, CheckOptions{Head: &head, KeySet: k.set, Whole: true, Anchor: &Anchor{3, HashLine(lines[2])}})
-	if !r.OK || r.Entries != 5 || r.First != 1 || r.Last != 5 || !r.Anchored || !r.SignedAt.Equal(began) || r.SignedBy != k.signer.KeyID() || len(r.Notes) > 0 {
+	r := Check(lines, CheckOptions{Head: &head, KeySet: k.Set, Whole: true, Anchor: &Anchor{3, HashLine(lines[2])}})
+	if !r.OK || r.Entries != 5 || r.First != 1 || r.Last != 5 || !r.Anchored || !r.SignedAt.Equal(began) || r.SignedBy != k.KeyID() || len(r.Notes) > 0 {
 		t.Errorf("%+v", r)
 	}
 	if !r.From.Equal(event(1).At) || !r.To.Equal(event(5).At) {
@@ -90,7 +90,7 @@ func TestFaultsAreNamed(t *testing.T) {
 		"changed, and one is off": {slices.Replace(without(7), 1, 2, other(t, lines[0], 2)), []string{"changed 2-0", "missing 7-7"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := Check(c.lines, CheckOptions{Head: &head, KeySet: k.set, Whole: true})
+			r := Check(c.lines, CheckOptions{Head: &head, KeySet: k.Set, Whole: true})
 			var got []string
 			for _, p := range r.Problems {
 				got = append(got, fmt.Sprintf("%s %d-%d", p.Fault, p.Seq, p.To))
@@ -156,14 +156,14 @@ func TestAChainThatIsWrittenAnew(t *testing.T) {
 		if name == "another key's" {
 			want = "unknown_key 6"
 		}
-		if got := fault(CheckOptions{Head: &end, KeySet: k.set}); got != want {
+		if got := fault(CheckOptions{Head: &end, KeySet: k.Set}); got != want {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
 	// Another key under the right kid.
 	bad := newKey(t)
 	end = bad.sign(t, end)
-	if got := fault(CheckOptions{Head: &end, KeySet: bytes.ReplaceAll(k.set, []byte(k.signer.KeyID()), []byte(bad.signer.KeyID()))}); got != "forged 6" {
+	if got := fault(CheckOptions{Head: &end, KeySet: bytes.ReplaceAll(k.Set, []byte(k.KeyID()), []byte(bad.KeyID()))}); got != "forged 6" {
 		t.Error(got)
 	}
 	if r := Check(anew, CheckOptions{Head: &end}); !r.OK || len(r.Notes) != 1 {
@@ -173,7 +173,7 @@ func TestAChainThatIsWrittenAnew(t *testing.T) {
 
 func another(t *testing.T, k key, h Head, typ string) string {
 	t.Helper()
-	signature, err := k.signer.Sign(claimsOf(h, began), typ, nil)
+	signature, err := k.Sign(claimsOf(h, began), typ, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

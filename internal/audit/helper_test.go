@@ -7,9 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"keyway/internal/jwks"
-	"keyway/internal/keyring"
-	"keyway/internal/keystore"
+	"keyway/internal/audit/audittest"
 )
 
 var began = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -36,36 +34,14 @@ func chained(t testing.TB, after Head, n int) ([][]byte, Head) {
 	return lines, after
 }
 
-// key is a signing key and its key set.
-type key struct {
-	signer *jwks.Signer
-	set    []byte
-}
+// key signs heads.
+type key struct{ audittest.Key }
 
-func newKey(t testing.TB) key {
-	t.Helper()
-	id, value, err := keystore.NewSigningKey("ES256")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, err := keyring.New("signing-key", keyring.Version{ID: id, State: keyring.Active, Value: value})
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := jwks.Document(ring)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := jwks.NewVersionSigner(ring.Active())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key{signer, set}
-}
+func newKey(t testing.TB) key { return key{audittest.NewKey(t)} }
 
 func (k key) sign(t testing.TB, h Head) Head {
 	t.Helper()
-	signature, err := k.signer.Sign(claimsOf(h, began), HeadType, nil)
+	signature, err := k.Sign(claimsOf(h, began), HeadType, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

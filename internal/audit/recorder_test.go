@@ -280,19 +280,19 @@ func TestTheHeadIsSignedByTheKeyInUse(t *testing.T) {
 		var broken atomic.Bool
 		log := newStore()
 		r := recorder(t, Options{
-			Log: log, KeyID: func() string { return now.Load().signer.KeyID() },
+			Log: log, KeyID: func() string { return now.Load().KeyID() },
 			Sign: func(claims any, typ string) (string, error) {
 				if broken.Load() {
 					return "", errors.New("no key")
 				}
-				return now.Load().signer.Sign(claims, typ, nil)
+				return now.Load().Sign(claims, typ, nil)
 			},
 		})
 		go r.Run(t.Context())
 		signedBy := func(k key) {
 			t.Helper()
 			head, _ := log.Head(t.Context())
-			if at, err := VerifyHead(head, k.set); err != nil || time.Since(at) > 5*time.Second {
+			if at, err := VerifyHead(head, k.Set); err != nil || time.Since(at) > 5*time.Second {
 				t.Errorf("signed at %v, %v", at, err)
 			}
 		}

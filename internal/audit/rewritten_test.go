@@ -130,7 +130,7 @@ func TestTheLastSeenMayHaveBeenDropped(t *testing.T) {
 func TestAHeadThatNobodyHasLookedAtIsNotSigned(t *testing.T) {
 	log, k := newStore(), newKey(t)
 	r := recorder(t, Options{
-		Log: log, KeyID: k.signer.KeyID, Sign: func(claims any, typ string) (string, error) { return k.signer.Sign(claims, typ, nil) },
+		Log: log, KeyID: k.KeyID, Sign: func(claims any, typ string) (string, error) { return k.Sign(claims, typ, nil) },
 	})
 	add(t, r, "a", "b")
 	lines, head := forged(t, Head{}, 3, ev(""))

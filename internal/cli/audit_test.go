@@ -15,9 +15,7 @@ import (
 
 	"keyway/internal/admin"
 	"keyway/internal/audit"
-	"keyway/internal/jwks"
-	"keyway/internal/keyring"
-	"keyway/internal/keystore"
+	"keyway/internal/audit/audittest"
 )
 
 // fakeRecord is a chain of n entries, one an hour.
@@ -89,29 +87,15 @@ func TestAuditCheckReadsTheWholeChain(t *testing.T) {
 }
 
 func TestAuditCheckHoldsTheHeadAgainstAKeySet(t *testing.T) {
-	id, value, err := keystore.NewSigningKey("ES256")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, err := keyring.New("signing-key", keyring.Version{ID: id, State: keyring.Active, Value: value})
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := jwks.Document(ring)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := jwks.NewVersionSigner(ring.Active())
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := audittest.NewKey(t)
 	f := newFakeRecord(3)
-	f.head.Signature, err = signer.Sign(map[string]any{"seq": 3, "hash": f.head.Hash, "at": "2026-03-01T02:00:00Z"}, audit.HeadType, nil)
+	signature, err := key.Sign(map[string]any{"seq": 3, "hash": f.head.Hash, "at": "2026-03-01T02:00:00Z"}, audit.HeadType, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.head.Signature = signature
 	file := filepath.Join(t.TempDir(), "jwks.json")
-	if err := os.WriteFile(file, set, 0o600); err != nil {
+	if err := os.WriteFile(file, key.Set, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	published := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -119,13 +103,13 @@ func TestAuditCheckHoldsTheHeadAgainstAKeySet(t *testing.T) {
 			http.NotFound(w, r)
 			return
 		}
-		_, _ = w.Write(set)
+		_, _ = w.Write(key.Set)
 	}))
 	t.Cleanup(published.Close)
 	gateway := recordAt(t, f)
 	for _, where := range []string{file, published.URL + "/.well-known/jwks.json"} {
 		code, stdout, stderr := run(t.Context(), gateway, "audit", "check", "--jwks", where)
-		if code != exitOK || !strings.Contains(stdout, "signed    2026-03-01T02:00:00Z, with the key "+signer.KeyID()) {
+		if code != exitOK || !strings.Contains(stdout, "signed    2026-03-01T02:00:00Z, with the key "+key.KeyID()) {
 			t.Errorf("%d\n%s%s", code, stdout, stderr)
 		}
 	}

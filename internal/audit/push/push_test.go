@@ -17,9 +17,7 @@ import (
 	jose "github.com/go-jose/go-jose/v4"
 
 	"keyway/internal/audit"
-	"keyway/internal/jwks"
-	"keyway/internal/keyring"
-	"keyway/internal/keystore"
+	"keyway/internal/audit/audittest"
 	"keyway/internal/secret"
 )
 
@@ -35,24 +33,9 @@ type receiver struct {
 
 func listen(t *testing.T) (*receiver, *Sink) {
 	t.Helper()
-	id, value, err := keystore.NewSigningKey("ES256")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, err := keyring.New("signing-key", keyring.Version{ID: id, State: keyring.Active, Value: value})
-	if err != nil {
-		t.Fatal(err)
-	}
-	document, err := jwks.Document(ring)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := jwks.NewVersionSigner(ring.Active())
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := audittest.NewKey(t)
 	r := &receiver{t: t, bearer: "Bearer receiver-token"}
-	if err := json.Unmarshal(document, &r.keys); err != nil {
+	if err := json.Unmarshal(key.Set, &r.keys); err != nil {
 		t.Fatal(err)
 	}
 	r.Server = httptest.NewServer(r)
@@ -64,7 +47,7 @@ func listen(t *testing.T) (*receiver, *Sink) {
 	s, err := New(Options{
 		URL: u, Issuer: "https://app.example", Audience: "siem", Timeout: 300 * time.Millisecond,
 		Token: func() (secret.Value, error) { return secret.NewValue([]byte("receiver-token")), nil },
-		Sign:  func(c any, typ string) (string, error) { return signer.Sign(c, typ, nil) },
+		Sign:  func(c any, typ string) (string, error) { return key.Sign(c, typ, nil) },
 	})
 	if err != nil {
 		t.Fatal(err)
