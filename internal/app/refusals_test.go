@@ -10,6 +10,7 @@ import (
 
 	"keyway/internal/demo/idp"
 	"keyway/internal/demo/idp/idptest"
+	"keyway/internal/verify"
 )
 
 // Whoever reaches the admin listener, and whatever page a browser on this machine
@@ -63,5 +64,17 @@ func TestRefusalsAreCounted(t *testing.T) {
 	}
 	if ok, n := r.pass(now.Add(2 * refusalEvery)); !ok || n != 0 {
 		t.Errorf("later still: %v, and %d before", ok, n)
+	}
+}
+
+// What stays refused is not asked for as if the answer would change: to a provider we
+// look like somebody who guesses.
+func TestWhatStaysRefusedIsAskedSeldom(t *testing.T) {
+	w := &turned{active: "k2", fails: map[string]int{}}
+	refused := verify.Report{Checks: []verify.Check{{ID: "credentials.x", Definite: true, Blames: "k2"}}}
+	for i, soon := range []bool{true, false, false} {
+		if got := w.count(refused); got != soon {
+			t.Errorf("after %d: soon %v", i+1, got)
+		}
 	}
 }

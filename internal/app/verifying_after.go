@@ -92,17 +92,19 @@ func (a *app) verifyTurned(ctx context.Context, name string, ring keyring.Ring, 
 	}
 }
 
-// count notes what was refused for certain; any: something was.
-func (t *turned) count(r verify.Report) (any bool) {
+// count notes what was refused for certain; soon: to be sure, it has to be asked once
+// more. What stays refused and does not go back is asked as seldom as what is good:
+// to a provider we look like somebody who guesses, and it may lock us out for that.
+func (t *turned) count(r verify.Report) (soon bool) {
 	for _, c := range r.Checks {
 		if !c.OK && c.Definite && c.Blames == t.active {
 			t.fails[c.ID]++
-			any = true
+			soon = soon || t.fails[c.ID] < verifyTwice
 			continue
 		}
 		delete(t.fails, c.ID)
 	}
-	return any
+	return soon
 }
 
 // tellVerified logs and records what is new.
@@ -141,6 +143,7 @@ func (a *app) goBack(ctx context.Context, name string, ring keyring.Ring, t *tur
 		a.log.Warn("a version fails a check that the one before it passes; going back", "secret", name, "version", t.active, "check", c.ID, "saw", c.Saw)
 		if err := a.runner.Withdraw(ctx, name, t.active, why); err != nil {
 			a.log.Error("going back after a failed verification did not succeed", "secret", name, "version", t.active, "error", err.Error())
+			t.next = time.Now().Add(verifySoon)
 		}
 		return
 	}

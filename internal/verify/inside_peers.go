@@ -123,7 +123,7 @@ func (i inside) credentials(ctx context.Context, p Peer) finding {
 	}
 	var all []verdictOf
 	for v := range ring.Live() {
-		if i.o.Brief && v.State != keyring.Active && all[0].verdict != oidc.Refuted {
+		if i.o.Brief && v.State != keyring.Active && (len(all) == 0 || all[0].verdict != oidc.Refuted) {
 			continue
 		}
 		verdict, err := p.Client.Prove(ctx, m, v.ID)

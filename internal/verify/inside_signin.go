@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -94,6 +95,10 @@ func idpPage(ctx context.Context, client *http.Client, address, callback string)
 				}
 				return f.because("the provider does not take our authorization request", "Compare the client's registration there with OIDC_SCOPES and the callback.")
 			}
+			if leads := strays(address, a.location); leads != "" {
+				return bad("the provider sends a browser on to %s: %s, and not followed", host(a.location.String()), leads).
+					because("what answers as the authorization endpoint is not the identity provider's, or its proxy builds redirects by the wrong scheme or host", "See what authorization_url leads to, and where the provider believes to be.")
+			}
 			address = a.location.String()
 			continue
 		}
@@ -111,6 +116,29 @@ func idpPage(ctx context.Context, client *http.Client, address, callback string)
 		return good("the provider shows its page at %s", host(address))
 	}
 	return bad("more than %d redirects", maxHops).because("the provider sends a browser around in a circle", "Open the sign-in in a browser, and look at the provider's log.")
+}
+
+// strays says why a redirect is not one that a provider on the network makes; empty:
+// it may be. We are where a browser is not, and nobody is to have us ask in there.
+func strays(from string, to *url.URL) string {
+	begun, err := url.Parse(from)
+	switch {
+	case err != nil || to.Scheme != "https" && to.Scheme != "http":
+		return "no address of a page"
+	case begun.Scheme == "https" && to.Scheme == "http":
+		return "without TLS"
+	case inward(to.Hostname()) && !inward(begun.Hostname()):
+		return "an address of this machine or of its cloud"
+	}
+	return ""
+}
+
+// inward goes by the text alone.
+func inward(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	ip, err := netip.ParseAddr(host)
+	ip = ip.Unmap()
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && (ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified())
 }
 
 // backAtOnce is an answer to a browser that nobody has signed in with: an error.

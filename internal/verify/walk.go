@@ -161,6 +161,9 @@ func (w *walker) until(ctx context.Context, start string, fields map[string]stri
 			if filled++; filled > 2 {
 				return "", fmt.Errorf("%s asks for the password again", page.Host)
 			}
+			if strings.HasPrefix(start, "https:") && !strings.HasPrefix(form.to, "https:") {
+				return "", fmt.Errorf("the page at %s would send the password without TLS", page.Host+page.Path)
+			}
 		}
 		if request, err = http.NewRequestWithContext(ctx, http.MethodPost, form.to, strings.NewReader(form.values.Encode())); err != nil {
 			return "", err
