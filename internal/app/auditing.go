@@ -48,7 +48,7 @@ func (a *app) openAuditing(o opener) error {
 		Log: log, Sign: signs.sign, KeyID: signs.keyID, Replica: a.id, Sinks: sinks, Cursors: boardCursors{a.board},
 		Retention: c.Retention, Leads: a.leads, Logger: a.log, Observe: a.auditObserve(sinks),
 	})
-	a.chronicle = &chronicle{a: a, board: a.board}
+	a.chronicle = newChronicle(a, a.board)
 	return err
 }
 
@@ -137,6 +137,7 @@ func (a *app) recordVerified(ctx context.Context, by, name, version string, r ve
 		e.Outcome = "failed"
 	}
 	e.Data = object(map[string]any{"checks": len(r.Checks), "failed": failed})
+	a.chronicle.flush(ctx) // the rotation that it is of stands before it
 	a.record(e)
 }
 

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"keyway/internal/audit"
@@ -22,6 +23,7 @@ import (
 	"keyway/internal/secret"
 	"keyway/internal/secret/source"
 	"keyway/internal/testkit/redisserver"
+	"keyway/internal/verify"
 )
 
 // recordOf is the chain as the admin API gives it.
@@ -345,6 +347,53 @@ func (d *dying) CompareAndSet(ctx context.Context, name string, revision fleet.R
 	return d.Board.CompareAndSet(ctx, name, revision, value)
 }
 
+// What is verified after a rotation stands behind that rotation in the record, though
+// nobody has read its journal yet.
+func TestAVerificationIsRecordedAfterItsRotation(t *testing.T) {
+	a, err := opened(t, env(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	if _, err := fleet.NewJournal(a.board).Update(t.Context(), nameCSRFKey, func(h *rotation.History) bool {
+		h.Rotations = []rotation.Rotation{{
+			ID: "r1", Secret: nameCSRFKey, From: "v1", To: "v2", StartedAt: now, Outcome: rotation.OutcomeActive, EndedAt: now,
+			Steps: []rotation.Step{{At: now, What: "made"}, {At: now, What: "activated"}},
+		}}
+		return true
+	}); err != nil {
+		t.Fatal(err)
+	}
+	a.recordVerified(t.Context(), "after a rotation", nameCSRFKey, "v2", verify.Report{At: now, OK: true})
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	a.recorder.Run(ended) // what waits is written before it ends
+	p, err := a.recorder.Audit(t.Context(), 1, audit.MaxRead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, line := range linesOf(p) {
+		if e, err := audit.Parse(line); err == nil && e.Rotation == "r1" {
+			got = append(got, e.Type)
+		}
+	}
+	want := []string{audit.TypeAsked, "rotation.made", "rotation.activated", audit.TypeEnded, audit.TypeVerified}
+	if !slices.Equal(got, want) {
+		t.Errorf("expected %v, found %v", want, got)
+	}
+
+	// It is not waited for longer than a while: who passes now may hang.
+	synctest.Test(t, func(t *testing.T) {
+		c := newChronicle(nil, nil)
+		c.turn <- struct{}{}
+		began := time.Now()
+		if c.flush(t.Context()); time.Since(began) != flushWithin {
+			t.Errorf("it took %s", time.Since(began))
+		}
+	})
+}
+
 // Whoever leads next, and does not know how far the one before was, adds what is
 // missing, and nothing twice.
 func TestALeaderThatIsKilledWhileItRecords(t *testing.T) {
@@ -370,13 +419,13 @@ func TestALeaderThatIsKilledWhileItRecords(t *testing.T) {
 		h.Rotations[1].ID = "r0"
 	})
 	for round := range 3 {
-		c := &chronicle{a: a, board: board}
+		c := newChronicle(a, board)
 		board.killed = true
 		if err := c.pass(t.Context()); err == nil {
 			t.Error("expected it to fail")
 		}
 		board.killed = false
-		c = &chronicle{a: a, board: board} // another one leads
+		c = newChronicle(a, board) // another one leads
 		for range 2 {
 			if err := c.pass(t.Context()); err != nil {
 				t.Fatal(err)

@@ -26,8 +26,9 @@ const (
 	// settleFor is how long a rotation may be nothing but begun before it is
 	// recorded: of two that were asked for at once one is dropped again.
 	settleFor = 2 * time.Second
-	// chronicleWithin bounds one pass.
+	// chronicleWithin bounds one pass, and flushWithin how long it is waited for one.
 	chronicleWithin = 20 * time.Second
+	flushWithin     = 5 * time.Second
 )
 
 // chronicle brings the record up to what the journals of rotations tell, and to who
@@ -37,11 +38,16 @@ const (
 type chronicle struct {
 	a     *app
 	board fleet.Board
+	turn  chan struct{} // who passes now, and has the following
 
 	kept     *chronicled // nil: not read yet
 	revision fleet.Revision
 
 	refusals refusals
+}
+
+func newChronicle(a *app, board fleet.Board) *chronicle {
+	return &chronicle{a: a, board: board, turn: make(chan struct{}, 1)}
 }
 
 // chronicled is what is in the record.
@@ -84,13 +90,32 @@ func (c *chronicle) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if !c.a.leads(ctx) {
-			c.kept = nil
-			continue
-		}
-		if err := c.pass(ctx); err != nil {
-			c.kept = nil // it may be another's by now
-		}
+		c.passInTurn(ctx)
+	}
+}
+
+// flush brings what journals tell into the record now, so that what is recorded next
+// stands behind it. It takes flushWithin at most; what it can't do is done later. Only
+// where this replica leads: two that did it at once would get in each other's way.
+func (c *chronicle) flush(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, flushWithin)
+	defer cancel()
+	c.passInTurn(ctx)
+}
+
+func (c *chronicle) passInTurn(ctx context.Context) {
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return
+	}
+	if !c.a.leads(ctx) {
+		c.kept = nil
+		return
+	}
+	if err := c.pass(ctx); err != nil {
+		c.kept = nil // it may be another's by now
 	}
 }
 
