@@ -20,6 +20,8 @@ const (
 	Rewritten  Fault = "rewritten"    // the chain is another one than that of the anchor
 	Forged     Fault = "forged"       // the head is not signed by whom it should be
 	UnknownKey Fault = "unknown_key"  // nor can that be known
+	NoHead     Fault = "no_head"      // there is nothing to hold the end against
+	Unsigned   Fault = "unsigned"     // nobody has signed the head
 )
 
 // means says what each fault is a sign of.
@@ -32,7 +34,9 @@ var means = map[Fault]string{
 	NoBegin:    "the oldest entries were removed by other means than retention",
 	Rewritten:  "the chain was written anew from some entry on; the earlier export is the one to go by",
 	Forged:     "whoever wrote this head does not have the signing key",
-	UnknownKey: "give the key set as it was when this was exported, or ask the gateway for the chain as it is now",
+	UnknownKey: "give the key set of that time, as it was kept with the export; or export again, with /.well-known/jwks.json of the gateway as it is now",
+	NoHead:     "the newest entries may have been removed with it, and any of the others changed; or the file was not copied to its end",
+	Unsigned:   "whoever could write this could have written all of it anew; the gateway signs the end of its record, and not that of an export with --until",
 }
 
 // maxProblems bounds a Report.
@@ -54,14 +58,14 @@ type Anchor struct {
 	Hash string `json:"hash"`
 }
 
-// CheckOptions are what a chain is held against. Without any of them only what is
-// between entries can be seen: neither that the last were removed nor that all were
-// written anew.
+// CheckOptions are what a chain is held against. Without Anchor and KeySet it can't be
+// seen that all were written anew.
 type CheckOptions struct {
-	Head   *Head   // where it has to end
+	Head   *Head   // where it has to end; nil: it is not there, and that is a fault
 	Anchor *Anchor // what has to be in it
-	KeySet []byte  // JWK set, for Head's signature
+	KeySet []byte  // JWK set, by a key of which Head has to be signed; nil: that is not looked at
 	Whole  bool    // it is all that is kept: what is missing at the beginning has to be told of
+	Part   *Part   // what was exported; nil: that is not known
 }
 
 // Report is what Check found.
@@ -73,6 +77,7 @@ type Report struct {
 	From     time.Time `json:"from,omitzero"` // when the first and the last happened
 	To       time.Time `json:"to,omitzero"`
 	Head     *Head     `json:"head,omitempty"`
+	Part     *Part     `json:"part,omitempty"`     // what was exported, as the export says
 	SignedAt time.Time `json:"signed_at,omitzero"` // zero: the head's signature was not checked, or is not good
 	SignedBy string    `json:"signed_by,omitempty"`
 	Anchored bool      `json:"anchored"` // the anchor was found, and is as it was
@@ -85,6 +90,7 @@ type Report struct {
 func Check(lines [][]byte, o CheckOptions) Report {
 	c := checker{o: o, lines: lines, report: Report{Entries: len(lines), Head: o.Head, Problems: []Problem{}, Notes: []string{}}}
 	c.links()
+	c.part()
 	c.begin()
 	c.end()
 	c.anchor()
@@ -101,6 +107,7 @@ type checker struct {
 	at       map[uint64]int // where an entry stands first
 	ends     string         // hash of the last entry
 	attested uint64         // up to here, and not including it, entries say that they were dropped
+	beheaded bool           // that the first are missing has been told
 	report   Report
 }
 
@@ -108,6 +115,10 @@ func (c *checker) fault(seq, to uint64, line int, fault Fault, format string, ar
 	if len(c.report.Problems) < maxProblems {
 		c.report.Problems = append(c.report.Problems, Problem{seq, to, line, fault, fmt.Sprintf(format, args...), means[fault]})
 	}
+}
+
+func (c *checker) note(format string, args ...any) {
+	c.report.Notes = append(c.report.Notes, fmt.Sprintf(format, args...))
 }
 
 // links looks at what is between entries.
@@ -221,7 +232,7 @@ func (c *checker) noteTimes(e Entry) {
 }
 
 func (c *checker) begin() {
-	if !c.o.Whole || c.report.First <= 1 {
+	if !c.o.Whole || c.report.First <= 1 || c.beheaded {
 		return
 	}
 	if c.attested < c.report.First {
@@ -233,11 +244,15 @@ func (c *checker) begin() {
 func (c *checker) end() {
 	head := c.o.Head
 	switch {
-	case head == nil && len(c.lines) > 0:
-		c.report.Notes = append(c.report.Notes, "no head to hold the end against: that the last entries were changed or removed would not show")
 	case head == nil:
+		c.fault(c.report.Last, 0, len(c.lines)+1, NoHead, "the end is not there: expected the head of the record in the last line, where each export has it")
+	case c.nothing(): // where the record ended then is beyond it
 	case head.Seq > c.report.Last:
-		c.fault(c.report.Last+1, head.Seq, 0, CutOff, "%s missing at the end: the head is of entry %d", span(c.report.Last+1, head.Seq), head.Seq)
+		from := c.report.Last + 1
+		if c.o.Part != nil {
+			from = max(from, min(c.o.Part.First, head.Seq))
+		}
+		c.fault(from, head.Seq, 0, CutOff, "%s missing at the end: the head is of entry %d", span(from, head.Seq), head.Seq)
 	case head.Seq < c.report.Last:
 		c.fault(head.Seq+1, c.report.Last, 0, Changed, "%s beyond the head, which is of entry %d", span(head.Seq+1, c.report.Last), head.Seq)
 	case len(c.lines) > 0 && head.Hash != c.ends && !c.named(head.Seq):
@@ -263,7 +278,15 @@ func (c *checker) anchor() {
 	wrong := func(line int) {
 		c.fault(a.Seq, 0, line, Rewritten, "entry %d is not the one that was exported earlier", a.Seq)
 	}
-	switch {
+	switch head := c.o.Head; {
+	case c.nothing() && head != nil && a.Seq == head.Seq:
+		if c.report.Anchored = a.Hash == head.Hash; !c.report.Anchored {
+			wrong(0)
+		}
+	case c.nothing():
+		c.note("no entry is here to hold entry %d of the earlier export against", a.Seq)
+	case a.Seq > c.report.Last && c.o.Part != nil && !c.o.Part.Until.IsZero():
+		c.note("entry %d of the earlier export is after this part: whether it follows from these can't be seen", a.Seq)
 	case a.Seq > c.report.Last:
 		if !c.cutOff() {
 			c.fault(c.report.Last+1, a.Seq, 0, CutOff, "%s missing at the end: entry %d was there in an earlier export", span(c.report.Last+1, a.Seq), a.Seq)
@@ -273,7 +296,7 @@ func (c *checker) anchor() {
 			wrong(1)
 		}
 	case a.Seq < c.report.First:
-		c.report.Notes = append(c.report.Notes, fmt.Sprintf("entry %d of the earlier export is not among these any more: whether these follow from it can't be seen", a.Seq))
+		c.note("entry %d of the earlier export is not among these any more: whether these follow from it can't be seen", a.Seq)
 	default:
 		for i, e := range c.entries {
 			if e.Seq != a.Seq {
@@ -299,19 +322,21 @@ func (c *checker) cutOff() bool {
 func (c *checker) signature() {
 	head := c.o.Head
 	switch {
-	case head == nil || head.Seq == 0:
+	case head == nil || head.Seq == 0 && c.o.KeySet == nil:
 	case c.o.KeySet == nil:
 		since := "that the whole chain was written anew would not show"
 		if c.report.Anchored {
 			since = fmt.Sprintf("that all after entry %d was written anew would not show", c.o.Anchor.Seq)
 		}
-		c.report.Notes = append(c.report.Notes, "no key set to check the head's signature with: "+since)
+		c.note("no key set to check the head's signature with: %s", since)
 	case head.Signature == "":
-		c.report.Notes = append(c.report.Notes, "the head is not signed")
+		c.fault(head.Seq, 0, 0, Unsigned, "the head is not signed: nobody says that the record ended with entry %d", head.Seq)
 	default:
 		at, err := VerifyHead(*head, c.o.KeySet)
 		if unknown, ok := errors.AsType[*UnknownKeyError](err); ok {
-			c.fault(head.Seq, 0, 0, UnknownKey, "the head is %v", unknown)
+			c.fault(head.Seq, 0, 0, UnknownKey, "the head of entry %d is %v", head.Seq, unknown)
+		} else if noSet, ok := errors.AsType[*KeySetError](err); ok { // that is no word on who signed
+			c.fault(head.Seq, 0, 0, UnknownKey, "the head of entry %d can't be held against the key set: %v", head.Seq, noSet)
 		} else if err != nil {
 			c.fault(head.Seq, 0, 0, Forged, "the head of entry %d: %v", head.Seq, err)
 		} else {

@@ -1,9 +1,11 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +37,7 @@ var algorithms = []jose.SignatureAlgorithm{
 type UnknownKeyError struct{ KeyID string }
 
 func (e *UnknownKeyError) Error() string {
-	return fmt.Sprintf("signed with the key %.100q, which is not in the key set that was given", e.KeyID)
+	return fmt.Sprintf("signed with the key %.100q, and the key set that was given does not have it", e.KeyID)
 }
 
 // errForged says no more: what somebody else has put there is of no use.
@@ -51,11 +53,12 @@ func KeyIDOf(h Head) string {
 }
 
 // VerifyHead checks a head's signature by the public keys in a JWK set, and returns
-// when it was signed.
+// when it was signed. Its errors are *KeySetError, *UnknownKeyError, or that the
+// signature is not good.
 func VerifyHead(h Head, keySet []byte) (time.Time, error) {
-	var set jose.JSONWebKeySet
-	if err := json.Unmarshal(keySet, &set); err != nil || len(set.Keys) == 0 {
-		return time.Time{}, errors.New("expected a JWK set with public keys (RFC 7517 section 5), found something else")
+	set, err := keysOf(keySet)
+	if err != nil {
+		return time.Time{}, err
 	}
 	parsed, err := jose.ParseSignedCompact(h.Signature, algorithms)
 	if err != nil {
@@ -66,12 +69,12 @@ func VerifyHead(h Head, keySet []byte) (time.Time, error) {
 	if typ, _ := header.ExtraHeaders[jose.HeaderType].(string); !strings.EqualFold(strings.TrimPrefix(strings.ToLower(typ), "application/"), HeadType) {
 		return time.Time{}, errForged
 	}
-	keys := set.Key(header.KeyID)
+	keys := slices.DeleteFunc(set.Key(header.KeyID), func(k jose.JSONWebKey) bool { return !k.IsPublic() })
 	if len(keys) == 0 {
 		return time.Time{}, &UnknownKeyError{header.KeyID}
 	}
 	for _, key := range keys {
-		if !key.IsPublic() || key.Algorithm != "" && key.Algorithm != header.Algorithm {
+		if key.Algorithm != "" && key.Algorithm != header.Algorithm {
 			continue
 		}
 		payload, err := parsed.Verify(key.Key)
@@ -89,4 +92,43 @@ func VerifyHead(h Head, keySet []byte) (time.Time, error) {
 		return at, nil
 	}
 	return time.Time{}, errForged
+}
+
+// KeySetError says that something is not a JWK set that could have signed a head.
+type KeySetError struct{ Found string }
+
+func (e *KeySetError) Error() string {
+	return fmt.Sprintf("expected a JWK set with public keys (RFC 7517 section 5), as /.well-known/jwks.json of the gateway is; found %s", e.Found)
+}
+
+// CheckKeySet returns a *KeySetError if heads can't be held against a key set at all.
+func CheckKeySet(set []byte) error {
+	_, err := keysOf(set)
+	return err
+}
+
+func keysOf(set []byte) (jose.JSONWebKeySet, error) {
+	var keys jose.JSONWebKeySet
+	var members map[string]json.RawMessage
+	line, _, _ := bytes.Cut(set, []byte("\n"))
+	found := ""
+	switch {
+	case len(bytes.TrimSpace(set)) == 0:
+		found = "nothing: it is empty"
+	case SeqOf(line) > 0 || bytes.HasPrefix(line, beginsEnd):
+		found = "an export of the record"
+	case json.Unmarshal(set, &members) != nil:
+		found = "something that is not a JSON object"
+	case members["kty"] != nil && members["keys"] == nil:
+		found = "one key, without the set around it"
+	case members["keys"] == nil:
+		found = "a JSON object without keys"
+	case json.Unmarshal(set, &keys) != nil:
+		found = "keys that can't be read"
+	case !slices.ContainsFunc(keys.Keys, func(k jose.JSONWebKey) bool { return k.IsPublic() }):
+		found = "a set without public keys"
+	default:
+		return keys, nil
+	}
+	return keys, &KeySetError{found}
 }

@@ -41,20 +41,17 @@ one before: an entry that is changed, missing or moved shows.`,
 	}, newAuditExportCommand(s), newAuditCheckCommand(s))
 }
 
-// headLine is the last line of an export.
-type headLine struct {
-	Head *audit.Head `json:"head"`
-}
-
 func newAuditExportCommand(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Print the record, an entry a line, byte for byte as it is kept",
 		Long: `Print the record of a running gateway, or a part of it: an entry a line, byte for byte
-as it is kept, and one more line with the head of the chain and its signature.
-Keep that head, or the file: the next check can begin with it.
+as it is kept, and one more line with the head of the chain and its signature, and
+which part of the record it is. Keep that head, or the file: the next check can begin
+with it.
 
 With --until the last line has no signature: nobody has signed that entry as the end.
+So a check with --jwks does not pass: export without --until for that.
 
 Exit code 0: all of it was read. 1: the gateway did not answer.`,
 		Example: "  keyway audit export --out audit-2026-03.jsonl --since 2026-03-01 --until 2026-04-01",
@@ -84,17 +81,17 @@ Exit code 0: all of it was read. 1: the gateway did not answer.`,
 		if err != nil {
 			return err
 		}
-		lines, head = between(lines, head, from, to)
+		lines, end := between(lines, head, from, to)
 		var content bytes.Buffer
 		for _, line := range lines {
 			content.Write(line)
 			content.WriteByte('\n')
 		}
-		end, err := json.Marshal(headLine{&head})
+		last, err := json.Marshal(end)
 		if err != nil {
 			return err
 		}
-		content.Write(append(end, '\n'))
+		content.Write(append(last, '\n'))
 		if *out == "" {
 			_, err := s.stdout.Write(content.Bytes())
 			return err
@@ -105,7 +102,7 @@ Exit code 0: all of it was read. 1: the gateway did not answer.`,
 			}
 			return &exitError{exitNotSo, fmt.Errorf("--out: %w", err)}
 		}
-		fmt.Fprintf(s.stderr, "%s, and the head of entry %d, are in %s\n", count(len(lines), "entry", "entries"), head.Seq, *out)
+		fmt.Fprintf(s.stderr, "%s, and the head of entry %d, are in %s\n", count(len(lines), "entry", "entries"), end.Head.Seq, *out)
 		return nil
 	}
 	return cmd
@@ -124,32 +121,37 @@ func moment(flag, text string) (time.Time, error) {
 	return time.Time{}, usage("%s: expected a date or a time, as in 2026-03-01 or 2026-03-01T12:00:00Z; found %q", flag, text)
 }
 
-// between is the stretch of a chain that happened between two times, and its end.
-func between(lines [][]byte, head audit.Head, from, to time.Time) ([][]byte, audit.Head) {
+// between is the stretch of a chain that happened between two times, and how an
+// export of it ends. If that has no entry, it is with the end of the chain.
+func between(lines [][]byte, head audit.Head, since, until time.Time) ([][]byte, audit.End) {
 	at := func(line []byte) time.Time {
 		e, err := audit.Parse(line)
 		if err != nil {
-			return from // what can't be read is for a check to find
+			return since // what can't be read is for a check to find
 		}
 		return e.At
 	}
 	begin := 0
-	for begin < len(lines) && at(lines[begin]).Before(from) {
+	for begin < len(lines) && at(lines[begin]).Before(since) {
 		begin++
 	}
 	end := len(lines)
-	if !to.IsZero() {
-		for end > begin && !at(lines[end-1]).Before(to) {
+	if !until.IsZero() {
+		for end > begin && !at(lines[end-1]).Before(until) {
 			end--
 		}
 	}
-	if end < len(lines) {
-		head = audit.Head{}
-		if end > 0 {
+	part := audit.Part{Since: since.UTC(), Until: until.UTC()}
+	if begin < end {
+		if end < len(lines) {
 			head = audit.Head{Seq: audit.SeqOf(lines[end-1]), Hash: audit.HashLine(lines[end-1])}
 		}
+		part.First, part.Last = audit.SeqOf(lines[begin]), head.Seq
+		if next := begin + 1; part.First == 0 && next < end { // it can't be read
+			part.First = audit.SeqOf(lines[next]) - 1
+		}
 	}
-	return lines[begin:end], head
+	return lines[begin:end], audit.End{Head: &head, Part: part}
 }
 
 // record is the whole chain of a running gateway, and its head.
@@ -186,13 +188,16 @@ func newAuditCheckCommand(s *streams) *cobra.Command {
 		Short: "Say whether the record is whole, and if not, which entry is wrong and how",
 		Long: `Check a file that 'keyway audit export' has written, or, without one, the record of a
 running gateway: that each entry follows from the one before, that none is changed,
-missing or moved, and that it ends where its head says.
+missing or moved, and that it ends where its head says. Of a part (--since, --until)
+it is said that it is one: what is before and after it is not seen.
 
 That tells nothing of who has written it. For that, hold it against the key set of the
 gateway (--jwks), and against an earlier export (--since-export, or --anchor with the
 number and the hash of the entry that was the last then).
 
-Exit code 0: it is whole. 1: it is not, or the gateway did not answer.`,
+Exit code 0: it is whole. 1: it is not, or, with --jwks, its head is not signed with a
+key in that set; or the gateway did not answer. 2: the file is no export, or the key
+set is none.`,
 		Example: "  keyway audit check --jwks https://app.example/.well-known/jwks.json\n  keyway audit check audit.jsonl --since-export audit-of-last-month.jsonl",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -218,7 +223,13 @@ Exit code 0: it is whole. 1: it is not, or the gateway did not answer.`,
 		}
 		var lines [][]byte
 		if len(args) == 1 {
-			lines, o.Head, err = readExport(args[0])
+			var end *audit.End
+			if lines, end, err = readExport("", args[0]); end != nil {
+				o.Head = end.Head
+				if end.First > 0 || !end.All() {
+					o.Part, o.Whole = &end.Part, end.All()
+				}
+			}
 		} else {
 			var c *adminClient
 			if c, err = flags.client(s); err != nil {
@@ -258,15 +269,18 @@ func anchorOf(anchor, earlier string) (*audit.Anchor, error) {
 		}
 		return &audit.Anchor{Seq: n, Hash: hash}, nil
 	case earlier != "":
-		lines, head, err := readExport(earlier)
+		lines, end, err := readExport("--since-export: ", earlier)
 		if err != nil {
 			return nil, err
 		}
-		if head == nil && len(lines) > 0 {
+		var head audit.Head
+		if end != nil {
+			head = *end.Head
+		} else if len(lines) > 0 {
 			last := lines[len(lines)-1]
-			head = &audit.Head{Seq: audit.SeqOf(last), Hash: audit.HashLine(last)}
+			head = audit.Head{Seq: audit.SeqOf(last), Hash: audit.HashLine(last)}
 		}
-		if head == nil || head.Seq == 0 {
+		if head.Seq == 0 {
 			return nil, usage("--since-export: %s: expected an export with at least one entry; found none", earlier)
 		}
 		return &audit.Anchor{Seq: head.Seq, Hash: head.Hash}, nil
@@ -274,41 +288,52 @@ func anchorOf(anchor, earlier string) (*audit.Anchor, error) {
 	return nil, nil
 }
 
-// readExport reads what export has written.
-func readExport(path string) (lines [][]byte, head *audit.Head, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, nil, usage("%w", err)
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxExport+1))
-	if err != nil {
-		return nil, nil, usage("%w", err)
-	}
-	if len(content) > maxExport {
-		return nil, nil, usage("%s: expected at most %d bytes, found more", path, maxExport)
-	}
-	if content = bytes.TrimSuffix(content, []byte("\n")); len(content) > 0 {
-		lines = bytes.Split(content, []byte("\n"))
-	}
-	if last := len(lines) - 1; last >= 0 && bytes.HasPrefix(lines[last], []byte(`{"head":`)) {
-		var end headLine
-		if json.Unmarshal(lines[last], &end) == nil && end.Head != nil {
-			return lines[:last], end.Head, nil
+// readExport reads what export has written. flag begins what is said of a wrong file.
+func readExport(flag, path string) (lines [][]byte, end *audit.End, err error) {
+	content, err := readAtMost(path, maxExport)
+	if err == nil {
+		lines, end, err = audit.ReadExport(content)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	return lines, nil, nil
+	if err != nil {
+		return nil, nil, usage("%s%w", flag, err)
+	}
+	return lines, end, nil
+}
+
+func readAtMost(path string, most int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, most+1))
+	if err == nil && int64(len(content)) > most {
+		err = fmt.Errorf("%s: expected at most %d bytes, found more", path, most)
+	}
+	return content, err
 }
 
 // keySet reads a JWK set from a file or a URL.
-func keySet(ctx context.Context, where string) ([]byte, error) {
-	if !strings.Contains(where, "://") {
-		content, err := os.ReadFile(where)
-		if err != nil {
-			return nil, usage("--jwks: %w", err)
-		}
-		return content, nil
+func keySet(ctx context.Context, where string) (content []byte, err error) {
+	if strings.Contains(where, "://") {
+		content, err = fetchKeySet(ctx, where)
+	} else if content, err = readAtMost(where, maxKeySet); err != nil {
+		err = usage("--jwks: %w", err)
 	}
+	if err != nil {
+		return nil, err
+	}
+	// Not to blame whoever signed for it.
+	if err := audit.CheckKeySet(content); err != nil {
+		return nil, usage("--jwks: %s: %w", where, err)
+	}
+	return content, nil
+}
+
+func fetchKeySet(ctx context.Context, where string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
@@ -338,6 +363,8 @@ func printAudit(w io.Writer, p paint, r audit.Report, o audit.CheckOptions) {
 		line("entries", "none")
 	} else {
 		line("entries", "%d, from %d to %d", r.Entries, r.First, r.Last)
+	}
+	if !r.From.IsZero() {
 		line("time", "%s to %s", r.From.UTC().Format(time.RFC3339), r.To.UTC().Format(time.RFC3339))
 	}
 	if r.Head != nil && r.Head.Seq > 0 {
@@ -353,12 +380,19 @@ func printAudit(w io.Writer, p paint, r audit.Report, o audit.CheckOptions) {
 		line("note", "%s", note)
 	}
 	fmt.Fprintln(w)
+	what := "The record"
+	if r.Part != nil && !r.Part.All() {
+		what = "This part of the record"
+	}
 	switch {
+	case r.OK && r.Entries == 0 && r.Part != nil:
+		fmt.Fprintln(w, what+" has no entries.")
+		return
 	case r.OK && len(r.Notes) > 0: // what could not be checked must not look checked
-		fmt.Fprintln(w, p.in(green, "The record is whole")+", but for what the notes leave open.")
+		fmt.Fprintln(w, p.in(green, what+" is whole")+", but for what the notes leave open.")
 		return
 	case r.OK:
-		fmt.Fprintln(w, p.in(green, "The record is whole."))
+		fmt.Fprintln(w, p.in(green, what+" is whole."))
 		return
 	}
 	for _, problem := range r.Problems {
@@ -369,5 +403,5 @@ func printAudit(w io.Writer, p paint, r audit.Report, o audit.CheckOptions) {
 		fmt.Fprintln(w, p.in(red, "✗ "+printable(problem.What))+where)
 		fmt.Fprintln(w, "  "+printable(problem.Means))
 	}
-	fmt.Fprintf(w, "\n%s\n", p.in(red, "The record is not whole."))
+	fmt.Fprintf(w, "\n%s\n", p.in(red, what+" is not whole."))
 }

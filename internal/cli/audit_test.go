@@ -121,6 +121,28 @@ func TestAuditCheckHoldsTheHeadAgainstAKeySet(t *testing.T) {
 			t.Errorf("%s: %d, %s", where, code, stderr)
 		}
 	}
+	// Another key set, and what is none, accuse nobody.
+	wrong := filepath.Join(t.TempDir(), "wrong.json")
+	if err := os.WriteFile(wrong, []byte(f.lines[0]+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, stderr := run(t.Context(), gateway, "audit", "check", "--jwks", wrong); code != exitUsage || stdout != "" || !strings.Contains(stderr, "found an export of the record") {
+		t.Errorf("%d\n%s%s", code, stdout, stderr)
+	}
+	others := strings.ReplaceAll(string(key.Set), key.KeyID(), "another")
+	if err := os.WriteFile(wrong, []byte(others), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, _ := run(t.Context(), gateway, "audit", "check", "--jwks", wrong); code != exitNotSo || !strings.Contains(stdout, key.KeyID()) || strings.Contains(stdout, "whoever") {
+		t.Errorf("%d\n%s", code, stdout)
+	}
+	// Nor is one without a signature signed.
+	signature = f.head.Signature
+	f.head.Signature = ""
+	if code, stdout, _ := run(t.Context(), gateway, "audit", "check", "--jwks", file); code != exitNotSo || !strings.Contains(stdout, "✗ the head is not signed") {
+		t.Errorf("%d\n%s", code, stdout)
+	}
+	f.head.Signature = signature
 	// Who wrote the chain anew does not have the key.
 	f.head.Signature = f.head.Signature[:len(f.head.Signature)-4] + "AAAA"
 	code, stdout, _ := run(t.Context(), gateway, "audit", "check", "--jwks", file, "--json")
