@@ -45,7 +45,7 @@ func (r *resources) client(k peerClient, keys rings, before *served) (*oidc.Clie
 		keyring.Same(before.rings[k.secret], keys[k.secret]) && keyring.Same(before.rings[nameSigningKey], keys[nameSigningKey]) {
 		return before.clients[k.peer], nil
 	}
-	return k.build(r, keys)
+	return k.build(r, keys, "")
 }
 
 func (r *resources) assemble(c *config.Config, s *served) (*gateway.Generation, error) {

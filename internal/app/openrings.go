@@ -199,14 +199,20 @@ func (a *app) newerClient(ctx context.Context, k peerClient) *oidc.Client {
 		return nil
 	}
 	ring, g := s.rings[k.secret], a.sources.all()[k.secret]
-	if _, known := ring.Find(g.current.ID); ring.IsZero() || g.current.ID == "" || known {
+	if ring.IsZero() || g.current.ID == "" {
 		return s.clients[k.peer]
 	}
-	more, err := ring.Accept(g.current, time.Now())
-	if err != nil {
-		return s.clients[k.peer]
+	more := ring
+	switch v, known := ring.Find(g.current.ID); {
+	case known && v.State != keyring.Retiring:
+		return s.clients[k.peer] // it has been tried, or can't be
+	case !known:
+		var err error
+		if more, err = ring.Accept(g.current, time.Now()); err != nil {
+			return s.clients[k.peer]
+		}
 	}
-	client, err := k.build(&a.resources, s.rings.with(more))
+	client, err := k.build(&a.resources, s.rings.with(more), g.current.ID)
 	if err != nil {
 		return s.clients[k.peer]
 	}

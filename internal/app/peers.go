@@ -45,11 +45,12 @@ func clients(c *config.Config) []peerClient {
 	return all
 }
 
-// build makes the client from the rings.
-func (k peerClient) build(r *resources, keys rings) (*oidc.Client, error) {
+// build makes the client from the rings; next is the version that is tried after the
+// active one, if it is one of the ring.
+func (k peerClient) build(r *resources, keys rings, next string) (*oidc.Client, error) {
 	made, err := oidc.NewClient(oidc.ClientOptions{
 		Name: k.name, ClientID: k.id, Method: string(k.method),
-		Secret: keys[k.secret], Signing: keys[nameSigningKey], Observer: observer{r.metrics, r.refusedBy(k)},
+		Secret: keys[k.secret], Next: next, Signing: keys[nameSigningKey], Observer: observer{r.metrics, r.refusedBy(k)},
 		Newer: func(ctx context.Context) *oidc.Client { return r.newer(ctx, k) },
 	})
 	if err != nil {

@@ -46,6 +46,10 @@ type ClientOptions struct {
 	Method string
 	// Secret is the ring of client secrets; zero when there is none.
 	Secret keyring.Ring
+	// Next is the id of a live version of Secret that is tried right after the active
+	// one: what was found last is what the provider is most likely to know. It may be
+	// empty.
+	Next string
 	// Signing is the ring of signing keys, for private_key_jwt.
 	Signing keyring.Ring
 	// HTTP, Observer and Timeout are as in ProviderOptions.
@@ -84,7 +88,12 @@ func NewClient(o ClientOptions) (*Client, error) {
 	}
 	c := &Client{id: o.ClientID, method: o.Method, call: newCaller(o.Name, o.HTTP, o.Observer, o.Timeout), newer: o.Newer}
 	for v := range o.Secret.Live() {
-		c.secrets = append(c.secrets, credential{version: v.ID, secret: v.Value})
+		one := credential{version: v.ID, secret: v.Value}
+		if v.ID == o.Next && len(c.secrets) > 0 {
+			c.secrets = slices.Insert(c.secrets, 1, one)
+		} else {
+			c.secrets = append(c.secrets, one)
+		}
 	}
 	for v := range o.Signing.Live() {
 		signer, err := jwks.NewVersionSigner(v)

@@ -404,6 +404,9 @@ func TestOtherLiveCredentialIsTriedOnce(t *testing.T) {
 		"secret: the IdP knows none": {func(s *setup) {
 			s.us.Secret = ring(t, "client-secret", "one", "two", "three", "four")
 		}, "a refused, b refused, c refused", oidc.ErrClientRefused},
+		"secret: the IdP knows what was found last": {func(s *setup) {
+			s.us.Secret, s.us.Next = ring(t, "client-secret", "one", "two", "three", "four", clientSecret), "e"
+		}, "a refused, e accepted", nil},
 		"key: the IdP knows the other": {func(s *setup) {
 			s.client.JWKS, s.client.AuthMethods = publicSet(known), []string{oidc.PrivateKeyJWT}
 			s.us.Method, s.us.Signing = oidc.PrivateKeyJWT, signingRing(t, unknown, known)

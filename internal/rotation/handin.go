@@ -12,12 +12,13 @@ import (
 // template with a date in it) must not fill the fleet with them: each is held by
 // every replica, and kept for as long as what was issued with it. Of the values that
 // come within hastyWithin, the first hastyAfter are taken at once, then one each
-// hastySoonest, twice that for each hastyAfter more, up to hastyLatest; and one each
+// hastySoonest, twice that for each hastyMore more, up to hastyLatest; and one each
 // ten minutes or each hour when so many live already that there is no room for
 // many more. What is handed in last is proposed again and again until it is taken.
 const (
 	hastyWithin  = time.Hour
-	hastyAfter   = 8
+	hastyAfter   = 32
+	hastyMore    = 8
 	hastySoonest = 10 * time.Second
 	hastyLatest  = 2 * time.Minute
 	// hastyTold is how often that is told while it goes on.
@@ -113,7 +114,7 @@ func Hold(ring keyring.Ring, now time.Time) time.Duration {
 	case live >= keyring.MaxLive/4:
 		wait = hastyWithin / 6
 	case n >= hastyAfter:
-		wait = min(hastyLatest, hastySoonest<<min(n/hastyAfter-1, 10))
+		wait = min(hastyLatest, hastySoonest<<min((n-hastyAfter)/hastyMore, 10))
 	}
 	return max(0, wait-newest)
 }

@@ -142,12 +142,12 @@ func TestHold(t *testing.T) {
 		ring keyring.Ring
 		want time.Duration
 	}{
-		"few":                    {ring(7, now, true), 0},
-		"many":                   {ring(8, now, true), 10 * time.Second},
-		"many, a while ago":      {ring(8, now.Add(-7*time.Second), true), 3 * time.Second},
+		"few":                    {ring(31, now, true), 0},
+		"many":                   {ring(32, now, true), 10 * time.Second},
+		"many, a while ago":      {ring(32, now.Add(-7*time.Second), true), 3 * time.Second},
 		"many, long ago":         {ring(60, now.Add(-2*time.Hour), true), 0},
-		"more":                   {ring(16, now, true), 20 * time.Second},
-		"very many":              {ring(60, now, true), 2 * time.Minute},
+		"more":                   {ring(40, now, true), 20 * time.Second},
+		"very many":              {ring(64, now, true), 2 * time.Minute},
 		"by a clock that is off": {ring(60, now.Add(48*time.Hour), true), 0},
 		"made by Keyway":         {ring(60, now, false), 0},
 	} {
