@@ -114,6 +114,45 @@ func TestEventsTellWhatIsAndWhatHappens(t *testing.T) {
 	next(t, events, "trouble", has(`"detail":""`))
 }
 
+// That the record was cut is told while it is shorter than it was, and also when it
+// has grown past its old end between two looks.
+func TestACutRecordIsToldAtOnce(t *testing.T) {
+	for name, lines := range map[string][]string{
+		"shorter":      {`{"seq":1}`, `{"seq":2,"type":"audit.cut"}`},
+		"as long":      {`{"seq":1}`, `{"seq":2,"type":"audit.cut"}`, `{"seq":3,"detail":"anew"}`, `{"seq":4,"detail":"anew"}`},
+		"longer":       {`{"seq":1}`, `{"seq":2,"type":"audit.cut"}`, `{"seq":3,"detail":"anew"}`, `{"seq":4,"detail":"anew"}`, `{"seq":5}`},
+		"of one entry": {`{"seq":1,"type":"audit.cut"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &proofs{lines: []string{`{"seq":1}`, `{"seq":2}`, `{"seq":3}`, `{"seq":4}`}}
+			var told []string
+			l := &looker{h: New(Options{Control: newFake(), Auditor: p, Loopback: true}), say: func(m message) { told = append(told, string(m.data)) }}
+			look := func() {
+				t.Helper()
+				if err := l.lookAudit(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			look()
+			look()
+			if len(told) != 1 {
+				t.Fatalf("told %q", told)
+			}
+			p.lines = lines
+			look()
+			look()
+			if len(told) != 2 || !strings.Contains(told[1], "audit.cut") {
+				t.Errorf("told %q", told)
+			}
+			p.append(`{"seq":0,"detail":"after it"}`)
+			look()
+			if len(told) != 3 || !strings.Contains(told[2], "after it") || strings.Contains(told[2], "audit.cut") {
+				t.Errorf("told %q", told)
+			}
+		})
+	}
+}
+
 func TestEventsNeedWhatTheAPINeeds(t *testing.T) {
 	s := serve(t, true)
 	s.do(t, "GET", "/admin/v1/events", "").want(t, 401)

@@ -137,6 +137,7 @@ type looker struct {
 	trouble    string
 	point      time.Time // the last second that was told
 	seq        uint64    // the last entry of the record that was told
+	line       string    // it, as it is kept
 	auditBegun bool
 	verified   time.Time
 	load       *bool
@@ -205,11 +206,14 @@ func (l *looker) lookStatus(ctx context.Context) error {
 	return nil
 }
 
+// lookAudit tells what is new in the record. It asks for the entry that was told
+// last as well: when that is not there any more, or is another one, the chain was cut
+// or begun anew, and is told from its new end on, before it is as long as it was.
 func (l *looker) lookAudit(ctx context.Context) error {
 	if l.h.auditor == nil {
 		return nil
 	}
-	from := l.seq + 1
+	from := max(l.seq, 1)
 	if !l.auditBegun {
 		from = 0 // the newest
 	}
@@ -217,9 +221,22 @@ func (l *looker) lookAudit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if l.seq > 0 && (page.Head.Seq < l.seq || len(page.Lines) > 0 && page.First == l.seq && page.Lines[0] != l.line) {
+		if page, err = l.h.auditor.Audit(ctx, 0, entries); err != nil {
+			return err
+		}
+		l.seq = 0
+		if page.Head.Seq == 0 {
+			l.line = ""
+			l.say(asMessage("audit", filledPage(page)))
+		}
+	}
 	l.auditBegun = true
+	if len(page.Lines) > 0 && page.First == l.seq {
+		page.First, page.Lines = page.First+1, page.Lines[1:]
+	}
 	if n := len(page.Lines); n > 0 {
-		l.seq = page.First + uint64(n) - 1
+		l.seq, l.line = page.First+uint64(n)-1, page.Lines[n-1]
 		l.say(asMessage("audit", filledPage(page)))
 	}
 	return nil

@@ -83,15 +83,22 @@ export class Record {
     const fresh = [];
     page.lines.forEach((line, i) => {
       const seq = page.first + i;
-      if (this.#entries.has(seq)) return;
+      const known = this.#entries.get(seq);
+      if (known?.line === line) return;
+      if (known) this.#forget(seq); // the chain was cut, and goes on otherwise
       let entry = {};
       try { entry = JSON.parse(line); } catch { entry = { type: 'an entry that can’t be read' }; }
-      this.#entries.set(seq, entry);
+      this.#entries.set(seq, { ...entry, line });
       fresh.push(entry);
       if (entry.secret) this.#names.add(entry.secret);
     });
     if (!this.head || page.head.seq >= this.head.seq) this.head = page.head;
     return fresh;
+  }
+
+  #forget(from) {
+    for (const seq of [...this.#entries.keys()]) if (seq >= from) this.#entries.delete(seq);
+    this.head = null;
   }
 
   show() {
