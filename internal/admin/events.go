@@ -92,6 +92,6 @@ type busyError string
 func (e busyError) Error() string { return string(e) }
 
 var (
-	errVerifying = busyError(fmt.Sprintf("%d checklists are gone through already", maxVerifies))
+	errVerifying = busyError(fmt.Sprintf("%d checklists are waited for already", maxVerifies))
 	errStreams   = busyError(fmt.Sprintf("%d streams of events are open already", maxStreams))
 )

@@ -12,8 +12,9 @@ import (
 
 // Verifier goes through the checklist from inside. It is safe for concurrent use.
 type Verifier interface {
-	// Verify goes through it now. No names: what is about every secret. By is who
-	// asked, for the record. An error says that it could not be gone through at all;
+	// Verify goes through it as it is now, or a few seconds later: what was changed
+	// before is looked at. No names: what is about every secret. By is who asked, for
+	// the record. An error says that it could not be gone through at all;
 	// checks that failed are in the report.
 	Verify(ctx context.Context, secrets []string, by string) (verify.Report, error)
 	// LastReport is what this replica has seen last of each check; false: nothing yet.

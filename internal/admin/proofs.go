@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	maxVerifies = 2    // that run at once
+	maxVerifies = 8    // that are waited for at once; how many run is the verifier's
 	maxEntries  = 1000 // of the record in one answer
 	entries     = 100  // unless asked for more
 	chartFor    = 15 * time.Minute
@@ -25,7 +25,7 @@ func absent(what string) *Problem {
 	return fail(http.StatusNotFound, problem.NotFound, "this gateway has no %s", what)
 }
 
-// verify goes through the checklist now, and answers when it is through.
+// verify goes through the checklist, and answers when it is through.
 func (h *Handler) verify(w http.ResponseWriter, r *http.Request) error {
 	var ask struct {
 		Secrets []string `json:"secrets"`

@@ -24,21 +24,19 @@ import (
 
 // verifying is the checklist, and what it last came to.
 type verifying struct {
-	one   chan struct{} // who goes through it now
-	ended time.Time     // when somebody last did; of whoever does now
+	one     chan struct{}        // who goes through it now
+	ended   time.Time            // when somebody last did; of whoever does now
+	endedOf map[string]time.Time // by name of what was asked for: when; of whoever does now
 
 	mu       sync.Mutex
-	last     verify.Report   // of each check what was seen last
-	outcomes map[string]bool // by check: whether it was good the last time
+	waiting  map[string]*asked // by what is asked for: has not begun
+	last     verify.Report     // of each check what was seen last
+	outcomes map[string]bool   // by check: whether it was good the last time
 }
 
 func newVerifying() *verifying {
-	return &verifying{one: make(chan struct{}, 1), outcomes: map[string]bool{}}
+	return &verifying{one: make(chan struct{}, 1), endedOf: map[string]time.Time{}, waiting: map[string]*asked{}, outcomes: map[string]bool{}}
 }
-
-// verifyPause is the least time between two checklists, whoever asks: proofs look like
-// guesses to a provider.
-const verifyPause = 200 * time.Millisecond
 
 // verifier is what the admin API has the checklist gone through by.
 type verifier struct{ a *app }
@@ -50,8 +48,10 @@ func (v verifier) Verify(ctx context.Context, secrets []string, by string) (veri
 	if _, err := (control(v)).named(secrets); err != nil {
 		return verify.Report{}, err
 	}
-	r, err := v.a.verify(ctx, verify.Options{Secrets: secrets})
-	if err == nil {
+	r, first, err := v.a.verifying.shared(ctx, secrets, by, func() (verify.Report, error) {
+		return v.a.goThrough(ctx, verify.Options{Secrets: secrets})
+	})
+	if err == nil && first {
 		v.a.recordVerified(ctx, by, strings.Join(secrets, " "), "", r)
 	}
 	return r, err
@@ -67,21 +67,13 @@ func (a *app) lastReport() (verify.Report, bool) {
 	return a.verifying.last, !a.verifying.last.At.IsZero()
 }
 
-// verify goes through the checklist, one at a time.
+// verify goes through the checklist when nobody else does, without being asked to.
 func (a *app) verify(ctx context.Context, o verify.Options) (verify.Report, error) {
-	select {
-	case a.verifying.one <- struct{}{}:
-		defer func() { <-a.verifying.one }()
-	case <-ctx.Done():
-		return verify.Report{}, context.Cause(ctx)
-	}
-	select {
-	case <-time.After(verifyPause - time.Since(a.verifying.ended)):
-	case <-ctx.Done():
-		return verify.Report{}, context.Cause(ctx)
-	}
-	// Who hangs up has had it asked all the same.
-	defer func() { a.verifying.ended = time.Now() }()
+	return a.verifying.alone(ctx, nil, func() (verify.Report, error) { return a.goThrough(ctx, o) })
+}
+
+// goThrough goes through the checklist now, and keeps what it came to.
+func (a *app) goThrough(ctx context.Context, o verify.Options) (verify.Report, error) {
 	_, _ = a.follower.look(ctx) // so that what was just done is what is looked at
 	r := verify.Inside(ctx, a.subject(), o)
 	if err := context.Cause(ctx); err != nil {
