@@ -286,7 +286,14 @@ func (r *Runner) Withdraw(ctx context.Context, secret, version, why string) erro
 	}
 	s.asking.Lock()
 	defer s.asking.Unlock()
+	ring, err := r.o.Rings.Load(ctx, secret)
+	if err != nil || ring.IsZero() || ring.Active().ID != version {
+		return err
+	}
 	now := r.now(ctx)
+	if _, err := ring.RollBack(now); err != nil { // it will not be done, and is not to be told of as begun
+		return withdrawn(secret, err)
+	}
 	if _, err := r.o.Journal.Update(ctx, secret, func(h *History) bool {
 		return h.note(version, StepRollBack, why, now)
 	}); err != nil {
@@ -298,11 +305,16 @@ func (r *Runner) Withdraw(ctx context.Context, secret, version, why string) erro
 		}
 		return there.RollBack(now)
 	})
-	if refused, ok := errors.AsType[*keyring.MoveError](err); ok {
-		return &RefusedError{secret, refused.Why, "Go on to a new version with: keyway rotate " + secret}
-	}
 	if err == nil {
 		r.Wake() // who leads writes down what came of it
+	}
+	return withdrawn(secret, err)
+}
+
+// withdrawn makes the error of Withdraw of that of the ring's move.
+func withdrawn(secret string, err error) error {
+	if refused, ok := errors.AsType[*keyring.MoveError](err); ok {
+		return &RefusedError{secret, refused.Why, "Go on to a new version with: keyway rotate " + secret}
 	}
 	return err
 }

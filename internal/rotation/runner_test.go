@@ -231,6 +231,49 @@ func TestWithdraw(t *testing.T) {
 	})
 }
 
+// What is not going to be rolled back is not recorded as on its way back: another
+// version is in use by then, or nothing is left to go back to.
+func TestWithdrawRecordsOnlyWhatItBegins(t *testing.T) {
+	for name, c := range map[string]struct {
+		again   Request
+		refused bool
+	}{
+		"another one is in use":     {Request{From: "v1", AskedBy: "ada"}, false},
+		"there is nothing to go to": {Request{From: "v1", AskedBy: "ada", Compromised: true}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld("r1")
+				r := w.runner(t, "r1", w.secret())
+				ask(t, r)
+				time.Sleep(5 * time.Second)
+				if _, err := r.Rotate(t.Context(), "k", c.again); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(5 * time.Second)
+				version := "v1"
+				if c.refused {
+					version = "v2"
+				}
+				err := r.Withdraw(t.Context(), "k", version, "a check")
+				if _, refused := errors.AsType[*RefusedError](err); refused != c.refused || err != nil && !refused {
+					t.Errorf("%v; %s", err, w.states())
+				}
+				time.Sleep(5 * time.Second)
+				history, err := r.History(t.Context(), "k")
+				if err != nil || len(history.Rotations) != 2 {
+					t.Fatalf("%+v, %v", history, err)
+				}
+				for _, one := range history.Rotations {
+					if strings.Contains(steps(one), "rolling_back") {
+						t.Errorf("recorded of %s: %s", one.To, steps(one))
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestRollBack(t *testing.T) {
 	threat.Covers(t, 63)
 	synctest.Test(t, func(t *testing.T) {
