@@ -13,11 +13,12 @@ const (
 	// verifyLook is how often it is looked whether something has turned.
 	verifyLook = 500 * time.Millisecond
 	// A version is verified again this often while it is guarded, in parts of the
-	// guard window, within bounds; and soon after it failed.
+	// guard window, within bounds; and soon after that could not be done.
 	verifyParts             = 10
 	verifyLeast, verifyMost = 5 * time.Second, time.Minute
 	verifySoon              = 3 * time.Second
-	verifyTwice             = 2 // as often has a check to fail in a row
+	verifyTwice             = 2                // as often has a check to fail in a row
+	verifyApart             = 10 * time.Second // at least, if the guard window has room for that
 	verifyWithin            = 30 * time.Second
 	verifyLate              = time.Minute // a version that is active for longer was verified by who led then
 )
@@ -75,6 +76,9 @@ func (a *app) verifyTurned(ctx context.Context, name string, ring keyring.Ring, 
 		t.next = now.Add(verifyLook)
 		return
 	}
+	if len(t.fails) > 0 {
+		a.reconnect(name)
+	}
 	ctx, cancel := context.WithTimeout(ctx, verifyWithin)
 	defer cancel()
 	r, err := a.verify(ctx, verify.Options{Secrets: []string{name}, Brief: true})
@@ -82,13 +86,37 @@ func (a *app) verifyTurned(ctx context.Context, name string, ring keyring.Ring, 
 		t.next = now.Add(verifySoon)
 		return
 	}
-	t.next = now.Add(min(max(guard/verifyParts, verifyLeast), verifyMost))
-	if t.count(r) {
-		t.next = now.Add(verifySoon)
-	}
+	t.schedule(r, guard, time.Now()) // by when it was answered
 	a.tellVerified(ctx, name, t, r)
 	if age < guard {
 		a.goBack(ctx, name, ring, t, r)
+	}
+}
+
+// schedule notes what was seen, and when to look again.
+func (t *turned) schedule(r verify.Report, guard time.Duration, now time.Time) {
+	t.next = now.Add(min(max(guard/verifyParts, verifyLeast), verifyMost))
+	if t.count(r) {
+		t.next = now.Add(askedAgain(guard))
+	}
+}
+
+// askedAgain is how long after the first refusal the second is asked for: a node of
+// the provider with an old copy of what it knows of us has had time to see to that.
+func askedAgain(guard time.Duration) time.Duration {
+	if guard > 0 && guard < 3*verifyApart {
+		return guard / 3
+	}
+	return verifyApart
+}
+
+// reconnect has a provider that refused our credential asked over a new connection:
+// the one that is kept alive may lead to one node of many.
+func (a *app) reconnect(name string) {
+	for _, p := range a.verifiedPeers(a.current.Load()) {
+		if p.Client != nil && p.Secret == name {
+			p.Client.CloseIdle()
+		}
 	}
 }
 
@@ -128,7 +156,7 @@ func (a *app) tellVerified(ctx context.Context, name string, t *turned, r verify
 }
 
 // goBack brings the version before back when the new one is refused, for certain and
-// twice in a row, while that before it passes the same check. What may have its cause
+// twice in a row, some time apart, while that before it passes the same check. What may have its cause
 // elsewhere is no reason: going back would not cure it.
 func (a *app) goBack(ctx context.Context, name string, ring keyring.Ring, t *turned, r verify.Report) {
 	previous, ok := ring.Previous()

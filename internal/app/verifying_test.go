@@ -160,6 +160,23 @@ func TestNobodyGoesBackBecauseAProviderIsAway(t *testing.T) {
 	}
 }
 
+// "Twice in a row" is twice some time apart: a provider's node with an old copy of
+// what it knows of us has no second vote at once.
+func TestASecondRefusalIsOfAnotherTime(t *testing.T) {
+	refused := verify.Report{Checks: []verify.Check{{ID: "credentials.x", Definite: true, Blames: "k2", Spares: "k1"}}}
+	now := time.Now()
+	for guard, want := range map[time.Duration]time.Duration{
+		0: 10 * time.Second, 6 * time.Second: 2 * time.Second, 20 * time.Second: 20 * time.Second / 3,
+		30 * time.Second: 10 * time.Second, 10 * time.Minute: 10 * time.Second, 24 * time.Hour: 10 * time.Second,
+	} {
+		w := &turned{active: "k2", fails: map[string]int{}}
+		w.schedule(refused, guard, now)
+		if got := w.next.Sub(now); got != want || w.fails["credentials.x"] != 1 {
+			t.Errorf("guarded for %s: asked again after %s, %v", guard, got, w.fails)
+		}
+	}
+}
+
 func TestPublicAddressAndCallbacks(t *testing.T) {
 	at := func(text string) *url.URL {
 		u, err := url.Parse(text)

@@ -53,6 +53,10 @@ func (c *Client) Prove(ctx context.Context, m *Metadata, version string) (Verdic
 	return c.proved(version, redeemed(err), err)
 }
 
+// CloseIdle has what is asked next go over a new connection: a provider behind a
+// balancer may have another of its nodes answer.
+func (c *Client) CloseIdle() { c.call.client.CloseIdleConnections() }
+
 // ask sends one request with one credential; other live ones are not tried.
 func (c *Client) ask(ctx context.Context, m *Metadata, endpoint, address, method string, with credential, form url.Values) (Answer, error) {
 	request, sent, err := c.request(method, with, m, address, form)

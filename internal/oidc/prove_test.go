@@ -3,6 +3,7 @@ package oidc_test
 import (
 	"errors"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -87,6 +88,36 @@ func TestProveSaysWhenItCannotKnow(t *testing.T) {
 		if got, err := prove(t, w, c, version); got != oidc.Unproved || !errors.Is(err, oidc.ErrUnavailable) {
 			t.Errorf("%s while the IdP is away: %s, %v", version, got, err)
 		}
+	}
+}
+
+// Who was refused asks over another connection, which may lead to another node.
+func TestProveOverAnotherConnection(t *testing.T) {
+	var mu sync.Mutex
+	from := []string{}
+	w := newWorld(t, func(s *setup) {
+		s.idp.Hooks = &idp.Hooks{Before: func(_ http.ResponseWriter, r *http.Request) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			if r.Method == http.MethodPost {
+				from = append(from, r.RemoteAddr)
+			}
+			return false
+		}}
+	})
+	c := secretsClient(t, w, oidc.ClientSecretBasic)
+	for n := range 3 {
+		if n == 2 {
+			c.CloseIdle()
+		}
+		if got, err := prove(t, w, c, "b"); got != oidc.Refuted || err != nil {
+			t.Fatal(got, err)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(from) != 3 || from[0] != from[1] || from[1] == from[2] {
+		t.Errorf("asked from %v", from)
 	}
 }
 
