@@ -131,6 +131,12 @@ func (h *Handler) openSession(w http.ResponseWriter, r *http.Request) error {
 	if h.crossOriginToUs(r) {
 		return fail(http.StatusForbidden, problem.CrossOrigin, "the request comes from a page of another origin")
 	}
+	if !h.consoleHost(r.Host) {
+		// DNS rebinding: the page's own name leads here, and so its origin is ours. It
+		// would use up the guesses of whoever looks at it.
+		return fail(http.StatusForbidden, problem.Forbidden, "the name in Host is not the console's").
+			cured("Ask by address, as in 127.0.0.1:8001, or set admin.public_url to where browsers reach the console.")
+	}
 	var ask struct {
 		Token string `json:"token"`
 	}
@@ -181,6 +187,11 @@ func (h *Handler) endSession(w http.ResponseWriter, r *http.Request) error {
 	http.SetCookie(w, h.cookie(r, "", -1))
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// consoleHost: the name is ours, or that by which browsers are to reach the console.
+func (h *Handler) consoleHost(hostport string) bool {
+	return h.ours(hostport) || h.public != nil && strings.EqualFold(hostOf(hostport), h.public.Hostname())
 }
 
 func (h *Handler) beginSignIn(w http.ResponseWriter, r *http.Request) error {

@@ -314,6 +314,39 @@ func TestGuessesAreFew(t *testing.T) {
 	})
 }
 
+// A page whose own name leads here has no say in who may sign in.
+func TestAReboundNameUsesUpNoGuesses(t *testing.T) {
+	threat.Covers(t, 43)
+	for name, c := range map[string]struct {
+		o    Options
+		host string
+		want int
+	}{
+		"a name of somebody's":            {Options{Loopback: true}, "attacker.example:8001", 403},
+		"the same, beyond this machine":   {Options{}, "attacker.example:8001", 403},
+		"an address of the network":       {Options{}, "10.0.0.7:8001", 401},
+		"that, while only this one is us": {Options{Loopback: true}, "10.0.0.7:8001", 403},
+		"a name of the network":           {Options{}, "keyway.prod.svc", 401},
+		"localhost":                       {Options{Loopback: true}, "localhost:8001", 401},
+		"the public one":                  {Options{Loopback: true, PublicURL: "https://keyway-admin.example"}, "Keyway-Admin.example", 401},
+		"not the public one":              {Options{Loopback: true, PublicURL: "https://keyway-admin.example"}, "keyway-admin.example.attacker.example", 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, c.o, true)
+			for range guessesAtOnce {
+				s.ask("POST", "/console/session", `{"token":"guess"}`, "Host: "+c.host, "Origin: http://"+c.host, "Sec-Fetch-Site: same-origin").want(t, c.want)
+			}
+			want := 204
+			if c.want != 403 {
+				want = 429 // a name that is ours counts
+			}
+			if a := s.ask("POST", "/console/session", `{"token":"`+goodToken+`"}`); a.StatusCode != want {
+				t.Errorf("afterwards: %d %s", a.StatusCode, a.text)
+			}
+		})
+	}
+}
+
 func TestMemoryIsBounded(t *testing.T) {
 	var s sessions
 	now := time.Now()
