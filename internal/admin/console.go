@@ -194,7 +194,15 @@ func (h *Handler) consoleHost(hostport string) bool {
 	return h.ours(hostport) || h.public != nil && strings.EqualFold(hostOf(hostport), h.public.Hostname())
 }
 
+// beginSignIn goes to the provider for our own page only: where a provider asks
+// nothing more, any page that leads here would have sessions made, and many of them
+// push others out. Who comes from elsewhere is shown the page with the button.
 func (h *Handler) beginSignIn(w http.ResponseWriter, r *http.Request) error {
+	for _, site := range r.Header.Values("Sec-Fetch-Site") {
+		if site != "none" && site != "same-origin" {
+			return h.toSignIn(w)
+		}
+	}
 	return h.signIn.Begin(w, r)
 }
 

@@ -399,6 +399,18 @@ func TestSignInThroughAProvider(t *testing.T) {
 		t.Errorf("asked: %+v", asked)
 	}
 
+	t.Run("begun by another page", func(t *testing.T) {
+		threat.Covers(t, 29)
+		for site, to := range map[string]string{
+			"same-origin": "https://idp.example/authorize", "none": "https://idp.example/authorize",
+			"cross-site": "/console/sign-in", "same-site": "/console/sign-in",
+		} {
+			a := s.ask("GET", "/console/begin", "", append(there, "Sec-Fetch-Site: "+site, "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document")...)
+			if a.StatusCode != 303 || a.Header.Get("Location") != to {
+				t.Errorf("%s: %d, to %s", site, a.StatusCode, a.Header.Get("Location"))
+			}
+		}
+	})
 	t.Run("without the role", func(t *testing.T) {
 		s := newSite(t, Options{SignIn: provider{err: &ForbiddenError{"grace lacks the role <admin>", "Ask for it."}}}, true)
 		a := s.ask("GET", "/console/callback?code=c", "")
