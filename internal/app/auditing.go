@@ -28,16 +28,9 @@ const segments = 20
 // shared store or in the folder of keys.
 func (a *app) openAuditing(o opener) error {
 	c := a.config.Audit
-	var log audit.Log
-	if shared, ok := a.resources.store.(*redis.Store); ok {
-		log = shared.AuditLog()
-	} else {
-		age := min(max(c.Retention/segments, time.Hour), 30*24*time.Hour)
-		folder, err := audit.OpenFolder(filepath.Join(a.resources.keys.Dir(), "audit"), audit.FolderOptions{SegmentAge: age})
-		if err != nil {
-			return err
-		}
-		log = folder
+	log, err := a.auditLog()
+	if err != nil {
+		return err
 	}
 	sinks, err := a.auditSinks(c, o)
 	if err != nil {
@@ -45,11 +38,19 @@ func (a *app) openAuditing(o opener) error {
 	}
 	signs := a.signs()
 	a.recorder, err = audit.New(audit.Options{
-		Log: log, Sign: signs.sign, KeyID: signs.keyID, Replica: a.id, Sinks: sinks, Cursors: boardCursors{a.board},
+		Log: log, Sign: signs.sign, KeyID: signs.keyID, Keys: a.entryKeys(), Replica: a.id, Sinks: sinks, Cursors: boardCursors{a.board},
 		Retention: c.Retention, Leads: a.leads, Logger: a.log, Observe: a.auditObserve(sinks),
 	})
 	a.chronicle = newChronicle(a, a.board)
 	return err
+}
+
+func (a *app) auditLog() (audit.Log, error) {
+	if shared, ok := a.resources.store.(*redis.Store); ok {
+		return shared.AuditLog(), nil
+	}
+	age := min(max(a.config.Audit.Retention/segments, time.Hour), 30*24*time.Hour)
+	return audit.OpenFolder(filepath.Join(a.resources.keys.Dir(), "audit"), audit.FolderOptions{SegmentAge: age})
 }
 
 // leads reports whether this replica moves rings, and so brings the record on.

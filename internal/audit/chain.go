@@ -31,10 +31,12 @@ type chain struct {
 	ids  ids
 	mine []Event
 	told string // the last cut that was told of
+	said string // and what was forged
 
 	mu      sync.Mutex
 	seen    Head          // the newest that was ever seen here
 	changed chan struct{} // closed when seen changes
+	accused []stretch     // what no replica has written
 }
 
 func (c *chain) head() (Head, <-chan struct{}) {
@@ -119,7 +121,7 @@ func (c *chain) add(ctx context.Context, head Head, events []Event) error {
 	var lines [][]byte
 	var entries []Entry
 	for _, e := range events {
-		entry, err := Encode(next, e)
+		entry, err := encodeWith(next, e, c.o.Keys)
 		if err != nil {
 			return err
 		}
@@ -188,23 +190,30 @@ func (c *chain) catchUp(ctx context.Context) (head Head, back []Event, err error
 		return Head{}, nil, err
 	}
 	seen, _ := c.head()
-	goesOn, err := c.goesOn(ctx, seen, head)
+	goesOn, forged, err := c.goesOn(ctx, seen, head)
 	if err != nil {
 		return Head{}, nil, err
 	}
+	var cut []Event
 	if !goesOn {
-		cut := cutEvent(c.o.Replica, seen, head)
-		if c.told != cut.ID {
-			c.told = cut.ID
+		cut = []Event{cutEvent(c.o.Replica, seen, head)}
+		if c.told != cut[0].ID {
+			c.told = cut[0].ID
 			c.o.Observe.Cut()
 			c.o.Logger.Error("the record is not the one that was there: its end was cut off, or its store fell back to an earlier state",
 				"seen", seen.Seq, "found", head.Seq)
 		}
 		c.ids = ids{}
-		if _, err := c.goesOn(ctx, Head{}, head); err != nil {
+		if _, forged, err = c.goesOn(ctx, Head{}, head); err != nil {
 			return Head{}, nil, err
 		}
-		back = append([]Event{cut}, c.mine...)
+	}
+	// First of all, so that no good entry speaks for what it stands behind.
+	back = append(c.charges(forged), cut...)
+	if !goesOn {
+		back = append(back, c.mine...)
+	}
+	if len(back) > 0 {
 		// Until it is recorded it is not seen, and found again.
 		if left := c.unknown(back); len(left) > 0 {
 			if err := c.add(ctx, head, left[:min(len(left), MaxAppend)]); err != nil {
@@ -218,45 +227,69 @@ func (c *chain) catchUp(ctx context.Context) (head Head, back []Event, err error
 	return head, back, nil
 }
 
+// charges are what has to be recorded of what no replica has written.
+func (c *chain) charges(forged []stretch) []Event {
+	var events []Event
+	for _, s := range forged {
+		events = append(events, forgedEvent(c.o.Replica, s))
+	}
+	c.accuse(forged)
+	events = c.unknown(events)
+	said := ""
+	for _, e := range events {
+		said += e.ID + " "
+	}
+	if said != "" && c.said != said {
+		c.said = said
+		c.o.Observe.Cut()
+		c.o.Logger.Error("there is in the record what no replica has written; somebody else can write to its store", "detail", events[0].Detail)
+	}
+	return events
+}
+
 // goesOn reads the ids between two heads, and reports whether the later one follows
-// from the one that was seen.
-func (c *chain) goesOn(ctx context.Context, seen, head Head) (bool, error) {
+// from the one that was seen, and what no replica has written of what is new.
+func (c *chain) goesOn(ctx context.Context, seen, head Head) (ok bool, forged []stretch, err error) {
 	if head.Seq < seen.Seq || head.Seq == seen.Seq && !head.Same(seen) {
-		return false, nil
+		return false, nil, nil
 	}
 	if seen.Seq > 0 {
 		// However much was added: who rewrites a chain can make it long, or make its head
 		// one of a line that is not there.
 		if there, err := c.there(ctx, seen); err != nil || !there {
-			return false, err
+			return false, nil, err
 		}
 		if seen.Same(head) {
-			return true, nil
+			return true, nil, nil
 		}
 		if there, err := c.there(ctx, head); err != nil || !there {
-			return false, err
+			return false, nil, err
 		}
 	}
-	from := max(1, seen.Seq)
-	if head.Seq > recent {
-		from = max(from, head.Seq-recent+1)
+	from := seen.Seq + 1 // all that is new, however much it is
+	if seen.Seq == 0 && head.Seq > recent {
+		from = head.Seq - recent + 1
 	}
+	t := trial{keys: c.o.Keys, good: c.ids.add, seq: seen.Seq, at: from - 1}
 	for from <= head.Seq {
 		first, lines, err := c.o.Log.Read(ctx, from, MaxRead)
 		if err != nil {
-			return false, err
+			return false, nil, err
 		}
 		if len(lines) == 0 {
 			break // some are missing, which is for Check to tell
 		}
-		for i, line := range lines {
-			if first+uint64(i) > seen.Seq {
-				c.ids.add(peek(line).ID)
-			}
+		next := max(first+uint64(len(lines)), t.at+1)
+		// Where some are missing, a read may begin among what was read already.
+		if again := slices.IndexFunc(lines, func(line []byte) bool { return HashLine(line) == t.last }); again >= 0 && t.keys != nil {
+			lines = lines[again+1:]
 		}
-		from = max(first+uint64(len(lines)), SeqOf(lines[len(lines)-1])+1)
+		for _, line := range lines {
+			t.next(ctx, line)
+		}
+		from = max(next, t.at+1)
 	}
-	return true, nil
+	return true, t.end(), nil
 }
 
 // there reports whether an entry is in the chain, or was, by what follows it: it may

@@ -31,6 +31,7 @@ type Entry struct {
 	Seq  uint64 // counts from 1
 	Prev string // hash of the line before; empty: it is the first
 	Event
+	MAC string // by a key of the fleet's: "version.mac"; empty: there is none
 	// Line is the entry as it is kept, without the line's end. Its bytes are what
 	// is hashed.
 	Line []byte
@@ -50,20 +51,35 @@ type written struct {
 	Seq  uint64 `json:"seq"`
 	Prev string `json:"prev"`
 	Event
+	MAC string `json:"mac,omitempty"`
 }
 
 // Encode puts an event after the entry that after names. What is too long for the
 // record is cut, and says so, so that no event is lost for its length.
-func Encode(after Head, e Event) (Entry, error) {
+func Encode(after Head, e Event) (Entry, error) { return encodeWith(after, e, nil) }
+
+// encodeWith is Encode with a MAC, where there are keys for it.
+func encodeWith(after Head, e Event, keys Keys) (Entry, error) {
 	if e.ID == "" || e.Type == "" {
 		return Entry{}, errors.New("audit: expected an event with an id and a type")
 	}
 	e = e.fitted()
-	line, err := encode(written{after.Seq + 1, after.Hash, e})
+	w := written{Seq: after.Seq + 1, Prev: after.Hash, Event: e}
+	line, err := encode(w)
 	if err != nil {
 		return Entry{}, err
 	}
-	return Entry{Seq: after.Seq + 1, Prev: after.Hash, Event: e, Line: line}, nil
+	if keys != nil {
+		version, key, err := keys.Active()
+		if err != nil {
+			return Entry{}, fmt.Errorf("audit: an entry can't be authenticated: %w", err)
+		}
+		w.MAC = version + "." + macOf(key, line)
+		if line, err = encode(w); err != nil {
+			return Entry{}, err
+		}
+	}
+	return Entry{Seq: w.Seq, Prev: w.Prev, Event: e, MAC: w.MAC, Line: line}, nil
 }
 
 func encode(w written) ([]byte, error) {
@@ -166,6 +182,8 @@ func Parse(line []byte) (Entry, error) {
 		return Entry{}, errors.New("expected an id and a type")
 	case w.At.Location() != time.UTC:
 		return Entry{}, errors.New("expected the time in UTC")
+	case w.MAC != "" && !isMAC(line):
+		return Entry{}, errors.New("expected a version and its MAC in mac; found something else")
 	case w.Data != nil && jwks.DecodeObject(w.Data, &map[string]any{}) != nil:
 		return Entry{}, errors.New("expected an object in data, with no member twice")
 	}
@@ -174,12 +192,17 @@ func Parse(line []byte) (Entry, error) {
 	if err != nil || !bytes.Equal(again, line) {
 		return Entry{}, errors.New("expected the form in which entries are written; found the same in another one")
 	}
-	return Entry{Seq: w.Seq, Prev: w.Prev, Event: w.Event, Line: line}, nil
+	return Entry{Seq: w.Seq, Prev: w.Prev, Event: w.Event, MAC: w.MAC, Line: line}, nil
 }
 
 var known = map[string]bool{
 	"seq": true, "prev": true, "id": true, "at": true, "type": true, "actor": true, "replica": true, "secret": true,
-	"rotation": true, "from": true, "to": true, "outcome": true, "detail": true, "data": true,
+	"rotation": true, "from": true, "to": true, "outcome": true, "detail": true, "data": true, "mac": true,
+}
+
+func isMAC(line []byte) bool {
+	_, _, mac := unsealed(line)
+	return isHash(mac) // it is as long
 }
 
 func isHash(s string) bool {

@@ -149,7 +149,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := encode(written{e.Seq, e.Prev, e.Event})
+		again, err := encode(written{e.Seq, e.Prev, e.Event, e.MAC})
 		if err != nil || !bytes.Equal(again, line) {
 			t.Errorf("%q is read, and written as %q, %v", line, again, err)
 		}

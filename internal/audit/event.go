@@ -38,6 +38,7 @@ const (
 	TypeDropped       = "audit.dropped"     // what was older than the retention
 	TypeLost          = "audit.lost"        // more happened at once than could be kept waiting
 	TypeCut           = "audit.cut"         // the chain ended earlier, or otherwise, than it did before
+	TypeForged        = "audit.forged"      // no replica has written what is there
 	TypePassedOver    = "audit.passed_over" // a receiver does not take an event
 	TypeAdminSignedIn = "admin.signed_in"
 	TypeAdminRefused  = "admin.refused"

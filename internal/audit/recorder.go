@@ -33,7 +33,9 @@ type Options struct {
 	Sign func(claims any, typ string) (string, error)
 	// KeyID is the kid of what Sign would sign now: a head that is signed with another
 	// key is signed anew.
-	KeyID   func() string
+	KeyID func() string
+	// Keys authenticate each entry. Without them who may write to Log may add some.
+	Keys    Keys
 	Replica string // for events that do not name one
 	// Sinks are given every entry, in order, by the replica that leads. Cursors is
 	// where it is kept how far each one is.
@@ -54,7 +56,7 @@ type Observe struct {
 	Failed    func(err error)            // the chain could not be written
 	Queue     func(length int)           // how many events wait
 	Lost      func()                     // an event did not fit into the queue
-	Cut       func()                     // the chain is not the one that was there
+	Cut       func()                     // the chain is not the one that was there, or has what no replica wrote
 	Delivered func(sink, outcome string) // DeliveredOK, ...; for each entry that was delivered, or each try that was not
 	Behind    func(sink string, entries uint64)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -113,9 +114,16 @@ func (d *delivery) deliver(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	entries, err := d.after(ctx, at)
-	if err != nil || len(entries) == 0 {
+	entries, to, err := d.after(ctx, at)
+	if err != nil || to == at {
 		return false, err
+	}
+	if len(entries) == 0 { // nothing but what is not ours
+		err := o.Cursors.Store(ctx, d.sink.Name(), at, to)
+		if errors.Is(err, ErrConflict) {
+			err = nil
+		}
+		return err == nil, err
 	}
 	within, cancel := context.WithTimeout(ctx, deliverWithin)
 	defer cancel()
@@ -131,8 +139,11 @@ func (d *delivery) deliver(ctx context.Context) (more bool, err error) {
 		done, failure = done+1, nil
 	}
 	if done > 0 {
-		last := entries[done-1]
-		err := o.Cursors.Store(ctx, d.sink.Name(), at, Cursor{last.Seq, last.Hash()})
+		next := to
+		if done < len(entries) {
+			next = Cursor{entries[done-1].Seq, entries[done-1].Hash()}
+		}
+		err := o.Cursors.Store(ctx, d.sink.Name(), at, next)
 		if err != nil && !errors.Is(err, ErrConflict) { // else another replica leads by now
 			return false, errors.Join(failure, err)
 		}
@@ -140,16 +151,17 @@ func (d *delivery) deliver(ctx context.Context) (more bool, err error) {
 	return failure == nil, failure
 }
 
-// after is what comes next after a cursor.
-func (d *delivery) after(ctx context.Context, at Cursor) ([]Entry, error) {
+// after is what comes next after a cursor: what a replica has written of it, and up to
+// where it is. It is at most what was seen, and so looked at.
+func (d *delivery) after(ctx context.Context, at Cursor) ([]Entry, Cursor, error) {
 	o := d.r.o
 	head, err := o.Log.Head(ctx)
 	if err != nil {
-		return nil, err
+		return nil, at, err
 	}
 	first, lines, err := o.Log.Read(ctx, max(1, at.Seq), atOnce+1)
 	if err != nil {
-		return nil, err
+		return nil, at, err
 	}
 	if at.Seq > 0 {
 		switch {
@@ -159,15 +171,69 @@ func (d *delivery) after(ctx context.Context, at Cursor) ([]Entry, error) {
 		default:
 			// It is another chain than the one that was delivered. What is in it goes out
 			// from its beginning: twice is better than not at all.
-			return nil, o.Cursors.Store(ctx, d.sink.Name(), at, Cursor{})
+			return nil, at, o.Cursors.Store(ctx, d.sink.Name(), at, Cursor{})
 		}
 	}
 	o.Observe.Behind(d.sink.Name(), head.Seq-min(head.Seq, at.Seq))
-	var entries []Entry
-	for _, line := range lines[:min(len(lines), atOnce)] {
-		entries = append(entries, read(line))
+	lines = lines[:min(len(lines), atOnce)]
+	seen, _ := d.r.Seen()
+	if begin := max(first, at.Seq+1); begin > seen.Seq {
+		return nil, at, nil
+	} else if most := seen.Seq - begin + 1; uint64(len(lines)) > most {
+		lines = lines[:most]
 	}
-	return entries, nil
+	if len(lines) == 0 {
+		return nil, at, nil
+	}
+	forged, end, err := d.forged(ctx, max(first, at.Seq+1), lines, seen)
+	if err != nil {
+		return nil, at, err
+	}
+	var entries []Entry
+	for i, line := range lines {
+		if !slices.ContainsFunc(forged, func(s stretch) bool { return s.begin <= i && i < s.end }) {
+			entries = append(entries, read(line))
+		}
+	}
+	return entries, Cursor{end, HashLine(lines[len(lines)-1])}, nil
+}
+
+// forged is what no replica has written of some lines, once that is recorded, and the
+// number of the last of them. What was good when it was seen may be another entry by
+// now.
+func (d *delivery) forged(ctx context.Context, first uint64, lines [][]byte, seen Head) ([]stretch, uint64, error) {
+	o := d.r.o
+	t := trial{keys: o.Keys, good: func(string) {}, at: first - 1, seq: first - 1}
+	for _, line := range lines {
+		t.next(ctx, line)
+	}
+	end := t.at
+	for from := end + 1; len(t.open) > 0 && from <= seen.Seq; { // what follows speaks for it
+		first, more, err := o.Log.Read(ctx, from, MaxRead)
+		if err != nil {
+			return nil, end, err
+		}
+		if len(more) == 0 {
+			break
+		}
+		for _, line := range more {
+			if t.next(ctx, line); len(t.open) == 0 {
+				break
+			}
+		}
+		from = first + uint64(len(more))
+	}
+	forged := t.end()
+	var events []Event
+	for _, s := range d.r.chain.accuse(forged) {
+		events = append(events, forgedEvent(o.Replica, s))
+		o.Observe.Cut()
+		o.Logger.Error("there is in the record what no replica has written; it is not delivered", "sink", d.sink.Name(), "from", s.From, "to", s.To)
+	}
+	if len(events) == 0 {
+		return forged, end, nil
+	}
+	return forged, end, d.r.Append(ctx, events...)
 }
 
 // read is an entry as far as it can be read: what is wrong with it is for Check to
@@ -177,7 +243,7 @@ func read(line []byte) Entry {
 	if err != nil {
 		var w written
 		_ = json.Unmarshal(line, &w)
-		e = Entry{Seq: SeqOf(line), Prev: w.Prev, Event: w.Event, Line: line}
+		e = Entry{Seq: SeqOf(line), Prev: w.Prev, Event: w.Event, MAC: w.MAC, Line: line}
 	}
 	return e
 }
