@@ -24,9 +24,6 @@ type consoleSignIn struct {
 	secure bool
 }
 
-// consoleReturn marks a sign-in as one to the console.
-const consoleReturn = "/console/"
-
 // consoleSignIn is nil when no role is configured.
 func (a *app) consoleSignIn() admin.SignIn {
 	c := a.config.Admin
@@ -69,7 +66,7 @@ func (s consoleSignIn) Begin(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	begun, err := rp.Begin(r.Context(), oidc.SignInRequest{ReturnTo: consoleReturn, RedirectURI: s.callback()})
+	begun, err := rp.Begin(r.Context(), oidc.SignInRequest{ReturnTo: "/", RedirectURI: s.callback()})
 	if err != nil {
 		return err
 	}
@@ -112,7 +109,9 @@ func (s consoleSignIn) Finish(w http.ResponseWriter, r *http.Request) (admin.Per
 	if err != nil {
 		return admin.Person{}, &admin.SignInError{Cause: err}
 	}
-	if grant.ReturnTo != consoleReturn {
+	// The site and the console share cookies' names and keys, and on one host the
+	// cookies, too. What was begun at the site, by anybody's link, is not for here.
+	if grant.RedirectURI != s.callback() {
 		return admin.Person{}, &admin.SignInError{Cause: errNotTheConsole}
 	}
 	person := admin.Person{Subject: grant.Claims.Subject, Name: nameOf(grant)}

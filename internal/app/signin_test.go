@@ -49,7 +49,7 @@ func TestSignInToTheConsoleThroughTheProvider(t *testing.T) {
 		RedirectURIs: []string{"http://127.0.0.1:1/auth/callback", console + "/console/callback"}, AuthMethods: []string{idp.AuthSecretBasic},
 	}}})
 	token := newTokenFile(t)
-	start(t, options(t, env(t, map[string]string{
+	gateway := start(t, options(t, env(t, map[string]string{
 		"OIDC_ISSUER": provider.URL, "AUTH_CLIENT_ID": "gateway", "AUTH_CLIENT_SECRET": clientSecret, "BFF_COOKIE_SECURE": "false",
 		"MS_BFF_TOKEN_AUTH_METHOD": "client_secret_basic", "BFF_CALLBACK_URL": "http://127.0.0.1:1/auth/callback",
 		"BFF_ADMIN_ADDR": strings.TrimPrefix(console, "http://"), "BFF_ADMIN_ROLE": "admin", "BFF_ADMIN_TOKEN_FILE": token,
@@ -95,6 +95,21 @@ func TestSignInToTheConsoleThroughTheProvider(t *testing.T) {
 		}
 		if page.Status != 403 || !strings.Contains(string(page.Body), "lack the role admin") {
 			t.Errorf("%d %s", page.Status, page.Body)
+		}
+		if page, _ = b.Get(t.Context(), console+"/admin/v1/status"); page.Status != 401 {
+			t.Errorf("found %d", page.Status)
+		}
+	})
+	t.Run("a sign-in that was begun at the site", func(t *testing.T) {
+		b := idptest.NewBrowser(&http.Transport{})
+		b.StopAt("http://127.0.0.1:1/")
+		page, err := b.SignIn(t.Context(), gateway.Public+"/auth/login?return_to=/console/", "ada", "demo")
+		if err != nil || page.Next == nil {
+			t.Fatalf("%v %+v", err, page)
+		}
+		page, err = b.Get(t.Context(), console+"/console/callback?"+page.Next.RawQuery)
+		if err != nil || page.Status != 400 || !strings.Contains(string(page.Body), "not begun at the console") {
+			t.Errorf("%v %d %s", err, page.Status, page.Body)
 		}
 		if page, _ = b.Get(t.Context(), console+"/admin/v1/status"); page.Status != 401 {
 			t.Errorf("found %d", page.Status)

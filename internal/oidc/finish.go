@@ -31,6 +31,8 @@ type Grant struct {
 	UserInfo map[string]any // nil: there is no such endpoint, or it was not asked
 	// ReturnTo is where the browser was going.
 	ReturnTo string
+	// RedirectURI is our callback that the sign-in was begun for.
+	RedirectURI string
 	// Cookie is the name of the login cookie to clear now. Empty while the
 	// callback may be tried again.
 	Cookie string
@@ -100,7 +102,7 @@ func (rp *RelyingParty) Finish(ctx context.Context, r CallbackRequest) (Grant, e
 	if err != nil {
 		return over, codedIDToken(err, problem.LoginFailed)
 	}
-	grant = Grant{Tokens: tokens, Claims: claims, ReturnTo: t.ReturnTo, Cookie: name}
+	grant = Grant{Tokens: tokens, Claims: claims, ReturnTo: t.ReturnTo, RedirectURI: t.RedirectURI, Cookie: name}
 	if rp.wantsUserInfo(m, tokens) {
 		if grant.UserInfo, err = rp.userInfo(ctx, m, tokens.AccessToken, claims.Subject); err != nil {
 			return over, codedUserInfo(err)
