@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -216,10 +217,12 @@ func orNone(s string) string {
 	return s
 }
 
-// printable keeps what a gateway says from steering the terminal.
+// printable keeps what a gateway says, and through it a peer or whoever signs in, from
+// steering the terminal: by control characters, or by what turns the direction so
+// that a line reads as another (Unicode Standard Annex 9).
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
 			return '?'
 		}
 		return r

@@ -59,3 +59,21 @@ func TestProgressSaysEachThingOnce(t *testing.T) {
 		t.Errorf("under way, and nothing said: %s", out.String())
 	}
 }
+
+// What a gateway says is of peers and of people, too, and steers no terminal: neither
+// by control characters nor by turning the direction of what follows.
+func TestNobodySteersTheTerminal(t *testing.T) {
+	for _, r := range []rune{
+		'\x00', '\a', '\b', '\n', '\r', '\x1b', '\x7f', '\u0085', '\u009b',
+		'\u061c', '\u200e', '\u200f', '\u202a', '\u202b', '\u202c', '\u202d', '\u202e', '\u2066', '\u2067', '\u2068', '\u2069',
+	} {
+		if got := printable("a" + string(r) + "b"); got != "a?b" {
+			t.Errorf("%U: %q", r, got)
+		}
+	}
+	for _, text := range []string{"", "ada", "Жанна, 日本, עברית", "✓ “quoted” – 2 s"} {
+		if got := printable(text); got != text {
+			t.Errorf("%q became %q", text, got)
+		}
+	}
+}

@@ -143,3 +143,12 @@ func TestMoments(t *testing.T) {
 		}
 	}
 }
+
+// What peers say stays one line that reads as it is kept.
+func TestWhatPeersSayIsTidied(t *testing.T) {
+	for _, r := range []rune{'\n', '\x1b', '\x7f', '\u009b', '\u2028', '\u061c', '\u200f', '\u202e', '\u2066', '\u2069'} {
+		if got := tidy("a" + string(r) + "b"); got != "a b" {
+			t.Errorf("%U: %q", r, got)
+		}
+	}
+}
