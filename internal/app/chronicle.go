@@ -41,19 +41,23 @@ type chronicle struct {
 	turn  chan struct{} // who passes now, and has the following
 
 	kept     *chronicled // nil: not read yet
+	by       string      // the version that it is authenticated with
 	revision fleet.Revision
 
+	keys     *entryKeys
+	since    map[string]time.Time // when a ring first showed what a journal does not tell
 	refusals refusals
 }
 
 func newChronicle(a *app, board fleet.Board) *chronicle {
-	return &chronicle{a: a, board: board, turn: make(chan struct{}, 1)}
+	return &chronicle{a: a, board: board, turn: make(chan struct{}, 1), keys: a.entryKeys(), since: map[string]time.Time{}}
 }
 
 // chronicled is what is in the record.
 type chronicled struct {
-	Rotations map[string]map[string]mark `json:"rotations"` // by secret and id
-	Replicas  map[string]presence        `json:"replicas"`
+	Rotations map[string]map[string]mark     `json:"rotations"` // by secret and id
+	Versions  map[string]map[string]ringMark `json:"versions"`  // by secret and version
+	Replicas  map[string]presence            `json:"replicas"`
 }
 
 // mark is how far a rotation is in the record.
@@ -72,6 +76,10 @@ func (t chronicled) clone() *chronicled {
 	c := chronicled{Rotations: map[string]map[string]mark{}, Replicas: maps.Clone(t.Replicas)}
 	for name, marks := range t.Rotations {
 		c.Rotations[name] = maps.Clone(marks)
+	}
+	c.Versions = maps.Clone(t.Versions) // each of which is replaced whole
+	if c.Versions == nil {
+		c.Versions = map[string]map[string]ringMark{}
 	}
 	if c.Replicas == nil {
 		c.Replicas = map[string]presence{}
@@ -140,6 +148,8 @@ func (c *chronicle) pass(ctx context.Context) error {
 		}
 		more, marks := rotationEvents(history, next.Rotations[d.name], now)
 		events, next.Rotations[d.name] = append(events, more...), marks
+		shown, versions := ringEvents(c.a.current.Load().rings[d.name], history, next.Versions[d.name], c.since, now)
+		events, next.Versions[d.name] = append(events, shown...), versions
 	}
 	roll, err := c.a.side.reports(ctx)
 	if err != nil {
@@ -162,8 +172,11 @@ func (c *chronicle) load(ctx context.Context) error {
 		return err
 	}
 	var t chronicled
-	if revision != "" && json.Unmarshal(content, &t) != nil {
-		t = chronicled{} // all is told again, and what is in the chain lately is left out
+	c.by = ""
+	if revision != "" {
+		if t, c.by, err = c.unseal(ctx, content); err != nil { // all is told again, and what is in the chain lately is left out
+			c.a.log.Error("how far the journals of rotations are in the record is not what a replica has kept; it is told again what they tell", "error", err.Error())
+		}
 	}
 	c.kept, c.revision = t.clone(), revision
 	return nil
@@ -171,15 +184,16 @@ func (c *chronicle) load(ctx context.Context) error {
 
 func (c *chronicle) store(ctx context.Context, next *chronicled) error {
 	before, err1 := json.Marshal(c.kept)
-	content, err2 := json.Marshal(next)
-	if err := cmp.Or(err1, err2); err != nil || string(before) == string(content) {
+	after, err2 := json.Marshal(next)
+	content, by, err3 := c.seal(next)
+	if err := cmp.Or(err1, err2, err3); err != nil || string(before) == string(after) && by == c.by {
 		return err
 	}
 	revision, err := c.board.CompareAndSet(ctx, chronicleEntry, c.revision, content)
 	if err != nil {
 		return err
 	}
-	c.kept, c.revision = next, revision
+	c.kept, c.revision, c.by = next, revision, by
 	return nil
 }
 
@@ -203,6 +217,7 @@ func rotationEvents(h rotation.History, marks map[string]mark, now time.Time) ([
 			e.Data = object(map[string]any{"compromised": r.Compromised})
 			events = append(events, e)
 		}
+		m.Steps = min(m.Steps, len(r.Steps)) // what a journal had and has not any more may be another step by now
 		last := r.StartedAt
 		for i, s := range r.Steps {
 			if s.At.After(last) { // of two clocks the later one counts, so that order stays
@@ -224,7 +239,7 @@ func rotationEvents(h rotation.History, marks map[string]mark, now time.Time) ([
 			e.Data = object(map[string]any{"took_ms": r.TookMS()})
 			events = append(events, e)
 		}
-		next[r.ID] = mark{max(len(r.Steps), m.Steps), r.Outcome}
+		next[r.ID] = mark{len(r.Steps), r.Outcome}
 	}
 	return events, next
 }
