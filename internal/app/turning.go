@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -80,10 +81,17 @@ func (a *app) turn(d definition) rotation.Secret {
 	s.Policy = func(keyring.Ring) rotation.Policy { return base }
 	if users := a.peersOf(d.name); len(users) > 0 {
 		base.Kind, base.Provable = rotation.Outward, true
+		var refused refuser
 		s.Prove = func(ctx context.Context, version string) (rotation.Verdict, error) {
-			return a.prove(ctx, users, version)
+			verdict, by, err := a.prove(ctx, users, version)
+			if by != "" {
+				refused.note(version, by)
+			}
+			return verdict, err
 		}
-		s.Operator = func(v keyring.Version, p rotation.Proof) string { return a.operator(d, users, v, p) }
+		s.Operator = func(v keyring.Version, p rotation.Proof) string {
+			return a.operator(d, users, cmp.Or(refused.of(v.ID), users[0]), v, p)
+		}
 		s.Policy = func(ring keyring.Ring) rotation.Policy { return a.outward(d, base, ring) }
 	}
 	return s
@@ -200,10 +208,31 @@ func (a *app) makeAtPeer(d definition) func(context.Context) (keyring.Candidate,
 
 func (a *app) sessions() *session.Manager { return a.current.Load().generation.Sessions }
 
+// refuser is which of several peers refused a version last. It is safe for concurrent use.
+type refuser struct {
+	mu            sync.Mutex
+	version, peer string
+}
+
+func (r *refuser) note(version, peer string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.version, r.peer = version, peer
+}
+
+func (r *refuser) of(version string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.version != version {
+		return ""
+	}
+	return r.peer
+}
+
 // prove asks every peer that the credential is for. All have to accept it. When
-// one wants to be asked later, all are.
-func (a *app) prove(ctx context.Context, users []string, version string) (rotation.Verdict, error) {
-	verdict := rotation.Accepted
+// one wants to be asked later, all are. by is the first that refuses it.
+func (a *app) prove(ctx context.Context, users []string, version string) (verdict rotation.Verdict, by string, err error) {
+	verdict = rotation.Accepted
 	var errs []error
 	for _, name := range users {
 		peer := a.resources.peers[name]
@@ -218,15 +247,15 @@ func (a *app) prove(ctx context.Context, users []string, version string) (rotati
 		case err != nil:
 			errs = append(errs, err)
 		case said == oidc.Refuted:
-			return rotation.Refused, later(errs)
+			return rotation.Refused, name, later(errs)
 		case said != oidc.Proved:
 			verdict = rotation.Unknown
 		}
 	}
 	if len(errs) > 0 {
-		return rotation.Unknown, cmp.Or(later(errs), errors.Join(errs...))
+		return rotation.Unknown, "", cmp.Or(later(errs), errors.Join(errs...))
 	}
-	return verdict, nil
+	return verdict, "", nil
 }
 
 // later says until when the busiest of peers wants to be left alone; nil: none does.
@@ -243,15 +272,19 @@ func later(errs []error) error {
 	return &rotation.LaterError{After: after, Err: errors.Join(errs...)}
 }
 
-// operator says what a person has to do for the peer to accept a pending version.
-func (a *app) operator(d definition, users []string, v keyring.Version, p rotation.Proof) string {
+// operator says what a person has to do for the peer to accept a pending version; by
+// is the one of users that refuses it.
+func (a *app) operator(d definition, users []string, by string, v keyring.Version, p rotation.Proof) string {
 	if p.Accepted || p.FirstRefused.IsZero() || time.Since(p.FirstRefused) < 10*time.Second {
 		return ""
 	}
-	issuer := a.resources.peers[users[0]].Issuer()
+	issuer := a.resources.peers[by].Issuer()
+	if len(users) > 1 {
+		issuer = fmt.Sprintf("%s (client %s, one of %d that have to accept it)", issuer, a.clientIDs[by], len(users))
+	}
 	switch {
 	case d.peer:
-		return fmt.Sprintf("register the new client secret at %s (client %s), or wait until it knows it; the old one stays in use until then", issuer, a.clientIDs[users[0]])
+		return fmt.Sprintf("register the new client secret at %s (client %s), or wait until it knows it; the old one stays in use until then", issuer, a.clientIDs[by])
 	case a.overheard.fetched().IsZero():
 		return fmt.Sprintf("nobody has fetched our keys yet: if %s keeps our key set itself, register the public key with kid %s there (it is in /.well-known/jwks.json); if it fetches them, see that it can reach that address", issuer, v.ID)
 	}

@@ -93,7 +93,7 @@ func TestAFetchAtAnyReplicaCounts(t *testing.T) {
 					t.Errorf("%s: published for %s", when, p.Published)
 				}
 				pending, _ := ring.Pending()
-				said := a.operator(d, []string{signIn}, pending, rotation.Proof{FirstRefused: time.Now().Add(-time.Minute)})
+				said := a.operator(d, []string{signIn}, signIn, pending, rotation.Proof{FirstRefused: time.Now().Add(-time.Minute)})
 				if nobody := strings.Contains(said, "nobody has fetched"); nobody != (c.fetched == 0) {
 					t.Errorf("%s: the operator is told: %s", when, said)
 				}
@@ -213,10 +213,25 @@ func TestAProviderSaysWhenToAskAgain(t *testing.T) {
 	pending, _ := ring.Pending()
 	for want, refused := range map[rotation.Verdict]bool{rotation.Unknown: false, rotation.Refused: true} {
 		refuses.Store(refused)
-		verdict, err := a.prove(t.Context(), []string{"busy", "other"}, pending.ID)
+		verdict, by, err := a.prove(t.Context(), []string{"busy", "other"}, pending.ID)
 		said, ok := errors.AsType[*rotation.LaterError](err)
 		if verdict != want || !ok || said.After != 300*time.Second {
 			t.Errorf("%s, want %s: %v", verdict, want, err)
 		}
+		if refused != (by == "other") {
+			t.Errorf("%s: refused by %q", want, by)
+		}
+	}
+	a.overheard, a.clientIDs = &overheard{}, map[string]string{"busy": "first", "other": "second"}
+
+	// One of several holds the key back for all, and is named.
+	var found refuser
+	found.note(pending.ID, "other")
+	if found.of("another") != "" {
+		t.Error("a verdict about another version")
+	}
+	said := a.operator(definition{}, []string{"busy", "other"}, found.of(pending.ID), pending, rotation.Proof{FirstRefused: time.Now().Add(-time.Minute)})
+	if !strings.Contains(said, a.resources.peers["other"].Issuer()+" (client second, one of 2 that have to accept it)") || strings.Contains(said, a.resources.peers["busy"].Issuer()) {
+		t.Errorf("the operator is told: %s", said)
 	}
 }
