@@ -16,6 +16,7 @@ const (
 	OutOfOrder Fault = "out_of_order" // entries stand in other places than they were written
 	Twice      Fault = "twice"        // an entry is there again
 	CutOff     Fault = "cut_off"      // the chain ends before its head, or before the anchor
+	AnchorGone Fault = "anchor_gone"  // what it should go back to is not in it any more
 	NoBegin    Fault = "no_beginning" // the first are missing, and no entry says that they were dropped
 	Rewritten  Fault = "rewritten"    // the chain is another one than that of the anchor
 	Forged     Fault = "forged"       // the head is not signed by whom it should be
@@ -31,6 +32,7 @@ var means = map[Fault]string{
 	OutOfOrder: "somebody has moved them; what they say is as it was written",
 	Twice:      "somebody has copied it; nothing is lost by that",
 	CutOff:     "the newest entries were removed, or the store fell back to an older state",
+	AnchorGone: "whether these follow from it can't be seen: all before may have been written anew; if it is older than the retention allow that, and anchor the next check to this export",
 	NoBegin:    "the oldest entries were removed by other means than retention",
 	Rewritten:  "the chain was written anew from some entry on; the earlier export is the one to go by",
 	Forged:     "whoever wrote this head does not have the signing key",
@@ -63,9 +65,11 @@ type Anchor struct {
 type CheckOptions struct {
 	Head   *Head   // where it has to end; nil: it is not there, and that is a fault
 	Anchor *Anchor // what has to be in it
-	KeySet []byte  // JWK set, by a key of which Head has to be signed; nil: that is not looked at
-	Whole  bool    // it is all that is kept: what is missing at the beginning has to be told of
-	Part   *Part   // what was exported; nil: that is not known
+	// AnchorMayBeGone: it may have been dropped, as older than the retention.
+	AnchorMayBeGone bool
+	KeySet          []byte // JWK set, by a key of which Head has to be signed; nil: that is not looked at
+	Whole           bool   // it is all that is kept: what is missing at the beginning has to be told of
+	Part            *Part  // what was exported; nil: that is not known
 }
 
 // Report is what Check found.
@@ -295,8 +299,10 @@ func (c *checker) anchor() {
 		if c.report.Anchored = c.entries[0].Prev == a.Hash; !c.report.Anchored {
 			wrong(1)
 		}
-	case a.Seq < c.report.First:
+	case a.Seq < c.report.First && c.o.AnchorMayBeGone:
 		c.note("entry %d of the earlier export is not among these any more: whether these follow from it can't be seen", a.Seq)
+	case a.Seq < c.report.First:
+		c.fault(a.Seq, 0, 0, AnchorGone, "entry %d of the earlier export is not among these any more, which begin with entry %d", a.Seq, c.report.First)
 	default:
 		for i, e := range c.entries {
 			if e.Seq != a.Seq {

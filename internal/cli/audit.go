@@ -193,7 +193,9 @@ it is said that it is one: what is before and after it is not seen.
 
 That tells nothing of who has written it. For that, hold it against the key set of the
 gateway (--jwks), and against an earlier export (--since-export, or --anchor with the
-number and the hash of the entry that was the last then).
+number and the hash of the entry that was the last then). That entry has to be there,
+or the one after it: say so with --anchor-may-be-dropped if it is older than the
+retention, which shows no more than a check without it.
 
 Exit code 0: it is whole. 1: it is not, or, with --jwks, its head is not signed with a
 key in that set; or the gateway did not answer. 2: the file is no export, or the key
@@ -209,9 +211,10 @@ set is none.`,
 	flags, asJSON := adminFlagsOf(cmd), jsonFlag(cmd)
 	anchor := cmd.Flags().String("anchor", "", "an entry that has to be in it, as `SEQ:HASH`")
 	earlier := cmd.Flags().String("since-export", "", "an earlier export, a `file`, whose last entry has to be in it")
+	gone := cmd.Flags().Bool("anchor-may-be-dropped", false, "the entry of --anchor or --since-export may be gone, as one that is older than the retention")
 	keys := cmd.Flags().String("jwks", "", "`URL or file` with the key set that the head has to be signed with")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		o := audit.CheckOptions{Whole: len(args) == 0}
+		o := audit.CheckOptions{Whole: len(args) == 0, AnchorMayBeGone: *gone}
 		var err error
 		if o.Anchor, err = anchorOf(*anchor, *earlier); err != nil {
 			return err
