@@ -253,3 +253,55 @@ func TestTheRecordGoesOnWhileItRuns(t *testing.T) {
 		}
 	})
 }
+
+// While a replica leads it goes by what it has delivered, and not by what it is told.
+func TestACursorThatIsForged(t *testing.T) {
+	log, at, sink := newStore(), &cursors{}, &receiver{}
+	r := recorder(t, Options{Log: log, Sinks: []Sink{sink}, Cursors: at})
+	d := newDelivery(r, sink)
+	add(t, r, "a", "b")
+	step := func() {
+		t.Helper()
+		if _, err := d.deliver(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	step()
+	add(t, r, "c", "d")
+	head, _ := log.Head(t.Context())
+	at.at["test"] = Cursor{head.Seq, head.Hash}
+	step()
+	if got := sink.all(); got != "a b c d" {
+		t.Errorf("delivered %q", got)
+	}
+	at.at["test"] = Cursor{1 << 50, "x"}
+	add(t, r, "e")
+	step()
+	if got := sink.all(); got != "a b c d e" || at.at["test"].Seq != 5 {
+		t.Errorf("delivered %q, at %+v", got, at.at["test"])
+	}
+	d.at = nil // another one led meanwhile
+	at.at["test"] = Cursor{head.Seq, head.Hash}
+	step()
+	if got := sink.all(); got != "a b c d e e" {
+		t.Errorf("delivered %q", got)
+	}
+}
+
+func TestADefectLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, queued := newStore(), -1
+		log.first = func() { panic("a defect") }
+		r := recorder(t, Options{Log: log, Observe: Observe{Queue: func(n int) { queued = n }}})
+		r.Record(ev("a"))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { r.Run(ctx); close(done) }()
+		time.Sleep(10 * time.Second)
+		stop()
+		<-done
+		if got := idsOf(t, log); got != "a" || r.Waiting() != 0 || queued != 0 {
+			t.Errorf("%q is written, %d wait, %d are told of", got, r.Waiting(), queued)
+		}
+	})
+}

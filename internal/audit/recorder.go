@@ -255,6 +255,8 @@ func (r *Recorder) Waiting() int {
 	return len(r.queue) + r.flying
 }
 
+var errDefect = errors.New("the record met a defect")
+
 // flush writes the oldest events that wait, and reports whether it could. What it
 // could not write stays first.
 func (r *Recorder) flush(ctx context.Context) bool {
@@ -263,16 +265,19 @@ func (r *Recorder) flush(ctx context.Context) bool {
 	batch := r.queue[:n:n]
 	r.queue, r.flying = r.queue[n:], n
 	r.mu.Unlock()
-	err := r.chain.append(ctx, batch)
-	r.mu.Lock()
-	if err != nil {
-		r.queue = append(batch, r.queue...)
-	}
-	r.flying = 0
-	length := len(r.queue)
-	r.mu.Unlock()
-	r.o.Observe.Queue(length)
-	r.told(ctx, err)
+	err := errDefect // until it is over: a panic must not lose what was to be written
+	defer func() {
+		r.mu.Lock()
+		if err != nil {
+			r.queue = append(batch, r.queue...)
+		}
+		r.flying = 0
+		length := len(r.queue)
+		r.mu.Unlock()
+		r.o.Observe.Queue(length)
+		r.told(ctx, err)
+	}()
+	err = r.chain.append(ctx, batch)
 	return err == nil
 }
 

@@ -77,6 +77,7 @@ type delivery struct {
 	sink  Sink
 	pause time.Duration // after the last failure
 	held  string        // the last failure, as it was told
+	at    *Cursor       // how far it is, as far as this replica knows; nil: it does not lead
 }
 
 func newDelivery(r *Recorder, sink Sink) *delivery { return &delivery{r: r, sink: sink} }
@@ -96,7 +97,7 @@ func (d *delivery) run(ctx context.Context) {
 				continue
 			}
 		} else {
-			d.pause, d.held = 0, ""
+			d.pause, d.held, d.at = 0, "", nil
 			changed = nil
 		}
 		select {
@@ -110,20 +111,22 @@ func (d *delivery) run(ctx context.Context) {
 // deliver brings on what comes next, and reports whether there is more.
 func (d *delivery) deliver(ctx context.Context) (more bool, err error) {
 	o := d.r.o
-	at, err := o.Cursors.Load(ctx, d.sink.Name())
+	kept, err := o.Cursors.Load(ctx, d.sink.Name())
 	if err != nil {
 		return false, err
 	}
-	entries, to, err := d.after(ctx, at)
+	// Whoever can write it must not have entries left out. Twice is better.
+	at := kept
+	if d.at != nil && d.at.Seq < kept.Seq {
+		at = *d.at
+	}
+	d.at = &at
+	entries, to, err := d.after(ctx, at, kept)
 	if err != nil || to == at {
 		return false, err
 	}
 	if len(entries) == 0 { // nothing but what is not ours
-		err := o.Cursors.Store(ctx, d.sink.Name(), at, to)
-		if errors.Is(err, ErrConflict) {
-			err = nil
-		}
-		return err == nil, err
+		return true, d.store(ctx, kept, to)
 	}
 	within, cancel := context.WithTimeout(ctx, deliverWithin)
 	defer cancel()
@@ -143,17 +146,28 @@ func (d *delivery) deliver(ctx context.Context) (more bool, err error) {
 		if done < len(entries) {
 			next = Cursor{entries[done-1].Seq, entries[done-1].Hash()}
 		}
-		err := o.Cursors.Store(ctx, d.sink.Name(), at, next)
-		if err != nil && !errors.Is(err, ErrConflict) { // else another replica leads by now
+		if err := d.store(ctx, kept, next); err != nil {
 			return false, errors.Join(failure, err)
 		}
 	}
 	return failure == nil, failure
 }
 
+// store keeps how far the sink is. Where another replica was faster, that one leads by
+// now, or somebody else has written it.
+func (d *delivery) store(ctx context.Context, from, to Cursor) error {
+	if from != to {
+		if err := d.r.o.Cursors.Store(ctx, d.sink.Name(), from, to); err != nil && !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+	d.at = &to
+	return nil
+}
+
 // after is what comes next after a cursor: what a replica has written of it, and up to
 // where it is. It is at most what was seen, and so looked at.
-func (d *delivery) after(ctx context.Context, at Cursor) ([]Entry, Cursor, error) {
+func (d *delivery) after(ctx context.Context, at, kept Cursor) ([]Entry, Cursor, error) {
 	o := d.r.o
 	head, err := o.Log.Head(ctx)
 	if err != nil {
@@ -171,7 +185,7 @@ func (d *delivery) after(ctx context.Context, at Cursor) ([]Entry, Cursor, error
 		default:
 			// It is another chain than the one that was delivered. What is in it goes out
 			// from its beginning: twice is better than not at all.
-			return nil, at, o.Cursors.Store(ctx, d.sink.Name(), at, Cursor{})
+			return nil, at, d.store(ctx, kept, Cursor{})
 		}
 	}
 	o.Observe.Behind(d.sink.Name(), head.Seq-min(head.Seq, at.Seq))
