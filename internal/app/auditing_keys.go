@@ -72,10 +72,11 @@ func (k *entryKeys) Key(ctx context.Context, version string) ([]byte, bool) {
 		return nil, false
 	}
 	if k.known[version] == nil && keyring.IsID(version) && time.Since(k.asked) >= askAgain {
-		k.asked = time.Now()
-		if newer, err := k.load(ctx); err != nil || newer.IsZero() || k.learn(newer) != nil {
+		newer, err := k.load(ctx)
+		if err != nil || newer.IsZero() || k.learn(newer) != nil {
 			return nil, false
 		}
+		k.asked = time.Now()
 	}
 	if found := k.known[version]; found != nil {
 		return found.key, true

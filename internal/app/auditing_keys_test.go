@@ -46,7 +46,14 @@ func TestKeysOfEntries(t *testing.T) {
 				t.Error("a key of a version that is not there")
 			}
 		}
-		if loads != 1 {
+		if loads != 5 { // which was away
+			t.Errorf("the store was asked %d times", loads)
+		}
+		vault = now
+		for range 5 {
+			has("b")
+		}
+		if loads != 6 {
 			t.Errorf("the store was asked %d times", loads)
 		}
 		// Others are ahead of this replica.

@@ -61,11 +61,18 @@ func CheckAppend(after Head, lines [][]byte, next Head) error {
 	return nil
 }
 
+// MaxSeq is the highest number that an entry may have: of 15 digits, which can be
+// counted exactly everywhere. What is beyond it is somebody else's.
+const MaxSeq = 999_999_999_999_999
+
 // HeadOf is for those who build a Log: the head, from the one that is kept apart and
 // from the last line. A line that is beyond the former was added by somebody who
 // died before he could say so.
 func HeadOf(kept Head, last []byte) Head {
-	if seq := SeqOf(last); seq > kept.Seq {
+	if kept.Seq > MaxSeq || kept.Seq > 0 && !isHash(kept.Hash) {
+		kept = Head{}
+	}
+	if seq := SeqOf(last); seq > kept.Seq && seq <= MaxSeq {
 		return Head{Seq: seq, Hash: HashLine(last)}
 	}
 	return kept

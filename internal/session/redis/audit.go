@@ -33,17 +33,44 @@ func (s *Store) AuditLog() *AuditLog {
 	return &AuditLog{
 		store: s,
 
-		// KEYS lines, head. Returns the head, and the last line.
+		// KEYS lines, head. Returns the head, the last line that is one by its number, and
+		// the id of the last of any kind: somebody else may have put there what is none.
 		end: script(`
-local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
-return {redis.call('GET', KEYS[2]) or '', last[1] and last[1][2][2] or ''}`),
+local function line(e)
+  local n = string.match(e[1], '^(%d+)-0$')
+  return n and #n <= 15 and e[2][2] and string.find(e[2][2], '{"seq":' .. n .. ',', 1, true) == 1
+end
+local last, id, count = '', '', 1
+local from = '+'
+repeat
+  local some = redis.call('XREVRANGE', KEYS[1], from, '-', 'COUNT', count)
+  for _, e in ipairs(some) do
+    if id == '' then id = e[1] end
+    from = '(' .. e[1]
+    if line(e) then last = e[2][2] break end
+  end
+  local full = #some == count
+  count = 100
+until last ~= '' or not full
+return {redis.call('GET', KEYS[2]) or '', last, id}`),
 
 		// KEYS lines, head; ARGV the head and the id of the last line as they were read,
-		// the next head, and then id and line of each that is new.
+		// the next head, and then id and line of each that is new. What is in the place of
+		// those is not of the chain, which ends before, and goes.
 		append: script(`
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 if (redis.call('GET', KEYS[2]) or '') ~= ARGV[1] or (last[1] and last[1][1] or '') ~= ARGV[2] then return 0 end
-for i = 4, #ARGV, 2 do redis.call('XADD', KEYS[1], ARGV[i], 'l', ARGV[i + 1]) end
+for i = 4, #ARGV, 2 do
+  local added = redis.pcall('XADD', KEYS[1], ARGV[i], 'l', ARGV[i + 1])
+  if type(added) == 'table' and added.err then
+    local full = string.find(added.err, 'equal or smaller', 1, true) or string.find(added.err, 'last possible ID', 1, true)
+    if i > 4 or not full then return added end
+    for _, e in ipairs(redis.call('XRANGE', KEYS[1], ARGV[i], '+')) do redis.call('XDEL', KEYS[1], e[1]) end
+    local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+    redis.call('XSETID', KEYS[1], top[1] and top[1][1] or '0-1')
+    redis.call('XADD', KEYS[1], ARGV[i], 'l', ARGV[i + 1])
+  end
+end
 redis.call('SET', KEYS[2], ARGV[3])
 return 1`),
 
@@ -66,7 +93,7 @@ func (l *AuditLog) keys() []string {
 func streamID(seq uint64) string { return strconv.FormatUint(seq, 10) + "-0" }
 
 // state is what is there: the head and the last line, as they are kept.
-type state struct{ head, last string }
+type state struct{ head, last, id string }
 
 var errNotARecord = errors.New("session store: redis: the audit log: expected what this release writes, found something else")
 
@@ -76,17 +103,19 @@ func (l *AuditLog) state(ctx context.Context) (state, audit.Head, error) {
 		if err != nil {
 			return state{}, err
 		}
-		if len(answer) != 2 {
+		if len(answer) != 3 {
 			return state{}, errNotARecord
 		}
-		return state{answer[0], answer[1]}, nil
+		return state{answer[0], answer[1], answer[2]}, nil
 	})
 	if err != nil {
 		return state{}, audit.Head{}, err
 	}
 	var kept audit.Head
+	// A head that is none must not end the record: it goes on from the last line, and
+	// whoever has seen another end says so.
 	if s.head != "" && json.Unmarshal([]byte(s.head), &kept) != nil {
-		return state{}, audit.Head{}, errNotARecord
+		kept = audit.Head{}
 	}
 	return s, audit.HeadOf(kept, []byte(s.last)), nil
 }
@@ -113,11 +142,7 @@ func (l *AuditLog) Append(ctx context.Context, after audit.Head, lines [][]byte,
 	if err != nil {
 		return err
 	}
-	last := ""
-	if there.last != "" {
-		last = streamID(audit.SeqOf([]byte(there.last)))
-	}
-	args := []string{there.head, last, string(content)}
+	args := []string{there.head, there.id, string(content)}
 	for _, line := range lines {
 		args = append(args, streamID(audit.SeqOf(line)), rueidis.BinaryString(line))
 	}

@@ -111,13 +111,56 @@ func TestAuditLogWhileRedisIsAway(t *testing.T) {
 		h, err := log.Head(t.Context())
 		return err == nil && h == head
 	})
-	admin(t, server.URL(), "SET", "test:a:{fleet}:head", "hello")
-	if h, err := log.Head(t.Context()); err == nil {
-		t.Errorf("head: %+v", h)
-	}
 	admin(t, server.URL(), "DEL", "test:a:{fleet}:lines")
 	admin(t, server.URL(), "SET", "test:a:{fleet}:lines", "hello")
 	if _, err := log.Head(t.Context()); err == nil {
 		t.Error("a string was taken for a chain")
+	}
+}
+
+// Whatever somebody writes there, the record goes on, and from its last line.
+func TestTheRecordGoesOnAfterWhatIsNone(t *testing.T) {
+	server := redisserver.Start(t)
+	lines, head := "test:a:{fleet}:lines", "test:a:{fleet}:head"
+	hash := audit.HashLine(nil)
+	far := `{"seq":18446744073709551615,"prev":"` + hash + `"}`
+	for name, commands := range map[string][][]string{
+		"a head that is none":             {{"SET", head, "hello"}},
+		"a head of another kind":          {{"SET", head, `{"seq":-1}`}},
+		"a head without a hash":           {{"SET", head, `{"seq":20,"hash":"x"}`}},
+		"the highest number":              {{"SET", head, `{"seq":18446744073709551615,"hash":"` + hash + `"}`}},
+		"a line that is none":             {{"XADD", lines, "11-0", "l", "hello"}},
+		"a field that is none":            {{"XADD", lines, "11-0", "x", "hello"}},
+		"a line far ahead":                {{"XADD", lines, "9000000000000000-0", "l", "hello"}},
+		"the last line that can be":       {{"XADD", lines, "18446744073709551615-18446744073709551615", "l", far}},
+		"beside the last":                 {{"XADD", lines, "10-1", "l", "hello"}},
+		"the last id that can be":         {{"XSETID", lines, "18446744073709551615-18446744073709551615"}},
+		"a head and a line that are none": {{"SET", head, "hello"}, {"XADD", lines, "18446744073709551615-0", "l", far}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			admin(t, server.URL(), "FLUSHALL")
+			log := open(t, server.URL()).AuditLog()
+			logtest.Add(t, log, 10)
+			_, before := logtest.All(t, log)
+			for _, c := range commands {
+				if err := admin(t, server.URL(), c...).Error(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			logtest.Add(t, log, 3)
+			end := logtest.Head(t, log)
+			_, after, err := log.Read(t.Context(), 1, audit.MaxRead)
+			if err != nil || end.Seq != 13 || len(after) < 13 {
+				t.Fatalf("%v, %d lines, head %d", err, len(after), end.Seq)
+			}
+			for i, line := range before {
+				if string(after[i]) != string(line) {
+					t.Errorf("line %d is another: %s", i+1, after[i])
+				}
+			}
+			if last := after[len(after)-1]; audit.HashLine(last) != end.Hash {
+				t.Errorf("it ends with %s", last)
+			}
+		})
 	}
 }
