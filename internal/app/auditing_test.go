@@ -118,6 +118,9 @@ func TestARotationIsInTheRecord(t *testing.T) {
 			if !slices.Equal(after.Lines[:len(before.Lines)], before.Lines) {
 				t.Error("what was in the record is another now")
 			}
+			if has(after, audit.TypeForged) || has(after, audit.TypeCut) || has(after, fromTheRing) {
+				t.Errorf("an accusation, and nobody has done anything: %s", strings.Join(after.Lines, "\n"))
+			}
 			if text := strings.Join(after.Lines, ""); strings.Contains(text, goodSalt) || strings.Contains(text, "PRIVATE") {
 				t.Error("there is a value in the record")
 			}
