@@ -54,7 +54,7 @@ func ringEvents(ring keyring.Ring, h rotation.History, marks map[string]ringMark
 		if !m.Activated && !v.ActivatedAt.IsZero() && v.ID != oldest {
 			id, e := of(rotation.StepActivated)
 			e.At, e.To = v.ActivatedAt, v.ID
-			if m.Activated = journalTells(h, rotation.StepActivated, func(r rotation.Rotation) bool { return r.To == v.ID }); !m.Activated && late(id) {
+			if m.Activated = journalTells(h, rotation.StepActivated, func(r rotation.Rotation, _ rotation.Step) bool { return r.To == v.ID }); !m.Activated && late(id) {
 				m.Activated, events = true, append(events, e)
 			}
 			if m.Activated {
@@ -64,7 +64,7 @@ func ringEvents(ring keyring.Ring, h rotation.History, marks map[string]ringMark
 		if !m.Retired && v.State == keyring.Retired && !v.ActivatedAt.IsZero() {
 			id, e := of(rotation.StepRetired)
 			e.At, e.From, e.To = now, v.ID, ring.Active().ID
-			if m.Retired = journalTells(h, rotation.StepRetired, func(r rotation.Rotation) bool { return r.From == v.ID }); !m.Retired && late(id) {
+			if m.Retired = journalTells(h, rotation.StepRetired, func(_ rotation.Rotation, s rotation.Step) bool { return s.Detail == v.ID }); !m.Retired && late(id) {
 				m.Retired, events = true, append(events, e)
 			}
 			if m.Retired {
@@ -78,13 +78,10 @@ func ringEvents(ring keyring.Ring, h rotation.History, marks map[string]ringMark
 	return events, next
 }
 
-func journalTells(h rotation.History, step string, of func(rotation.Rotation) bool) bool {
+func journalTells(h rotation.History, step string, of func(rotation.Rotation, rotation.Step) bool) bool {
 	for _, r := range h.Rotations {
-		if !of(r) {
-			continue
-		}
 		for _, s := range r.Steps {
-			if s.What == step {
+			if s.What == step && of(r, s) {
 				return true
 			}
 		}

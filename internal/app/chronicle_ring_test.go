@@ -29,8 +29,8 @@ func TestARingIsInTheRecordWithoutItsJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	journal := rotation.History{Rotations: []rotation.Rotation{
-		{ID: "r2", From: "v1", To: "v2", Steps: []rotation.Step{{What: "activated"}, {What: "retired_old"}}},
-		{ID: "r1", From: "first", To: "v1", Steps: []rotation.Step{{What: "activated"}, {What: "retired_old"}}},
+		{ID: "r2", From: "v1", To: "v2", Steps: []rotation.Step{{What: "activated"}, {What: "retired_old", Detail: "v1"}}},
+		{ID: "r1", From: "first", To: "v1", Steps: []rotation.Step{{What: "activated"}, {What: "retired_old", Detail: "first"}}},
 	}}
 	since := map[string]time.Time{}
 	now := began.Add(3 * time.Hour)
