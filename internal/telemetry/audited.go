@@ -13,7 +13,7 @@ func newAudited(counter func(name, help string, labels ...string) *prometheus.Co
 		appended:  counter("bff_audit_appended_total", "Events that this replica has written into the record."),
 		failed:    counter("bff_audit_failed_total", "Attempts to write into the record that failed; what was to be written waits."),
 		lost:      counter("bff_audit_lost_total", "Events that are not in the record, because too many waited."),
-		cuts:      counter("bff_audit_cuts_total", "Times that the record ended earlier, or otherwise, than it had before."),
+		cuts:      counter("bff_audit_cuts_total", "Times that the record ended earlier, or otherwise, than it had before, or had in it what no replica has written."),
 		delivered: counter("bff_audit_delivered_total", "Events handed to where the record is streamed to, by outcome.", "sink", "outcome"),
 	}
 	// Known from the start at zero, so that the first one is a change that an alert
