@@ -9,6 +9,7 @@ import (
 
 	"keyway/internal/audit"
 	"keyway/internal/keyring"
+	"keyway/internal/secret"
 )
 
 const (
@@ -34,7 +35,7 @@ type entryKeys struct {
 }
 
 type entryKey struct {
-	key  []byte
+	key  secret.Value
 	seen time.Time // when it was last live
 }
 
@@ -52,36 +53,36 @@ func (a *app) entryKeys() *entryKeys {
 }
 
 // Active implements audit.Keys.
-func (k *entryKeys) Active() (version string, key []byte, err error) {
+func (k *entryKeys) Active() (version string, key secret.Value, err error) {
 	ring := k.ring()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.learn(ring); err != nil {
-		return "", nil, err
+		return "", secret.Value{}, err
 	}
 	version = ring.Active().ID
 	return version, k.known[version].key, nil
 }
 
 // Key implements audit.Keys.
-func (k *entryKeys) Key(ctx context.Context, version string) ([]byte, bool) {
+func (k *entryKeys) Key(ctx context.Context, version string) (secret.Value, bool) {
 	ring := k.ring()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.learn(ring) != nil {
-		return nil, false
+		return secret.Value{}, false
 	}
 	if k.known[version] == nil && keyring.IsID(version) && time.Since(k.asked) >= askAgain {
 		newer, err := k.load(ctx)
 		if err != nil || newer.IsZero() || k.learn(newer) != nil {
-			return nil, false
+			return secret.Value{}, false
 		}
 		k.asked = time.Now()
 	}
 	if found := k.known[version]; found != nil {
 		return found.key, true
 	}
-	return nil, false
+	return secret.Value{}, false
 }
 
 // learn takes up what is live in a ring, and forgets what has ended for a while.
@@ -99,7 +100,7 @@ func (k *entryKeys) learn(ring keyring.Ring) error {
 		if err != nil {
 			return err
 		}
-		k.known[v.ID] = &entryKey{key, now}
+		k.known[v.ID] = &entryKey{secret.NewValue(key), now}
 	}
 	for id, found := range k.known {
 		if now.Sub(found.seen) > entryKeyFor {

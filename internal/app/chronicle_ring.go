@@ -11,6 +11,7 @@ import (
 	"keyway/internal/audit"
 	"keyway/internal/keyring"
 	"keyway/internal/rotation"
+	"keyway/internal/secret"
 )
 
 const (
@@ -97,8 +98,8 @@ type sealedMarks struct {
 	MAC     []byte          `json:"mac"`
 }
 
-func marksMAC(key, marks []byte) []byte {
-	h := hmac.New(sha256.New, key)
+func marksMAC(key secret.Value, marks []byte) []byte {
+	h := hmac.New(sha256.New, key.Reveal())
 	h.Write([]byte(purposeMarks))
 	h.Write(marks)
 	return h.Sum(nil)

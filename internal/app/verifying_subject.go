@@ -213,11 +213,8 @@ func (a *app) account() *verify.Account {
 	if !c.Enabled() || a.opener == nil {
 		return nil
 	}
-	return &verify.Account{Username: c.Username, Password: func() (string, error) {
+	return &verify.Account{Username: c.Username, Password: func() (secret.Value, error) {
 		found, err := a.opener.find(c.Password)
-		if err != nil {
-			return "", err
-		}
-		return string(found.Value.Reveal()), nil
+		return found.Value, err
 	}}
 }

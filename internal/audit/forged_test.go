@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"keyway/internal/secret"
 )
 
 // fleetKeys are made of nothing but the version's name.
@@ -23,16 +25,16 @@ func newFleetKeys(active string) *fleetKeys {
 	return &fleetKeys{active: active, has: map[string]bool{active: true}}
 }
 
-func (k *fleetKeys) Active() (string, []byte, error) {
+func (k *fleetKeys) Active() (string, secret.Value, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.active, []byte("of " + k.active), nil
+	return k.active, secret.NewValue([]byte("of " + k.active)), nil
 }
 
-func (k *fleetKeys) Key(_ context.Context, version string) ([]byte, bool) {
+func (k *fleetKeys) Key(_ context.Context, version string) (secret.Value, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return []byte("of " + version), k.has[version]
+	return secret.NewValue([]byte("of " + version)), k.has[version]
 }
 
 // push puts entries behind the chain, as who may write to the store does.

@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"strings"
+
+	"keyway/internal/secret"
 )
 
 // Keys are what entries are authenticated with: keys that every replica can make of
@@ -14,10 +16,10 @@ import (
 // kept.
 type Keys interface {
 	// Active is the key in use, and the version that it is made of.
-	Active() (version string, key []byte, err error)
+	Active() (version string, key secret.Value, err error)
 	// Key is that of a version which is live, or was until just now; false: this replica
 	// has none.
-	Key(ctx context.Context, version string) (key []byte, ok bool)
+	Key(ctx context.Context, version string) (key secret.Value, ok bool)
 }
 
 // verdict is what an entry's MAC says.
@@ -29,8 +31,8 @@ const (
 	unplaced         // it is by a version that this replica has no key of
 )
 
-func macOf(key, line []byte) string {
-	h := hmac.New(sha256.New, key)
+func macOf(key secret.Value, line []byte) string {
+	h := hmac.New(sha256.New, key.Reveal())
 	h.Write(line)
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }

@@ -115,7 +115,7 @@ func (o *verifyOptions) prepare() error {
 		if err != nil {
 			return usage("--password-file: %w", err)
 		}
-		o.view.Username, o.view.Password = o.username, string(found.Value.Reveal())
+		o.view.Username, o.view.Password = o.username, found.Value
 	}
 	if o.caFile != "" {
 		content, err := os.ReadFile(o.caFile)

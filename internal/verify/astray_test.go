@@ -13,6 +13,7 @@ import (
 
 	"keyway/internal/keyring"
 	"keyway/internal/oidc"
+	"keyway/internal/secret"
 )
 
 func TestStrays(t *testing.T) {
@@ -69,7 +70,7 @@ func TestThePasswordStaysWithinTLS(t *testing.T) {
 	defer public.Close()
 	client := newHTTP(nil)
 	client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: public.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}
-	f := wholeSignIn(t.Context(), client, Deployment{Public: public.URL}, "ada", "of-the-test-account")
+	f := wholeSignIn(t.Context(), client, Deployment{Public: public.URL}, "ada", secret.NewValue([]byte("of-the-test-account")))
 	says(t, f, false, "without TLS")
 	if told.Load() || strings.Contains(f.saw, "of-the-test-account") {
 		t.Errorf("the password was told: %s", f.saw)

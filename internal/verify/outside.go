@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"keyway/internal/jwks"
+	"keyway/internal/secret"
 )
 
 // View is where and how to look from outside.
@@ -25,7 +26,8 @@ type View struct {
 	// Bearer are further routes to try a made-up token at.
 	Bearer []Route
 	// Username and Password are of a test account; empty: no whole sign-in.
-	Username, Password string
+	Username string
+	Password secret.Value
 	// Roots are the authorities that are trusted; nil: the system's.
 	Roots *x509.CertPool
 }

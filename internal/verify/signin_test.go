@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"keyway/internal/oidc"
+	"keyway/internal/secret"
 )
 
 const callback = "https://app.example/auth/callback"
@@ -190,7 +191,7 @@ func TestWholeSignIn(t *testing.T) {
 			if wrong == "password" {
 				password = "of somebody else"
 			}
-			f := wholeSignIn(t.Context(), server.Client(), Deployment{Public: server.URL, Session: "/api"}, "ada", password)
+			f := wholeSignIn(t.Context(), server.Client(), Deployment{Public: server.URL, Session: "/api"}, "ada", secret.NewValue([]byte(password)))
 			says(t, f, wrong == "", words...)
 			if s.logins > 2 {
 				t.Errorf("the account was tried %d times: it would be locked", s.logins)

@@ -8,6 +8,7 @@ import (
 	"keyway/internal/fleet"
 	"keyway/internal/keyring"
 	"keyway/internal/oidc"
+	"keyway/internal/secret"
 )
 
 // Subject is a running gateway, as the inside checks look at it. What is nil, zero
@@ -129,7 +130,7 @@ type Turning struct {
 // Account is somebody who may sign in, for no other purpose than to try.
 type Account struct {
 	Username string
-	Password func() (string, error)
+	Password func() (secret.Value, error)
 }
 
 // Options of Inside.

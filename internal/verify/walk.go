@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/html"
+
+	"keyway/internal/secret"
 )
 
 // walker is a browser without scripts.
@@ -42,7 +44,7 @@ func trusted(u *url.URL) *url.URL {
 }
 
 // wholeSignIn signs a person in, calls a session route, and signs out again.
-func wholeSignIn(ctx context.Context, client *http.Client, d Deployment, username, password string) finding {
+func wholeSignIn(ctx context.Context, client *http.Client, d Deployment, username string, password secret.Value) finding {
 	w := newWalker(client)
 	back, err := w.toCallback(ctx, d.Public, username, password)
 	if err != nil {
@@ -113,8 +115,8 @@ func (w *walker) out(ctx context.Context, d Deployment, f finding) finding {
 
 // toCallback goes through the provider's pages, and returns the URL of our callback
 // that the browser is sent to, unopened.
-func (w *walker) toCallback(ctx context.Context, public, username, password string) (string, error) {
-	fields := map[string]string{"username": username, "password": password, "login": username, "email": username}
+func (w *walker) toCallback(ctx context.Context, public, username string, password secret.Value) (string, error) {
+	fields := map[string]string{"username": username, "password": string(password.Reveal()), "login": username, "email": username}
 	start := public + "/auth/login?return_to=%2F"
 	first := true
 	return w.until(ctx, start, fields, func(u *url.URL) bool {
