@@ -22,6 +22,7 @@ import (
 	"keyway/internal/rotation"
 	"keyway/internal/secret"
 	"keyway/internal/secret/source"
+	"keyway/internal/testkit/logbuffer"
 	"keyway/internal/testkit/redisserver"
 	"keyway/internal/verify"
 )
@@ -143,14 +144,14 @@ func TestTheRecordIsPushed(t *testing.T) {
 		w.WriteHeader(http.StatusAccepted)
 	}))
 	t.Cleanup(receiver.Close)
-	var log bytes.Buffer
+	var log logbuffer.Buffer
 	at, err := url.Parse(receiver.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := options(t, env(t, map[string]string{"RECEIVER": "receiver-token-0123456789", "BFF_CALLBACK_URL": "https://app.example/auth/callback"}), managed, "")
 	o.Config.Audit.Push = config.AuditPush{URL: at, Audience: "siem", Token: config.SecretRef{Kind: config.SecretEnv, Name: "RECEIVER"}}
-	o.Log = slog.New(slog.NewJSONHandler(&syncWriter{w: &log}, nil))
+	o.Log = slog.New(slog.NewJSONHandler(&log, nil))
 	r := start(t, o)
 	token := <-got
 	if _, keys := get(client(t), r.Public+"/.well-known/jwks.json"); strings.Count(token, ".") != 2 || !strings.Contains(keys, "kid") {
@@ -167,10 +168,6 @@ func TestTheRecordIsPushed(t *testing.T) {
 		t.Error("nothing is in the log")
 	}
 }
-
-type syncWriter struct{ w *bytes.Buffer }
-
-func (s *syncWriter) Write(p []byte) (int, error) { return s.w.Write(p) } // slog writes one line at a time
 
 func TestTroubleWithASecretIsInTheRecord(t *testing.T) {
 	a, err := opened(t, env(t, nil))

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -19,6 +18,7 @@ import (
 	"keyway/internal/demo/idp/idptest"
 	"keyway/internal/keyring"
 	"keyway/internal/secret"
+	"keyway/internal/testkit/logbuffer"
 	"keyway/internal/verify"
 )
 
@@ -69,26 +69,8 @@ func TestChecklistWithoutAnIdentityProvider(t *testing.T) {
 	_ = answer.Body.Close()
 }
 
-// lines is a log that is written to and read at once.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 func TestVerifiedAfterARotation(t *testing.T) {
-	log := &lines{}
+	log := &logbuffer.Buffer{}
 	o := options(t, env(t, nil), managed, "")
 	o.Log = slog.New(slog.NewTextHandler(log, nil))
 	gateway, c := start(t, o), client(t)

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"keyway/internal/testkit/logbuffer"
 )
 
 // cursors are kept in memory.
@@ -87,7 +89,7 @@ func TestEntriesAreDeliveredInOrder(t *testing.T) {
 		leads.Store(true)
 		outcomes := map[string]int{}
 		var mu sync.Mutex
-		var out buffer
+		var out logbuffer.Buffer
 		o := Options{
 			Log: log, Cursors: at, Sinks: []Sink{sink}, Leads: func(context.Context) bool { return leads.Load() }, Logger: slog.New(slog.NewTextHandler(&out, nil)),
 			Observe: Observe{Delivered: func(_, outcome string) { mu.Lock(); outcomes[outcome]++; mu.Unlock() }},
@@ -213,7 +215,7 @@ func TestCursorsOfAnotherChain(t *testing.T) {
 }
 
 func TestLogLines(t *testing.T) {
-	var out buffer
+	var out logbuffer.Buffer
 	e, err := Encode(Head{}, event(1))
 	if err != nil {
 		t.Fatal(err)

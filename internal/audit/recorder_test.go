@@ -13,25 +13,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"keyway/internal/testkit/logbuffer"
 )
-
-// buffer is a log that may be read while it is written.
-type buffer struct {
-	mu  sync.Mutex
-	all bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.all.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.all.String()
-}
 
 // store is a Memory that can be away, fall back, and lose an answer.
 type store struct {
@@ -172,7 +156,7 @@ func TestWhileTheStoreIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newStore()
 		log.away = errors.New("away")
-		var out buffer
+		var out logbuffer.Buffer
 		var failed, lost atomic.Int32
 		r := recorder(t, Options{
 			Log: log, Logger: slog.New(slog.NewTextHandler(&out, nil)),
@@ -242,7 +226,7 @@ func TestAChainThatFellBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			log := newStore()
 			cuts := 0
-			var out buffer
+			var out logbuffer.Buffer
 			o := Options{Log: log, Logger: slog.New(slog.NewTextHandler(&out, nil)), Observe: Observe{Cut: func() { cuts++ }}}
 			r := recorder(t, o)
 			add(t, r, "a", "b", "c", "d")
@@ -346,7 +330,7 @@ func TestWhatIsOlderThanTheRetentionIsDropped(t *testing.T) {
 func TestADefectEndsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newStore()
-		var out buffer
+		var out logbuffer.Buffer
 		var defects atomic.Int32
 		defects.Store(1)
 		r := recorder(t, Options{Log: log, Logger: slog.New(slog.NewTextHandler(&out, nil)), Leads: func(context.Context) bool {

@@ -26,6 +26,7 @@ import (
 	"keyway/internal/session"
 	"keyway/internal/session/memory"
 	"keyway/internal/telemetry"
+	"keyway/internal/testkit/logbuffer"
 	"keyway/internal/upstream"
 )
 
@@ -37,7 +38,7 @@ type world struct {
 	gateway *gateway.Gateway
 	server  *httptest.Server
 	store   *flakyStore
-	log     *syncBuffer
+	log     *logbuffer.Buffer
 
 	shared   *session.Shared
 	provider *oidc.Provider
@@ -62,7 +63,7 @@ const partner = "https://partner.example"
 
 func start(t *testing.T, options ...option) *world {
 	t.Helper()
-	w := &world{t: t, log: &syncBuffer{}}
+	w := &world{t: t, log: &logbuffer.Buffer{}}
 	w.routes = []route.Route{
 		{ID: "notes", Path: "/api/notes", Service: "api", Auth: route.AuthSession},
 		{ID: "stream", Path: "/api/stream", Service: "api", Auth: route.AuthSession, Streaming: true},
@@ -397,24 +398,6 @@ func (s *flakyStore) Ping(ctx context.Context) error {
 		return err
 	}
 	return s.Store.Ping(ctx)
-}
-
-// syncBuffer is a log that can be read while it is written.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // newIdPBrowser is a browser at the IdP that stops when it is sent back to us.

@@ -1,12 +1,9 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,10 +50,7 @@ func (c *crash) provider(t testing.TB, rw http.ResponseWriter, r *http.Request) 
 		rw.WriteHeader(http.StatusServiceUnavailable)
 		return true
 	}
-	body, _ := io.ReadAll(r.Body)
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	form, _ := url.ParseQuery(string(body))
-	assertion := form.Get("client_assertion")
+	assertion := clientAssertion(r)
 	if assertion == "" {
 		return false
 	}

@@ -5,9 +5,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -70,10 +68,7 @@ func witness(t testing.TB, w *world, p *idp.Provider, replicas []*Process) *witn
 		if r.Method != "POST" {
 			return false
 		}
-		body, _ := io.ReadAll(r.Body)
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		form, _ := url.ParseQuery(string(body))
-		assertion := form.Get("client_assertion")
+		assertion := clientAssertion(r)
 		if assertion == "" {
 			return false
 		}

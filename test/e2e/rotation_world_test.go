@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -386,4 +389,13 @@ func (s *shift) end(t testing.TB) {
 		t.Errorf("%d of %d requests of users went wrong: %s", len(s.wrong), total, strings.Join(s.wrong[:min(5, len(s.wrong))], "\n"))
 	}
 	t.Logf("requests of users: %v", s.requests)
+}
+
+// clientAssertion is what a request to a provider authenticates us with, or empty; the
+// body can be read again.
+func clientAssertion(r *http.Request) string {
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	form, _ := url.ParseQuery(string(body))
+	return form.Get("client_assertion")
 }

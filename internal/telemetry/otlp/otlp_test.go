@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"keyway/internal/telemetry/trace"
+	"keyway/internal/testkit/logbuffer"
 )
 
 // receiver is a collector that keeps what it is sent.
@@ -185,7 +186,7 @@ func TestWhatCannotBeIsRefused(t *testing.T) {
 func TestACollectorThatRefuses(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
 	defer server.Close()
-	var log syncBuffer
+	var log logbuffer.Buffer
 	traces, err := Open(t.Context(), Options{Endpoint: server.URL, Log: slog.New(slog.NewTextHandler(&log, nil)), Env: env()})
 	if err != nil {
 		t.Fatal(err)
@@ -204,21 +205,4 @@ func TestACollectorThatRefuses(t *testing.T) {
 	if n := strings.Count(log.String(), "the collector does not take our spans"); n != 1 {
 		t.Errorf("said %d times:\n%s", n, log.String())
 	}
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }

@@ -1,0 +1,28 @@
+// Package logbuffer is a log for tests, which may be read while it is written to.
+package logbuffer
+
+import (
+	"strings"
+	"sync"
+)
+
+// Buffer keeps all that is written to it. The zero Buffer is ready. It is safe for
+// concurrent use.
+type Buffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// Write implements io.Writer.
+func (b *Buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+// String is all that was written so far.
+func (b *Buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
