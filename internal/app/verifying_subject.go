@@ -76,7 +76,7 @@ func (a *app) verifiedBearer(now *served, s *verify.Subject) {
 		return
 	}
 	s.Bearer = func(ctx context.Context, token string) verify.Presented {
-		_, _, err := now.generation.Bearer.Authenticate(ctx, []string{"Bearer " + token})
+		_, _, err := now.generation.Bearer.Authenticate(ctx, []string{"Bearer " + token}, bearer.Need{})
 		switch {
 		case err == nil:
 			return verify.Accepted

@@ -35,6 +35,14 @@ type Entry struct {
 	Roles, Permissions []Claim
 }
 
+// Need is what a route asks of a token, beyond what its entry does. The zero Need
+// is any token of any entry.
+type Need struct {
+	Audience []string // one of them; empty: one of its entry's
+	Scopes   []string // all of them (RFC 6750 section 3.1: insufficient_scope)
+	Entries  []string // names; empty: any
+}
+
 // Outcomes of [Options.Observe].
 const (
 	Accepted    = "accepted"
@@ -99,7 +107,7 @@ func New(o Options) (*Authenticator, error) {
 // request. The token is returned with it, for who passes it on. The error is a
 // *problem.Error: 400 or 401, always with a [RefusedError], or 502 or 503 when
 // it can't be known.
-func (a *Authenticator) Authenticate(ctx context.Context, authorization []string) (principal.Principal, secret.Value, error) {
+func (a *Authenticator) Authenticate(ctx context.Context, authorization []string, need Need) (principal.Principal, secret.Value, error) {
 	token, err := fromHeaders(authorization)
 	if err != nil {
 		return principal.Principal{}, secret.Value{}, err

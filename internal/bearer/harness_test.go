@@ -77,7 +77,7 @@ func authenticator(t testing.TB, o Options) *Authenticator {
 
 func present(t testing.TB, a *Authenticator, token string) (principal.Principal, error) {
 	t.Helper()
-	who, passed, err := a.Authenticate(t.Context(), []string{"Bearer " + token})
+	who, passed, err := a.Authenticate(t.Context(), []string{"Bearer " + token}, Need{})
 	if (err == nil) != (string(passed.Reveal()) == token) {
 		t.Errorf("error %v, and the token that is passed on has %d bytes", err, passed.Len())
 	}

@@ -234,7 +234,7 @@ func TestOneQuestionForAllWhoWait(t *testing.T) {
 		a := authenticator(t, Options{Entries: []Entry{asking(p)}})
 		ctx, leave := context.WithCancel(t.Context())
 		gone := make(chan error, 1)
-		go func() { _, _, err := a.Authenticate(ctx, []string{"Bearer opaque"}); gone <- err }()
+		go func() { _, _, err := a.Authenticate(ctx, []string{"Bearer opaque"}, Need{}); gone <- err }()
 		synctest.Wait()
 		var wg sync.WaitGroup
 		for range 100 {

@@ -49,17 +49,17 @@ func TestPresented(t *testing.T) {
 		"a JWT of nobody":    {[]string{"Bearer eyJhbGciOiJub25lIn0.e30."}, problem.InvalidToken, invalidToken},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := a.Authenticate(t.Context(), c.headers)
+			_, _, err := a.Authenticate(t.Context(), c.headers, Need{})
 			want(t, err, c.code, c.challenge)
 		})
 	}
 	// The query and cookies are not even handed over.
 	r := httptest.NewRequest(http.MethodGet, "/m2m?access_token=good", nil)
 	r.AddCookie(&http.Cookie{Name: "__Host-bff_session", Value: "good"})
-	_, _, err := a.Authenticate(t.Context(), r.Header.Values("Authorization"))
+	_, _, err := a.Authenticate(t.Context(), r.Header.Values("Authorization"), Need{})
 	want(t, err, problem.Unauthenticated, plainChallenge)
 	for _, header := range []string{"Bearer good", "bearer good", "BEARER  good"} {
-		if who, token, err := a.Authenticate(t.Context(), []string{header}); err != nil || who.Account() != "auth:account:main:machine" || string(token.Reveal()) != "good" {
+		if who, token, err := a.Authenticate(t.Context(), []string{header}, Need{}); err != nil || who.Account() != "auth:account:main:machine" || string(token.Reveal()) != "good" {
 			t.Errorf("%s: %v %v", header, who, err)
 		}
 	}

@@ -194,6 +194,8 @@ func (l *loader) buildRoute(key string, e *routeEntry) (route.Route, bool) {
 		ID: cmp.Or(e.ID, e.Path), Description: e.Description, Path: e.Path, Service: e.TargetService,
 		Methods: e.Methods, Auth: e.Auth, Authz: e.Authz, Streaming: e.Streaming,
 		TokenPolicy: route.TokenPolicy(e.TokenPolicy),
+		Bearer:      route.Need(e.Bearer),
+		Limits:      route.Limits{BodyBytes: int64(e.Limits.BodyBytes), Rate: e.Limits.Rate, ConcurrentRequests: e.Limits.ConcurrentRequests},
 		Source:      l.files[RoutesFile].at(key).String(),
 	}
 	if ok { // otherwise still good for finding conflicts

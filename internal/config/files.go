@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"time"
 
+	"keyway/internal/limit"
 	"keyway/internal/route"
 )
 
@@ -42,6 +43,20 @@ type routeEntry struct {
 	AuthzMap      map[string]Mapping `yaml:"authz_map" doc:"By method, what the policy decision point is asked."`
 	Streaming     bool               `yaml:"streaming" default:"false" doc:"Answers are streams: flushed at once, no timeout once they began."`
 	TokenPolicy   tokenPolicyEntry   `yaml:"token_policy" doc:"Which token the upstream gets. Issuing one fails closed: 502 upstream_auth_failed."`
+	Bearer        bearerEntry        `yaml:"bearer" doc:"With auth: bearer, what a token must be good for here, beyond what its entry of idps.yaml asks."`
+	Limits        routeLimits        `yaml:"limits" doc:"What this route takes, beside the limits of settings.yaml."`
+}
+
+type bearerEntry struct {
+	Audience []string `yaml:"audience" list:"comma" doc:"One of these must be in the token's audience; each must be among those of an entry of idps.yaml. By default one of the entry's is enough."`
+	Scopes   []string `yaml:"scopes" list:"space" doc:"The token must have all of these, or the answer is 403 insufficient_scope."`
+	IdPs     []string `yaml:"idps" list:"comma" doc:"Names of entries of idps.yaml whose tokens are accepted here. By default any."`
+}
+
+type routeLimits struct {
+	BodyBytes          int        `yaml:"body_bytes" default:"0" min:"0" doc:"Size of a request's body, in bytes; 0: that of settings.yaml."`
+	Rate               limit.Rate `yaml:"rate" default:"off" doc:"Requests of one caller in so long, as in 60/1m; off: no limit. A caller is who is signed in or whose token it is, else an address prefix. Each replica counts by itself."`
+	ConcurrentRequests int        `yaml:"concurrent_requests" default:"0" min:"0" doc:"Requests under way at once, of all callers, in one process; 0: no limit of its own."`
 }
 
 type tokenPolicyEntry struct {
@@ -79,6 +94,7 @@ type IdP struct {
 	TokenEndpointAuthMethod AuthMethod    `yaml:"token_endpoint_auth_method" enum:"private_key_jwt|client_secret_basic|client_secret_post|tls_client_auth" doc:"How we authenticate there. By default what is configured. tls_client_auth comes later."`
 	EnableTokenExchange     bool          `yaml:"enable_token_exchange" default:"false" doc:"Tokens may be exchanged there (RFC 8693)."`
 	ClaimsMapping           ClaimsMapping `yaml:"claims_mapping" doc:"Which claims say what a caller may do."`
+	IntrospectionResponse   string        `yaml:"introspection_response" enum:"auto|json|jwt" default:"auto" doc:"What an answer to introspection has to be. jwt: a signed one (RFC 9701), and nothing else. auto: a signed one is asked for where the metadata offers it, and plain JSON is taken, too."`
 	AllowInsecureHTTP       bool          `yaml:"allow_insecure_http" default:"false" doc:"INSECURE: allow plain http to this provider beyond loopback."`
 }
 

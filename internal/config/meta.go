@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"time"
+
+	"keyway/internal/limit"
 )
 
 // field is one key, as its struct tags describe it.
@@ -30,6 +32,7 @@ var (
 	typePrefix    = reflect.TypeFor[netip.Prefix]()
 	typeDuration  = reflect.TypeFor[time.Duration]()
 	typeTime      = reflect.TypeFor[time.Time]()
+	typeRate      = reflect.TypeFor[limit.Rate]()
 	typeSecretRef = reflect.TypeFor[SecretRef]()
 	typeRedisURL  = reflect.TypeFor[RedisURL]()
 	typeSwitch    = reflect.TypeFor[Switch]()
@@ -58,7 +61,7 @@ func fieldsOf(t reflect.Type) []field {
 
 // isGroup says whether a type is a mapping with known keys, rather than a value.
 func isGroup(t reflect.Type) bool {
-	return t.Kind() == reflect.Struct && t != typeSecretRef && t != typeRedisURL && t != typePrefix && t != typeTime
+	return t.Kind() == reflect.Struct && t != typeSecretRef && t != typeRedisURL && t != typePrefix && t != typeTime && t != typeRate
 }
 
 // walkFields visits every key below a struct type, groups before their keys.

@@ -4,7 +4,7 @@ import "keyway/internal/route"
 
 // reserved are the gateway's own paths. A route that could match one would be
 // a route that is not asked, or one that takes over sign-in.
-var reserved = []string{"/auth", "/auth/*", "/.well-known/jwks.json", "/health", "/health/*"}
+var reserved = []string{"/auth", "/auth/*", "/.well-known/jwks.json", "/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/*", "/health", "/health/*"}
 
 // aliases are own paths inside /api, where routes live: a wildcard around them
 // is fine, and does not get them.

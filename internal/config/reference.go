@@ -48,7 +48,7 @@ const referenceTail = `
 | ` + "`/files/*`" + ` | whatever follows the slash, also nothing; not ` + "`/files`" + ` |
 
 Two routes that could both match a request are an error: there is no order among them. Routes can't take the gateway's own
-paths: ` + "`/auth/*`, `/.well-known/jwks.json`, `/health`" + `. A request whose path could be read in two ways (dot segments,
+paths: ` + "`/auth/*`, `/.well-known/jwks.json`, `/.well-known/oauth-protected-resource`, `/health`" + `. A request whose path could be read in two ways (dot segments,
 ` + "`//`, `;`" + `, backslashes, encoded slashes, double encoding) is refused with 400 before any route is looked at; what passes is
 forwarded byte for byte.
 `
@@ -128,6 +128,8 @@ func leafKind(t reflect.Type, f field) string {
 		return "duration" + bounds(f)
 	case typeTime:
 		return "date or time (RFC 3339)"
+	case typeRate:
+		return "rate, such as `30/1m`, or `off`"
 	case typeURL, typeRedisURL:
 		return "URL"
 	case typePrefix:

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode"
 
+	"keyway/internal/limit"
 	"keyway/internal/route"
 )
 
@@ -32,6 +33,9 @@ func parseScalar(text string, t reflect.Type, f field) (reflect.Value, error) {
 	case typeTime:
 		at, err := parseTime(text)
 		return reflect.ValueOf(at), err
+	case typeRate:
+		r, err := parseRate(text)
+		return reflect.ValueOf(r), err
 	case typeSecretRef:
 		r, err := parseSecretRef(text)
 		return reflect.ValueOf(r), err
@@ -130,6 +134,18 @@ func parseTime(text string) (time.Time, error) {
 		}
 	}
 	return time.Time{}, bad(shown(text), "expected a date such as 2027-03-01, or a time such as 2027-03-01T12:00:00Z (RFC 3339)")
+}
+
+// parseRate reads 30/1m. "off" is a boolean to YAML 1.1 and its readers.
+func parseRate(text string) (limit.Rate, error) {
+	if off, ok := parseBool(text); ok && !off && text != "0" {
+		text = "off"
+	}
+	r, err := limit.ParseRate(text)
+	if err != nil {
+		return r, bad(shown(text), err.Error())
+	}
+	return r, nil
 }
 
 // parseURL accepts an absolute http or https URL without credentials and

@@ -135,6 +135,8 @@ func leafSchema(t reflect.Type, f field) *jsonschema.Schema {
 			&jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$|^[0-9]+$`})
 	case typeTime:
 		return either(&jsonschema.Schema{Type: "string", Pattern: `^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt][0-9:.]+([Zz]|[+-][0-9]{2}:[0-9]{2}))?$`})
+	case typeRate:
+		return either(&jsonschema.Schema{Enum: []any{"off", false}}, &jsonschema.Schema{Type: "string", Pattern: `^[0-9]+/([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$`})
 	case typeURL:
 		return either(&jsonschema.Schema{Type: "string", Pattern: `^https?://`})
 	case typeRedisURL:

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"net/url"
 	"time"
+
+	"keyway/internal/limit"
 )
 
 // Settings is settings.yaml. Durations are written as 90s or 1h30m, or as a
@@ -212,6 +214,18 @@ type Limits struct {
 	BodyBytes          int `yaml:"body_bytes" default:"0" min:"0" doc:"Size of a proxied request's body, in bytes; 0: no limit, bodies are streamed."`
 	ConcurrentRequests int `yaml:"concurrent_requests" default:"0" min:"0" doc:"Requests under way at once, in one process; 0: no limit."`
 	StreamsPerSession  int `yaml:"streams_per_session" default:"32" min:"1" max:"10000" doc:"Event streams and WebSockets that one session may hold open."`
+	// Rates are per address prefix, and shared by replicas.
+	Rates Rates `yaml:"rates" doc:"How often one address prefix may do what costs us or the provider something. Replicas count together. Beyond it the answer is 429."`
+}
+
+// Rates are limits for strangers.
+type Rates struct {
+	IPv4Prefix        int        `yaml:"ipv4_prefix" default:"32" min:"8" max:"32" doc:"Leading bits of an IPv4 address that count as one."`
+	IPv6Prefix        int        `yaml:"ipv6_prefix" default:"64" min:"16" max:"128" doc:"Leading bits of an IPv6 address that count as one."`
+	SignIn            limit.Rate `yaml:"sign_in" default:"300/1m" doc:"Sign-ins that are begun."`
+	Callback          limit.Rate `yaml:"callback" default:"300/1m" doc:"Callbacks from the provider."`
+	BackchannelLogout limit.Rate `yaml:"backchannel_logout" default:"3000/1m" doc:"Logout tokens; they come from the provider's address, for all users."`
+	RefusedTokens     limit.Rate `yaml:"refused_tokens" default:"120/1m" doc:"Access tokens that were refused; beyond it none is looked at for a while."`
 }
 
 // Log is how logs are written.

@@ -37,13 +37,18 @@ func (g *Gateway) endpoints() map[string]endpoint {
 	live := get("health_live", func(c *call) error { g.health.Live(c.w, c.r); return nil })
 	ready := get("health_ready", func(c *call) error { g.health.Ready(c.w, c.r); return nil })
 	own := map[string]endpoint{
-		"/auth/login":            {name: "login", methods: map[string]func(*call) error{http.MethodGet: (*call).login}},
-		"/auth/callback":         getAndPost("callback", (*call).callback, (*call).callbackForm),
-		"/auth/logout":           getAndPost("logout", (*call).logout, (*call).logout),
-		"/auth/session":          get("session", (*call).sessionInfo),
-		"/api/auth/session":      get("session", (*call).sessionInfo),
-		"/auth/csrf":             get("csrf", (*call).csrfToken),
-		"/auth/verify":           get("verify", (*call).verify),
+		"/auth/login":       {name: "login", methods: map[string]func(*call) error{http.MethodGet: (*call).login}},
+		"/auth/callback":    getAndPost("callback", (*call).callback, (*call).callbackForm),
+		"/auth/logout":      getAndPost("logout", (*call).logout, (*call).logout),
+		"/auth/session":     get("session", (*call).sessionInfo),
+		"/api/auth/session": get("session", (*call).sessionInfo),
+		"/auth/csrf":        get("csrf", (*call).csrfToken),
+		"/auth/verify":      get("verify", (*call).verify),
+		"/auth/forward":     get("forward", (*call).forwardAuth),
+
+		"/auth/backchannel-logout": {name: "backchannel_logout", methods: map[string]func(*call) error{http.MethodPost: (*call).backchannelLogout}},
+
+		protectedResourcePath:    get("protected_resource", (*call).protectedResource),
 		"/.well-known/jwks.json": get("jwks", (*call).jwks),
 	}
 	live.always, ready.always = true, true

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"keyway/internal/bearer"
 	"keyway/internal/oidc"
 	"keyway/internal/principal"
 	"keyway/internal/route"
@@ -45,7 +46,7 @@ type Parts struct {
 
 // Bearer says whose the token is that a request presents in Authorization.
 type Bearer interface {
-	Authenticate(ctx context.Context, authorization []string) (principal.Principal, secret.Value, error)
+	Authenticate(ctx context.Context, authorization []string, need bearer.Need) (principal.Principal, secret.Value, error)
 }
 
 // Settings are the plain values of a generation.

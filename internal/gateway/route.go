@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"keyway/internal/bearer"
+	"keyway/internal/limit"
 	"keyway/internal/problem"
 	"keyway/internal/route"
 	"keyway/internal/session"
@@ -119,16 +120,26 @@ func (c *call) forwardForSession(r *route.Route, request upstream.Request) error
 // do.
 func (c *call) forwardForBearer(r *route.Route, request upstream.Request) error {
 	c.w.Header()["Cache-Control"] = noStore
-	who, token, err := c.gen.Bearer.Authenticate(c.r.Context(), c.r.Header["Authorization"])
+	if err := c.spent(limit.RefusedToken); err != nil {
+		return err
+	}
+	who, token, err := c.gen.Bearer.Authenticate(c.r.Context(), c.r.Header["Authorization"], needOf(r))
 	if err != nil {
 		if challenge := bearer.Challenge(err); challenge != "" {
 			c.w.Header().Set("WWW-Authenticate", challenge)
+		}
+		if problem.CodeOf(err) == problem.InvalidToken {
+			_ = c.take(limit.RefusedToken) // it is refused already
 		}
 		return err
 	}
 	c.who = who
 	request.Principal, request.AccessToken = &c.who, token
 	return c.forward(r, request, nil)
+}
+
+func needOf(r *route.Route) bearer.Need {
+	return bearer.Need{Audience: r.Bearer.Audience, Scopes: r.Bearer.Scopes, Entries: r.Bearer.IdPs}
 }
 
 // Values of headers that are always the same. Nobody may change what they hold;

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"keyway/internal/limit"
 	"keyway/internal/oidc"
 	"keyway/internal/problem"
 	"keyway/internal/session"
@@ -26,6 +27,9 @@ func (c *call) login() error {
 		return err
 	}
 	c.flow = "login"
+	if err := c.take(limit.SignIn); err != nil {
+		return err
+	}
 	query, err := url.ParseQuery(c.query)
 	if err != nil {
 		return problem.New(problem.AmbiguousQuery, err)
@@ -60,6 +64,9 @@ func (c *call) callback() error {
 		return err
 	}
 	c.flow = "callback"
+	if err := c.take(limit.Callback); err != nil {
+		return err
+	}
 	// A browser whose user clicks twice drops the first request, whose answer would
 	// have had the cookie, and can't use the code again. So equal requests of one
 	// browser share one answer, and it is worked out whoever hangs up.

@@ -28,6 +28,16 @@ type Metadata struct {
 	ChallengeMethods []string `json:"code_challenge_methods_supported"`
 	GrantTypes       []string `json:"grant_types_supported"`
 
+	IntrospectionAlgs []string `json:"introspection_signing_alg_values_supported"`
+	DPoPAlgs          []string `json:"dpop_signing_alg_values_supported"`
+	RequestObjectAlgs []string `json:"request_object_signing_alg_values_supported"`
+	RequireSigned     bool     `json:"require_signed_request_object"`
+	ResponseModes     []string `json:"response_modes_supported"`
+	AuthorizationAlgs []string `json:"authorization_signing_alg_values_supported"`
+
+	// BackchannelLogout: the provider tells us that a user signed out there.
+	BackchannelLogout bool `json:"backchannel_logout_supported"`
+
 	// IssuerInResponse: the provider promises the iss parameter of RFC 9207, so
 	// that a response without it is not one of its.
 	IssuerInResponse bool `json:"authorization_response_iss_parameter_supported"`

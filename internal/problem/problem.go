@@ -23,6 +23,8 @@ const (
 	Unauthenticated    Code = "unauthenticated"      // 401: sign in
 	SessionEnded       Code = "session_ended"        // 401: there was a session; sign in again
 	InvalidToken       Code = "invalid_token"        // 401: bearer token refused
+	InsufficientScope  Code = "insufficient_scope"   // 403: the access token is not good for this
+	InvalidLogoutToken Code = "invalid_logout_token" // 400: of back-channel logout
 	Forbidden          Code = "forbidden"            // 403: signed in, not allowed
 	CSRFFailed         Code = "csrf_failed"          // 403: fetch a new token from /auth/csrf
 	CrossOrigin        Code = "cross_origin"         // 403: the request came from another site
@@ -58,6 +60,8 @@ var kinds = map[Code]kind{
 	Unauthenticated:    {401, "Sign in first.", 0},
 	SessionEnded:       {401, "The session has ended. Sign in again.", 0},
 	InvalidToken:       {401, "The access token was refused.", 0},
+	InsufficientScope:  {403, "The access token is not good for this.", 0},
+	InvalidLogoutToken: {400, "The logout token was refused.", 0},
 	Forbidden:          {403, "You are signed in, but not allowed to do this.", 0},
 	CSRFFailed:         {403, "The CSRF token is missing or not valid. Fetch a new one from /auth/csrf.", 0},
 	CrossOrigin:        {403, "The request came from another site.", 0},

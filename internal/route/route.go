@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+
+	"keyway/internal/limit"
 )
 
 // Auth is how a route learns who is asking.
@@ -52,6 +54,21 @@ type Mapping struct {
 	Props    map[string]string // "{param}", JSONPath, or a constant
 }
 
+// Need is what a presented token must be good for. The zero Need is any token of
+// any entry of idps.yaml.
+type Need struct {
+	Audience []string // one of them; empty: one of its entry's
+	Scopes   []string // all of them
+	IdPs     []string // names of entries; empty: any
+}
+
+// Limits are what one route takes. Zero values are no limit of the route's own.
+type Limits struct {
+	BodyBytes          int64
+	Rate               limit.Rate // per caller: who is signed in, else the address prefix; each replica by itself
+	ConcurrentRequests int        // at once, of all callers, in one process
+}
+
 // Route is one entry of routes.yaml. The Table keeps its own copy.
 type Route struct {
 	ID          string
@@ -68,6 +85,8 @@ type Route struct {
 	AuthzMap     map[string]Mapping // by method
 	Streaming    bool
 	TokenPolicy  TokenPolicy
+	Bearer       Need // with AuthBearer
+	Limits       Limits
 	Source       string // where it was written, for messages: file:line:column
 }
 

@@ -39,6 +39,7 @@ type Record struct {
 	GrantedAt    time.Time // when these tokens were issued to us
 
 	AuthTime time.Time // when the user signed in at the IdP
+	IssuedAt time.Time // iat of the ID token of the sign-in, by the IdP's clock
 	// CreatedAt and AbsoluteExpiry are set by Manager.Create, and never change.
 	CreatedAt      time.Time
 	AbsoluteExpiry time.Time
