@@ -11,9 +11,29 @@ import (
 
 // endpoint is something that the gateway answers itself.
 type endpoint struct {
-	name    string // route id in logs and metrics
-	always  bool   // served however busy we are
-	methods map[string]func(*call) error
+	name    string                       // route id in logs and metrics
+	always  bool                         // served however busy we are
+	methods map[string]func(*call) error // anyMethod: what is left
+}
+
+// anyMethod is for endpoints that serve whatever method comes.
+const anyMethod = ""
+
+// under is an endpoint that has every path below one. The paths are as they
+// were sent, and the endpoint's to judge.
+type under struct {
+	prefix string // ends with /
+	endpoint
+}
+
+// below finds the endpoint of a path that is no endpoint's own.
+func below(table []under, path string) (endpoint, bool) {
+	for i := range table {
+		if strings.HasPrefix(path, table[i].prefix) {
+			return table[i].endpoint, true
+		}
+	}
+	return endpoint{}, false
 }
 
 func (e endpoint) allow() []string {
@@ -25,8 +45,9 @@ func (e endpoint) allow() []string {
 	return methods
 }
 
-// endpoints is everything that the gateway answers itself, by path. Routes
-// can't take these paths: the configuration refuses them.
+// endpoints is everything that the gateway answers itself, by path; one that ends
+// with /* is for all paths below, looked at after the others. Routes can't take
+// these paths: the configuration refuses them.
 func (g *Gateway) endpoints() map[string]endpoint {
 	get := func(name string, serve func(*call) error) endpoint {
 		return endpoint{name: name, methods: map[string]func(*call) error{http.MethodGet: serve, http.MethodHead: serve}}
@@ -48,8 +69,9 @@ func (g *Gateway) endpoints() map[string]endpoint {
 
 		"/auth/backchannel-logout": {name: "backchannel_logout", methods: map[string]func(*call) error{http.MethodPost: (*call).backchannelLogout}},
 
-		protectedResourcePath:    get("protected_resource", (*call).protectedResource),
-		"/.well-known/jwks.json": get("jwks", (*call).jwks),
+		protectedResourcePath:        get("protected_resource", (*call).protectedResource),
+		protectedResourcePath + "/*": get("protected_resource", (*call).protectedResource),
+		"/.well-known/jwks.json":     get("jwks", (*call).jwks),
 	}
 	live.always, ready.always = true, true
 	for _, prefix := range []string{"", "/auth", "/api/v1"} {
@@ -58,6 +80,21 @@ func (g *Gateway) endpoints() map[string]endpoint {
 		own[prefix+"/health/ready"] = ready
 	}
 	return own
+}
+
+// split takes the endpoints of all paths below one out of the table.
+func split(own map[string]endpoint) (exact map[string]endpoint, rest []under) {
+	exact = make(map[string]endpoint, len(own))
+	for path, e := range own {
+		if prefix, ok := strings.CutSuffix(path, "*"); ok {
+			rest = append(rest, under{prefix, e})
+		} else {
+			exact[path] = e
+		}
+	}
+	// The longest first, so that the nearest has a path.
+	slices.SortFunc(rest, func(a, b under) int { return len(b.prefix) - len(a.prefix) })
+	return exact, rest
 }
 
 // serveOwn answers a request for one of our own endpoints. What they say is
@@ -81,6 +118,9 @@ func (c *call) serveOwn(e endpoint) error {
 		return nil
 	}
 	serve, ok := e.methods[c.r.Method]
+	if !ok {
+		serve, ok = e.methods[anyMethod]
+	}
 	if !ok {
 		h.Set("Allow", strings.Join(e.allow(), ", "))
 		return problem.New(problem.MethodNotAllowed, nil)

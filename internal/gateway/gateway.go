@@ -62,6 +62,7 @@ type Gateway struct {
 	health  *Health
 	streams *streams
 	own     map[string]endpoint
+	under   []under
 	rereads *rereads // nil: what is unknown is refused
 	issue   func() bool
 	refused func(secret, version, who string)
@@ -86,7 +87,7 @@ func New(o Options) *Gateway {
 		traces:  o.Traces,
 	}
 	g.rereads = newRereads(o.Reread, g.beside)
-	g.own = g.endpoints()
+	g.own, g.under = split(g.endpoints())
 	return g
 }
 
@@ -254,6 +255,9 @@ func (c *call) serve() error {
 	}
 	c.path, c.query = path, query
 	if own, ok := c.gateway.own[path]; ok {
+		return c.serveOwn(own)
+	}
+	if own, ok := below(c.gateway.under, path); ok {
 		return c.serveOwn(own)
 	}
 	return c.serveRoute()
