@@ -131,6 +131,9 @@ func (p *Peers) Close() error {
 	for _, s := range p.servers {
 		all = append(all, s.Close())
 	}
+	if p.Provider != nil {
+		all = append(all, p.Provider.Close())
+	}
 	return errors.Join(all...)
 }
 
@@ -149,6 +152,7 @@ func clients(p Ports) []idp.Client {
 			JWKSURI:                "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Gateway)) + "/.well-known/jwks.json",
 			RedirectURIs:           callbacks,
 			PostLogoutRedirectURIs: home,
+			BackchannelLogoutURI:   "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Gateway)) + "/auth/backchannel-logout",
 			// The last of each is for what it does on behalf of nobody.
 			GrantTypes: []string{idp.GrantCode, idp.GrantRefresh, idp.GrantClientCredentials},
 			Scopes:     []string{"openid", "profile", "email", "offline_access", machineScope},

@@ -92,6 +92,7 @@ func (p *Provider) mustSignIn(c *call, s *session, req *authRequest) bool {
 func (p *Provider) grantCode(c *call, req *authRequest, s *session) {
 	value := random()
 	p.mu.Lock()
+	s.joins(req.client)
 	g := &grant{
 		client: req.client, user: s.user, session: s, scope: req.scope, audience: req.audience,
 		authTime: s.authTime, expires: c.now.Add(p.o.RefreshTokenLifetime),
@@ -123,6 +124,9 @@ func (p *Provider) reply(c *call, to reply, v url.Values) {
 	p.seen.note(func() { c.seen.Error = v.Get("error") })
 	if h := c.hooks.Authorization; h != nil {
 		h(v)
+	}
+	if mode := c.hooks.ResponseMode; mode != "" {
+		to.mode = mode
 	}
 	if to.mode == "form_post" {
 		p.page(c, http.StatusOK, "formpost", view{

@@ -36,9 +36,12 @@ func (p *Provider) metadata() map[string]any {
 		"id_token_signing_alg_values_supported": []string{"ES256"},
 		"code_challenge_methods_supported":      []string{"S256"},
 		"claims_supported": []string{
-			"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "sid", "at_hash",
+			"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "sid", "at_hash", "acr", "amr",
 			"name", "preferred_username", "email", "email_verified", "roles",
 		},
+		"acr_values_supported":                           []string{demoACR},
+		"backchannel_logout_supported":                   true,
+		"backchannel_logout_session_supported":           true,
 		"claims_parameter_supported":                     false,
 		"request_parameter_supported":                    false,
 		"request_uri_parameter_supported":                false,

@@ -7,8 +7,9 @@
 // with PKCE S256 and nothing weaker (RFC 7636, RFC 9700), names itself in every
 // authorization response (RFC 9207), authenticates its clients by
 // private_key_jwt (RFC 7523) or a secret, rotates refresh tokens and ends the
-// family when an old one comes back, and answers introspection (RFC 7662),
-// revocation (RFC 7009), UserInfo and RP-initiated logout.
+// family when an old one comes back, answers introspection (RFC 7662),
+// revocation (RFC 7009), UserInfo and RP-initiated logout, and tells its clients
+// who has signed out (OpenID Connect Back-Channel Logout 1.0).
 //
 // It is strict where leniency would hide a fault of the relying party:
 // redirect URIs are compared as strings, a repeated parameter is an error, a

@@ -31,6 +31,21 @@ type Hooks struct {
 	// SerializedIDToken replaces the finished token.
 	SerializedIDToken func(token string) string
 
+	// LogoutToken and SerializedLogoutToken are the same for what is sent to
+	// clients when somebody signs out. LogoutAnswered is told what came of it, in
+	// the background: the status of the last try, or why there is none.
+	LogoutToken           func(t *JWT)
+	SerializedLogoutToken func(token string) string
+	LogoutAnswered        func(clientID string, status int, err error)
+
+	// Goodbye changes the parameters with which the browser is sent back after
+	// signing out: `state`, if the client sent one.
+	Goodbye func(v url.Values)
+
+	// ResponseMode, if it is not empty, is the response mode of every authorization
+	// response, whatever was asked for: query or form_post.
+	ResponseMode string
+
 	// Authorization changes the parameters of an authorization response. The
 	// order within one name is kept, so a parameter can be sent twice.
 	Authorization func(v url.Values)

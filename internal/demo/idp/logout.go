@@ -112,13 +112,21 @@ func (p *Provider) signOut(c *call) {
 // end ends a session, and with it every token that came from it and has not
 // offline_access.
 func (p *Provider) end(c *call, s *session) {
-	mine := p.current(c) == s
+	if p.current(c) == s {
+		p.setCookie(c, "session", "", -1)
+	}
+	p.finish(c, s)
+}
+
+// finish ends a session but for its cookie, and has its clients told.
+func (p *Provider) finish(c *call, s *session) {
 	p.mu.Lock()
+	already := s.ended
 	s.ended = true
 	p.state.bySID.delete(s.sid)
 	p.mu.Unlock()
-	if mine {
-		p.setCookie(c, "session", "", -1)
+	if !already {
+		p.tell(c, s)
 	}
 }
 
@@ -127,12 +135,19 @@ func (p *Provider) leave(c *call, to goodbye) {
 		p.page(c, http.StatusOK, "message", view{Title: "You are signed out", Text: "You can close this page."})
 		return
 	}
+	v := url.Values{}
 	if to.state != "" {
+		v.Set("state", to.state)
+	}
+	if h := c.hooks.Goodbye; h != nil {
+		h(v)
+	}
+	if len(v) > 0 {
 		sep := "?"
 		if strings.Contains(to.redirectURI, "?") {
 			sep = "&"
 		}
-		to.redirectURI += sep + url.Values{"state": {to.state}}.Encode()
+		to.redirectURI += sep + v.Encode()
 	}
 	p.redirect(c, to.redirectURI)
 }

@@ -80,6 +80,7 @@ func (p *Provider) mintID(c *call, g *grant, want issuing, access string) (strin
 		"iss": p.o.Issuer, "sub": g.user.Subject, "aud": g.client,
 		"exp": c.now.Add(p.o.IDTokenLifetime).Unix(), "iat": c.now.Unix(), "auth_time": g.authTime.Unix(),
 		"sid": g.session.sid, "at_hash": b64(half[:16]),
+		"acr": demoACR, "amr": []string{passwordAMR},
 	}
 	if want.nonce != "" {
 		claims["nonce"] = want.nonce

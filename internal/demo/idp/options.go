@@ -100,8 +100,8 @@ type Options struct {
 	// Cookies do not know ports: two providers on one host need two names.
 	CookieName string
 
-	// HTTPClient fetches clients' jwks_uri. The default follows no redirect
-	// and gives up after 5 s.
+	// HTTPClient fetches clients' jwks_uri, and tells them who has signed out.
+	// The default follows no redirect and gives up after 5 s.
 	HTTPClient *http.Client
 
 	// Hooks make the provider lie. Nil: it is honest.
@@ -167,6 +167,15 @@ type Client struct {
 
 	RedirectURIs           []string // compared as strings (RFC 9700, 2.1)
 	PostLogoutRedirectURIs []string // likewise
+
+	// BackchannelLogoutURI is told by a logout token when a session ends here that
+	// the client had a code for (OpenID Connect Back-Channel Logout 1.0). Empty: it
+	// is not told.
+	BackchannelLogoutURI string
+
+	// BackchannelLogoutSessionRequired says that the client needs sid in it. We
+	// always send one, and sub too.
+	BackchannelLogoutSessionRequired bool
 
 	// GrantTypes; default authorization_code and refresh_token. With
 	// refresh_token, every sign-in yields a refresh token.
@@ -292,6 +301,12 @@ func (c *Client) check() error {
 		if err != nil || !u.IsAbs() || u.Fragment != "" {
 			return bad("redirect URI %q: want an absolute URI without fragment (RFC 6749, 3.1.2)", raw)
 		}
+	}
+	if u, err := url.Parse(c.BackchannelLogoutURI); c.BackchannelLogoutURI != "" && (err != nil || !u.IsAbs() || u.Host == "" || u.Fragment != "") {
+		return bad("backchannel_logout_uri %q: want an absolute URL without fragment (Back-Channel Logout 1.0, 2.2)", c.BackchannelLogoutURI)
+	}
+	if c.BackchannelLogoutSessionRequired && c.BackchannelLogoutURI == "" {
+		return bad("backchannel_logout_session_required needs a backchannel_logout_uri")
 	}
 	return nil
 }

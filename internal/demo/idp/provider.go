@@ -15,13 +15,14 @@ import (
 // Provider is an OpenID Provider. It is an http.Handler that expects to be
 // reached at the origin of Options.Issuer, and safe for concurrent use.
 type Provider struct {
-	o     Options
-	base  string // issuer without a trailing slash; endpoints hang below it
-	mux   *http.ServeMux
-	own   *http.Client // ours to close; nil when Options brought one
-	seen  *observer
-	keys  signers
-	hooks atomic.Pointer[Hooks]
+	o      Options
+	base   string // issuer without a trailing slash; endpoints hang below it
+	mux    *http.ServeMux
+	own    *http.Client // ours to close; nil when Options brought one
+	seen   *observer
+	teller *teller
+	keys   signers
+	hooks  atomic.Pointer[Hooks]
 
 	mu      sync.Mutex // guards what follows; never held over I/O or signing
 	clients map[string]*registered
@@ -37,7 +38,8 @@ type registered struct {
 }
 
 // New returns a provider with a fresh signing key and no state. It opens no
-// socket and starts no goroutine.
+// socket and starts no goroutine; signing out starts some that tell clients,
+// which Close ends.
 func New(o Options) (*Provider, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
@@ -46,6 +48,7 @@ func New(o Options) (*Provider, error) {
 		o:       o,
 		base:    strings.TrimSuffix(o.Issuer, "/"),
 		seen:    newObserver(o.MaxRecords),
+		teller:  newTeller(),
 		clients: make(map[string]*registered),
 		state:   newState(o.MaxEntries),
 	}
@@ -78,9 +81,10 @@ func New(o Options) (*Provider, error) {
 	return p, nil
 }
 
-// Close frees idle connections of the provider's own HTTP client. The provider
-// goes on working.
+// Close gives up telling clients who has signed out, and frees idle connections
+// of the provider's own HTTP client. For the rest the provider goes on working.
 func (p *Provider) Close() error {
+	p.teller.close()
 	if p.own != nil {
 		p.own.CloseIdleConnections()
 	}

@@ -120,6 +120,9 @@ func (p *Provider) signInPage(c *call, status int, open *signIn, tx, name, probl
 // session ends.
 func (p *Provider) startSession(c *call, user *User) *session {
 	old := p.current(c)
+	if old != nil && old.user != user {
+		p.finish(c, old)
+	}
 	value := random()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -127,8 +130,6 @@ func (p *Provider) startSession(c *call, user *User) *session {
 	s := &session{user: user, sid: random()}
 	if old != nil && old.user == user {
 		s = old
-	} else if old != nil {
-		old.ended = true
 	}
 	s.authTime = c.now
 	until := c.now.Add(p.o.SessionLifetime)

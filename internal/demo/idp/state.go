@@ -42,6 +42,7 @@ type session struct {
 	user     *User
 	sid      string
 	authTime time.Time
+	clients  map[string]bool // that got a code for it
 	ended    bool
 }
 
