@@ -9,4 +9,8 @@ const (
 	Callback          Kind = "callback"
 	BackchannelLogout Kind = "backchannel_logout"
 	RefusedToken      Kind = "refused_token"
+	Route             Kind = "route" // of routes.yaml; see Callers. A Limiter has none
 )
+
+// Kinds are all of them.
+func Kinds() []Kind { return []Kind{SignIn, Callback, BackchannelLogout, RefusedToken, Route} }
