@@ -203,6 +203,7 @@ func newRecord(provider string, grant oidc.Grant) session.Record {
 		Scope:        strings.Join(grant.Tokens.Scopes, " "),
 		GrantedAt:    time.Now(),
 		AuthTime:     orNow(grant.Claims.AuthTime),
+		IssuedAt:     grant.Claims.IssuedAt,
 	}
 }
 

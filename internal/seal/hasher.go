@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"hash"
+	"slices"
 	"sync"
 
 	"keyway/internal/keyring"
@@ -25,6 +26,20 @@ func NewHasher(ring keyring.Ring, purpose string, meter ...*Meter) (*Hasher, err
 
 // ActiveVersion is the id of the version to hash new things with.
 func (h *Hasher) ActiveVersion() string { return h.keys.active }
+
+// Versions are the ids of all versions that Sum takes, the active one first. Who
+// looks for what others have hashed looks under each: a pending one is active
+// elsewhere already.
+func (h *Hasher) Versions() []string {
+	others := make([]string, 0, len(h.keys.byID))
+	for id := range h.keys.byID {
+		if id != h.keys.active {
+			others = append(others, id)
+		}
+	}
+	slices.Sort(others)
+	return append([]string{h.keys.active}, others...)
+}
 
 // Sum hashes data with the named version. Errors: keyring.ErrUnknownVersion,
 // keyring.ErrRetired.

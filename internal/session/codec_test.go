@@ -25,7 +25,7 @@ func fullRecord() Record {
 		Claims:      map[string]json.RawMessage{"locale": json.RawMessage(`"en"`), "n": json.RawMessage(`{"a":[1]}`)},
 		AccessToken: secret.NewValue([]byte("hush-access")), AccessExpiry: at.Add(time.Minute),
 		RefreshToken: secret.NewValue([]byte("hush-refresh")), IDToken: secret.NewValue([]byte("hush-id")),
-		TokenType: "Bearer", Scope: "openid", GrantedAt: at, AuthTime: at, CreatedAt: at, AbsoluteExpiry: at.Add(time.Hour),
+		TokenType: "Bearer", Scope: "openid", GrantedAt: at, AuthTime: at, IssuedAt: at.Add(-time.Second), CreatedAt: at, AbsoluteExpiry: at.Add(time.Hour),
 		Binding: Binding{"u1", 24, []byte{1}, []byte{2}},
 	}
 }
@@ -71,6 +71,22 @@ func TestRecordOfANewerReplicaKeepsItsFields(t *testing.T) {
 	}
 	if _, more, err = decode(again); err != nil || string(more["tenant"]) != `"t1"` || string(more["dpop"]) != `{"jkt":"x"}` {
 		t.Errorf("written again, the unknown fields are %s, %v", more, err)
+	}
+}
+
+// What a release before this one wrote, which knew no iat.
+func TestRecordOfAnOlderReplica(t *testing.T) {
+	r := fullRecord()
+	r.IssuedAt = time.Time{}
+	b, err := encode(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(b, []byte(`"iat"`)) {
+		t.Fatalf("the test is of no use: %s", b)
+	}
+	if got, _, err := decode(b); err != nil || !got.IssuedAt.IsZero() || got.Subject != "ada" {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 

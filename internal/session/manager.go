@@ -102,7 +102,8 @@ func (m *Manager) CookieName() string { return m.cookies.name }
 func (m *Manager) ClearCookie() *http.Cookie { return m.cookies.clear() }
 
 // Create starts a session for what a sign-in has found out, under a new id. It
-// fails with ErrTooLarge or ErrUnavailable.
+// fails with ErrTooLarge or ErrUnavailable, and with ErrEnded if the user's sessions
+// were ended (EndAll) while the sign-in was under way; there is no session then.
 func (m *Manager) Create(ctx context.Context, rec Record, c Client) (*http.Cookie, *Session, error) {
 	now := time.Now()
 	rec = rec.clone()
@@ -128,6 +129,10 @@ func (m *Manager) Create(ctx context.Context, rec Record, c Client) (*http.Cooki
 	it, err := m.store.Create(ctx, key, data, m.ttl(now, rec.AbsoluteExpiry))
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if err := m.enrol(ctx, key, version, rec); err != nil {
+		m.undo(ctx, key)
+		return nil, nil, err
 	}
 	return m.cookies.make(version, id, m.o.Absolute), m.session(key, version, &rec, nil, it), nil
 }

@@ -76,6 +76,7 @@ func (r Record) clone() Record {
 // keepFixed undoes changes to what never changes in the life of a session.
 func (r Record) keepFixed(was Record) Record {
 	r.PublicID, r.Provider, r.Issuer, r.Subject = was.PublicID, was.Provider, was.Issuer, was.Subject
+	r.SID, r.IssuedAt = was.SID, was.IssuedAt // what it is found by
 	r.CreatedAt, r.AbsoluteExpiry, r.Binding = was.CreatedAt, was.AbsoluteExpiry, was.Binding
 	return r
 }

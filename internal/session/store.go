@@ -72,6 +72,19 @@ type Records interface {
 	Heads(ctx context.Context, n int, visit func(k Key, head []byte) error) error
 }
 
+// Groups are lists of keys, for finding records by what they have in common. A
+// group is there while it has a member, and no longer; its name says nothing to who
+// reads the store. A key may be in any number of groups, whether or not there is
+// such a record: nothing but time takes it out again.
+type Groups interface {
+	// Join puts k into the groups, in each for ttl from now; where it is already,
+	// the new time counts. On an error it may be in some of them.
+	Join(ctx context.Context, k Key, groups []Key, ttl time.Duration) error
+	// Members are the keys in a group, in no order: all whose Join returned before
+	// and whose time is not over. Their records may be gone.
+	Members(ctx context.Context, group Key) ([]Key, error)
+}
+
 // Leases are claims on a name that end by themselves. A one-time claim (a
 // callback, a jti) is an Acquire that nobody releases.
 type Leases interface {
@@ -84,6 +97,8 @@ type Leases interface {
 	Renew(ctx context.Context, name, owner string, ttl time.Duration) (bool, error)
 	// Release frees the name if owner has it.
 	Release(ctx context.Context, name, owner string) error
+	// Holder is who has the name now. held is false when nobody does.
+	Holder(ctx context.Context, name string) (owner string, held bool, err error)
 }
 
 // Notifier tells which items changed, here or on another replica.
@@ -103,6 +118,7 @@ type Notifier interface {
 // none of those with a context outlives its deadline.
 type Store interface {
 	Records
+	Groups
 	Leases
 	Notifier
 	// Ping asks whether the store can be used now.

@@ -33,12 +33,14 @@ var (
 	bucketRecords = []byte("records") // key -> revision(8) | expires(8, Unix ms) | data
 	bucketExpiry  = []byte("expiry")  // expires(8) | kind(1) | name -> nothing
 	bucketLeases  = []byte("leases")  // name -> expires(8) | owner
+	bucketGroups  = []byte("groups")  // group(32) | member(32) -> expires(8)
 )
 
 // Kinds of name in the expiry bucket.
 const (
 	kindRecord = 'r'
 	kindLease  = 'l'
+	kindMember = 'g'
 )
 
 const recordHeader = 16
@@ -78,7 +80,7 @@ func Open(dir string) (*Store, error) {
 	}
 	db.MaxBatchDelay = batchDelay
 	err = db.Update(func(tx *bolt.Tx) error {
-		for _, b := range [][]byte{bucketRecords, bucketExpiry, bucketLeases} {
+		for _, b := range [][]byte{bucketRecords, bucketExpiry, bucketLeases, bucketGroups} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}
@@ -179,8 +181,11 @@ func (s *Store) sweep(now time.Time) {
 			}
 			for _, k := range due {
 				bucket := bucketRecords
-				if k[8] == kindLease {
+				switch k[8] {
+				case kindLease:
 					bucket = bucketLeases
+				case kindMember:
+					bucket = bucketGroups
 				}
 				if err := tx.Bucket(bucket).Delete(k[9:]); err != nil {
 					return err

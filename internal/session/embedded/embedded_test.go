@@ -61,11 +61,20 @@ func TestSessionsSurviveARestart(t *testing.T) {
 	if ok, err := s.Acquire(ctx, "claim", "a", time.Hour); err != nil || !ok {
 		t.Fatal(ok, err)
 	}
+	if err := s.Join(ctx, k, []session.Key{{1}}, time.Hour); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 
 	s = open(t, dir)
+	if keys, err := s.Members(ctx, session.Key{1}); err != nil || len(keys) != 1 || keys[0] != k {
+		t.Errorf("the group after the restart: %v, %v", keys, err)
+	}
+	if owner, held, err := s.Holder(ctx, "claim"); err != nil || !held || owner != "a" {
+		t.Errorf("the lease after the restart: %q, %v, %v", owner, held, err)
+	}
 	got, err := s.Get(ctx, k)
 	if err != nil || string(got.Data) != "one" || got.Revision != it.Revision || !got.Expires.Equal(it.Expires) {
 		t.Errorf("after the restart: %q, %v, %v; want what was there before", got.Data, got.Expires, err)

@@ -73,3 +73,18 @@ func (s *Store) Release(ctx context.Context, name, owner string) error {
 		return tx.Bucket(bucketLeases).Delete([]byte(name))
 	})
 }
+
+// Holder implements session.Leases.
+func (s *Store) Holder(ctx context.Context, name string) (owner string, held bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return "", false, err
+	}
+	err = s.db.View(func(tx *bolt.Tx) error {
+		owner, _, held = holder(tx, name, time.Now())
+		return nil
+	})
+	if !held {
+		owner = ""
+	}
+	return owner, held, err
+}

@@ -76,3 +76,17 @@ func (s *Store) Release(ctx context.Context, name, owner string) error {
 	}
 	return nil
 }
+
+// Holder implements session.Leases.
+func (s *Store) Holder(ctx context.Context, name string) (owner string, held bool, err error) {
+	if err := s.ready(ctx); err != nil {
+		return "", false, err
+	}
+	l := &s.leases
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if h, ok := l.held[name]; ok && time.Now().Before(h.expires) {
+		return h.owner, true, nil
+	}
+	return "", false, nil
+}

@@ -23,13 +23,14 @@ const (
 
 // Options of Open. The zero value is fine.
 type Options struct {
-	MaxItems int // items, and leases, held at once; DefaultMaxItems if 0
+	MaxItems int // items, and leases, held at once, and a quarter of the places in groups; DefaultMaxItems if 0
 }
 
 // Store is a session.Store in memory.
 type Store struct {
 	shards    [shards]shard
 	leases    leases
+	groups    groups
 	listeners session.Listeners
 	count     atomic.Int64 // items held, expired ones included until swept
 	revision  atomic.Uint64
@@ -58,6 +59,8 @@ func Open(o Options) *Store {
 	}
 	s.leases.held = map[string]lease{}
 	s.leases.max = o.MaxItems
+	s.groups.by = map[session.Key]map[session.Key]time.Time{}
+	s.groups.max = groupsPerItem * o.MaxItems
 	s.swept.Go(func() {
 		tick := time.NewTicker(sweepEvery)
 		defer tick.Stop()
@@ -254,4 +257,7 @@ func (s *Store) sweep(now time.Time) {
 		sh.mu.Unlock()
 	}
 	s.leases.sweep(now)
+	s.groups.mu.Lock()
+	s.groups.sweep(now)
+	s.groups.mu.Unlock()
 }

@@ -5,6 +5,7 @@
 //
 //	s:{bb}:<hex>  a record: revision(8) | sealed data, with the expiry of the session
 //	i:{bb}        sorted set of the records of that bucket by expiry, for counting
+//	g:<hex>       sorted set of the records of a group by expiry; lives as long as the last of them
 //	l:<name>      a lease: its owner
 //
 // bb is the first byte of the key in hex. In a cluster it makes a record and its

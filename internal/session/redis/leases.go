@@ -34,3 +34,19 @@ func (s *Store) Release(ctx context.Context, name, owner string) error {
 	})
 	return err
 }
+
+// Holder implements session.Leases.
+func (s *Store) Holder(ctx context.Context, name string) (owner string, held bool, err error) {
+	type holder struct {
+		owner string
+		held  bool
+	}
+	h, err := call(ctx, s, func(ctx context.Context, c rueidis.Client) (holder, error) {
+		owner, err := c.Do(ctx, c.B().Get().Key(s.leaseName(name)).Build()).ToString()
+		if rueidis.IsRedisNil(err) {
+			return holder{}, nil
+		}
+		return holder{owner, err == nil}, err
+	})
+	return h.owner, h.held, err
+}

@@ -7,6 +7,7 @@ import "github.com/redis/rueidis"
 type scripts struct {
 	create, replace, extend, delete *rueidis.Lua // of records
 	renew, release                  *rueidis.Lua // of leases
+	join, members                   *rueidis.Lua // of groups
 }
 
 func newScripts() scripts {
@@ -41,6 +42,20 @@ return 1`),
 		delete: script(`
 redis.call('ZREM', KEYS[2], ARGV[1])
 return redis.call('DEL', KEYS[1])`),
+
+		// KEYS group; ARGV life in ms, member.
+		join: script(`
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+return 1`),
+
+		// KEYS group.
+		members: script(`
+local t = redis.call('TIME')
+return redis.call('ZRANGE', KEYS[1], '(' .. (t[1] * 1000 + math.floor(t[2] / 1000)), '+inf', 'BYSCORE')`),
 
 		// KEYS lease; ARGV owner, life in ms.
 		renew: script(`

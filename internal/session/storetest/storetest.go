@@ -42,7 +42,13 @@ func Run(t *testing.T, open func(t *testing.T) session.Store) {
 		{"a closed store is not an absence", closed},
 		{"changes are told", changes},
 		{"a listener that stopped hears nothing", listenerStops},
+		{"groups have who joined", groupMembers},
+		{"members leave when their time is over", memberExpires},
+		{"joining again counts", joinAgain},
+		{"a group of thousands", manyMembers},
+		{"who join at once are all there", joinConcurrently},
 		{"leases have one owner", leases},
+		{"leases say who has them", holders},
 		{"leases expire", leaseExpires},
 		{"one of many claims wins", claimConcurrently},
 	} {
@@ -281,6 +287,9 @@ func refuses(t *testing.T, s session.Store, ctx context.Context, k session.Key) 
 		"Acquire": func() error { _, err := s.Acquire(ctx, "n", "o", time.Minute); return err },
 		"Renew":   func() error { _, err := s.Renew(ctx, "n", "o", time.Minute); return err },
 		"Release": func() error { return s.Release(ctx, "n", "o") },
+		"Holder":  func() error { _, _, err := s.Holder(ctx, "n"); return err },
+		"Join":    func() error { return s.Join(ctx, k, []session.Key{NewKey()}, time.Minute) },
+		"Members": func() error { _, err := s.Members(ctx, NewKey()); return err },
 		"Ping":    func() error { return s.Ping(ctx) },
 	}
 	for name, call := range calls {
