@@ -54,9 +54,13 @@ func (rp *RelyingParty) Begin(ctx context.Context, r SignInRequest) (SignIn, err
 	}
 	var id transactionID
 	rand.Read(id[:])
+	if err := rp.Check(m); err != nil {
+		return SignIn{}, problem.New(problem.IdPFailed, err)
+	}
 	t := transaction{
 		Verifier: randomText(), Nonce: randomText(), ReturnTo: returnTo,
 		RedirectURI: r.RedirectURI, Issuer: m.Issuer, Created: time.Now().Unix(),
+		Key: rp.client.binds(), Signed: rp.o.JARM,
 	}
 	value, err := rp.transactions.sealCookie(id, t)
 	if err != nil {
@@ -66,10 +70,24 @@ func (rp *RelyingParty) Begin(ctx context.Context, r SignInRequest) (SignIn, err
 		return SignIn{}, fail(problem.BadRequest, ErrReturnTo, "too long for a cookie")
 	}
 	params := rp.authorization(id, t, r.Params)
+	if t.Signed {
+		mode, err := responseMode(m)
+		if err != nil {
+			return SignIn{}, problem.New(problem.IdPFailed, err)
+		}
+		params.Set("response_mode", mode)
+	}
+	if signed, err := rp.signsRequests(m); err != nil {
+		return SignIn{}, problem.New(problem.IdPFailed, err)
+	} else if signed {
+		if params, err = rp.requestObject(m, params, time.Now()); err != nil {
+			return SignIn{}, problem.New(problem.IdPFailed, err)
+		}
+	}
 	pushed := m.PAREndpoint != "" && rp.o.PAR != PAROff || m.RequirePAR
 	switch {
 	case pushed:
-		if params, err = rp.push(ctx, m, params); err != nil {
+		if params, err = rp.push(ctx, m, params, t.Key); err != nil {
 			return SignIn{}, coded(err, problem.IdPFailed)
 		}
 	case rp.o.PAR == PARRequired:
@@ -100,6 +118,11 @@ func (rp *RelyingParty) authorization(id transactionID, t transaction, asked url
 	params.Set("nonce", t.Nonce)
 	params.Set("code_challenge", t.challenge())
 	params.Set("code_challenge_method", "S256")
+	if t.Key != "" {
+		// Whoever gets hold of the code can't redeem it without the key (RFC 9449
+		// section 10). Pushed, the proof that goes with it says the same.
+		params.Set("dpop_jkt", rp.client.proofs.Thumbprint(t.Key))
+	}
 	return params
 }
 
@@ -109,14 +132,14 @@ const maxRequestURI = 1024
 // push sends the request to the PAR endpoint and returns what is left for the
 // browser to carry (RFC 9126 section 2.2 and 4). While the endpoint does not
 // answer, or has enough to do, this fails at once.
-func (rp *RelyingParty) push(ctx context.Context, m *Metadata, params url.Values) (url.Values, error) {
+func (rp *RelyingParty) push(ctx context.Context, m *Metadata, params url.Values, key string) (url.Values, error) {
 	pushes := &rp.provider.pushes
 	if err := pushes.enter(time.Now()); err != nil {
 		return nil, err
 	}
 	result := unknown
 	defer func() { pushes.leave(time.Now(), result) }()
-	answer, err := rp.client.Post(ctx, m, "par", m.PAREndpoint, params, maxSmallAnswer)
+	answer, err := rp.client.postBound(ctx, m, "par", m.PAREndpoint, params, maxSmallAnswer, key)
 	result = outcomeOf(ctx, err)
 	if err != nil {
 		return nil, err

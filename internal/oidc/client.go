@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"keyway/internal/dpop"
 	"keyway/internal/jwks"
 	"keyway/internal/keyring"
 	"keyway/internal/secret"
@@ -52,6 +53,9 @@ type ClientOptions struct {
 	Next string
 	// Signing is the ring of signing keys, for private_key_jwt.
 	Signing keyring.Ring
+	// DPoP has all tokens bound to its active key (RFC 9449); nil: they are bearer
+	// tokens. A provider that answers with the other kind is refused.
+	DPoP *dpop.Keys
 	// HTTP, Observer and Timeout are as in ProviderOptions.
 	HTTP     *http.Client
 	Observer Observer
@@ -76,6 +80,7 @@ type Client struct {
 	method  string
 	secrets []credential // the active version first
 	signers []credential
+	proofs  *proofs // nil: no token is bound
 	call    *caller
 	newer   func(context.Context) *Client // may be nil
 }
@@ -86,7 +91,7 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if o.ClientID == "" {
 		return nil, errors.New("client id: expected one, found none")
 	}
-	c := &Client{id: o.ClientID, method: o.Method, call: newCaller(o.Name, o.HTTP, o.Observer, o.Timeout), newer: o.Newer}
+	c := &Client{id: o.ClientID, method: o.Method, proofs: newProofs(o.DPoP), call: newCaller(o.Name, o.HTTP, o.Observer, o.Timeout), newer: o.Newer}
 	for v := range o.Secret.Live() {
 		one := credential{version: v.ID, secret: v.Value}
 		if v.ID == o.Next && len(c.secrets) > 0 {
@@ -157,9 +162,14 @@ func (c *Client) Method(m *Metadata) string {
 //
 // When all are refused, somebody may have changed the credential here and there a
 // moment ago: what is new since is looked for once, and tried.
-func (c *Client) Post(ctx context.Context, m *Metadata, endpoint, address string, form url.Values, most int64) (Answer, error) {
+func (c *Client) Post(ctx context.Context, m *Metadata, endpoint, address string, form url.Values, most int64, options ...PostOption) (Answer, error) {
+	return c.postBound(ctx, m, endpoint, address, form, most, "", options...)
+}
+
+// postBound is Post with a proof of a version of the key, if key is not empty.
+func (c *Client) postBound(ctx context.Context, m *Metadata, endpoint, address string, form url.Values, most int64, key string, options ...PostOption) (Answer, error) {
 	tried := map[string]bool{}
-	answer, refused := c.post(ctx, m, endpoint, address, form, most, tried)
+	answer, refused := c.post(ctx, m, endpoint, address, form, most, key, tried, options)
 	if c.newer == nil || !isInvalidClient(refused) {
 		return answer, refused
 	}
@@ -168,15 +178,24 @@ func (c *Client) Post(ctx context.Context, m *Metadata, endpoint, address string
 		return answer, refused
 	}
 	known := len(tried)
-	again, err := newer.post(ctx, m, endpoint, address, form, most, tried)
+	again, err := newer.post(ctx, m, endpoint, address, form, most, key, tried, options)
 	if len(tried) == known {
 		return answer, refused // nothing was new
 	}
 	return again, err
 }
 
+// PostOption changes a request of [Client.Post], each attempt anew.
+type PostOption func(*http.Request)
+
+// Accept is the media types that are understood as an answer (RFC 9110 section
+// 12.5.1), instead of application/json. An error stays JSON.
+func Accept(types string) PostOption {
+	return func(r *http.Request) { r.Header.Set("Accept", types) }
+}
+
 // post tries the credentials that were not tried yet.
-func (c *Client) post(ctx context.Context, m *Metadata, endpoint, address string, form url.Values, most int64, tried map[string]bool) (Answer, error) {
+func (c *Client) post(ctx context.Context, m *Metadata, endpoint, address string, form url.Values, most int64, key string, tried map[string]bool, options []PostOption) (Answer, error) {
 	method := c.Method(m)
 	credentials := c.secrets
 	if method == PrivateKeyJWT {
@@ -192,11 +211,7 @@ func (c *Client) post(ctx context.Context, m *Metadata, endpoint, address string
 			break
 		}
 		tried[credential.version] = true
-		request, sent, err := c.request(method, credential, m, address, form)
-		if err != nil {
-			return Answer{}, err
-		}
-		answer, err := c.call.do(ctx, endpoint, request, most)
+		answer, sent, err := c.attempt(ctx, m, endpoint, address, method, credential, form, most, key, options)
 		if err != nil {
 			return Answer{}, err
 		}
@@ -270,7 +285,7 @@ func (c *Client) request(method string, with credential, m *Metadata, address st
 // hidden are parameters whose values no error may show.
 var hidden = map[string]bool{
 	"code": true, "code_verifier": true, "refresh_token": true, "token": true,
-	"state": true, "nonce": true, "subject_token": true, "actor_token": true,
+	"state": true, "nonce": true, "request": true, "subject_token": true, "actor_token": true,
 }
 
 // assertionClaims are those of RFC 7523 section 3.

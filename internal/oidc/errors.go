@@ -35,6 +35,8 @@ var (
 	// ErrAlreadyUsed: this callback has been used before, or is being used right
 	// now. Where the browser has a session, going on to Grant.ReturnTo is right.
 	ErrAlreadyUsed = errors.New("oidc: the callback was used before")
+	// ErrResponse: a signed response fails a check of JARM section 2.4.
+	ErrResponse = errors.New("oidc: the signed authorization response is not acceptable")
 	// ErrIssuer: the response is from another issuer (RFC 9207 section 2.4).
 	ErrIssuer = errors.New("oidc: the response is from another issuer")
 	// ErrDenied: the user or the provider said no.

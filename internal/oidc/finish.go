@@ -58,16 +58,41 @@ func (rp *RelyingParty) Finish(ctx context.Context, r CallbackRequest) (Grant, e
 		return Grant{}, err
 	}
 	now := time.Now()
+	var answer signedResponse
+	_, signed := params["response"]
+	if signed {
+		m, err := rp.metadata(ctx)
+		if err != nil {
+			return Grant{}, err
+		}
+		if answer, err = openResponse(params, m, rp.client.ID(), now); err != nil {
+			return Grant{}, err
+		}
+		params = answer.params
+	}
 	id, t, name, err := rp.open(params["state"], r.Cookie, now)
 	if err != nil {
 		return Grant{Cookie: name}, err
 	}
 	grant := Grant{ReturnTo: t.ReturnTo}
-	m, err := rp.metadata(ctx)
-	if err != nil {
-		return grant, err
-	}
 	over := Grant{ReturnTo: t.ReturnTo, Cookie: name}
+	m, err := rp.metadata(ctx)
+	switch {
+	case err != nil:
+		return grant, err
+	case signed && !t.Signed:
+		return over, fail(problem.LoginFailed, ErrParameters, "a signed response was not asked for")
+	case !signed && t.Signed:
+		// It may say the same as a signed one would. That is what an attacker's says, too.
+		return over, fail(problem.LoginFailed, ErrResponse, "expected a signed one (JARM), found a plain one")
+	case signed:
+		if params, err = answer.prove(ctx, rp.provider.Keys(), t.Issuer, rp.client.ID()); err != nil {
+			if errors.Is(err, ErrUnavailable) {
+				return grant, err
+			}
+			return over, err
+		}
+	}
 	if err := checkResponse(params, t, m); err != nil {
 		return over, err
 	}
@@ -88,7 +113,7 @@ func (rp *RelyingParty) Finish(ctx context.Context, r CallbackRequest) (Grant, e
 		"code":          {params["code"]},
 		"redirect_uri":  {t.RedirectURI},
 		"code_verifier": {t.Verifier},
-	}, rp.scopes)
+	}, rp.scopes, t.Key)
 	if err != nil {
 		return over, coded(err, problem.LoginFailed)
 	}
@@ -104,7 +129,7 @@ func (rp *RelyingParty) Finish(ctx context.Context, r CallbackRequest) (Grant, e
 	}
 	grant = Grant{Tokens: tokens, Claims: claims, ReturnTo: t.ReturnTo, RedirectURI: t.RedirectURI, Cookie: name}
 	if rp.wantsUserInfo(m, tokens) {
-		if grant.UserInfo, err = rp.userInfo(ctx, m, tokens.AccessToken, claims.Subject); err != nil {
+		if grant.UserInfo, err = rp.userInfo(ctx, m, tokens, claims.Subject); err != nil {
 			return over, codedUserInfo(err)
 		}
 	}
@@ -165,8 +190,6 @@ func checkResponse(params map[string]string, t transaction, m *Metadata) error {
 		return problem.New(problem.LoginFailed, refusal)
 	}
 	switch code := params["code"]; {
-	case params["response"] != "":
-		return fail(problem.LoginFailed, ErrParameters, "a signed response was not asked for")
 	case code == "" || len(code) > maxCode:
 		return fail(problem.LoginFailed, ErrParameters, "expected a code of at most %d bytes", maxCode)
 	}

@@ -125,7 +125,7 @@ func FuzzTokenAnswer(f *testing.F) {
 	f.Add([]byte(`{"error":"invalid_grant","error_description":"\u0000"}`))
 	now := time.Now()
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got, err := parseTokens(body, []string{"openid"}, now)
+		got, err := parseTokens(body, []string{"openid"}, "", now)
 		if err != nil {
 			if !errors.Is(err, ErrAnswer) {
 				t.Errorf("untyped error %v", err)

@@ -111,7 +111,9 @@ func (c *caller) do(ctx context.Context, endpoint string, request *http.Request,
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	request = request.WithContext(ctx)
-	request.Header.Set("Accept", "application/json")
+	if request.Header.Get("Accept") == "" {
+		request.Header.Set("Accept", "application/json")
+	}
 	request, span := c.traced(endpoint, request)
 	defer span.End()
 	start := time.Now()

@@ -59,11 +59,11 @@ func (c *Client) CloseIdle() { c.call.client.CloseIdleConnections() }
 
 // ask sends one request with one credential; other live ones are not tried.
 func (c *Client) ask(ctx context.Context, m *Metadata, endpoint, address, method string, with credential, form url.Values) (Answer, error) {
-	request, sent, err := c.request(method, with, m, address, form)
-	if err != nil {
-		return Answer{}, err
+	key := ""
+	if endpoint == "token" {
+		key = c.binds() // or the answer would be about the proof that is missing
 	}
-	answer, err := c.call.do(ctx, endpoint, request, maxSmallAnswer)
+	answer, sent, err := c.attempt(ctx, m, endpoint, address, method, with, form, maxSmallAnswer, key, nil)
 	if err != nil {
 		return Answer{}, err
 	}

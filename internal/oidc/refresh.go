@@ -56,7 +56,7 @@ func (rp *RelyingParty) Refresh(ctx context.Context, r RefreshRequest) (Refreshe
 	tokens, err := rp.client.token(ctx, m, url.Values{
 		"grant_type":    {"refresh_token"},
 		"refresh_token": {string(r.RefreshToken.Reveal())},
-	}, nil)
+	}, nil, rp.client.binds()) // that of a client with a credential is bound to no key (RFC 9449 section 5)
 	switch {
 	case errors.Is(err, ErrGrantGone):
 		return Refreshed{}, problem.New(problem.SessionEnded, err)
@@ -114,7 +114,7 @@ func (rp *RelyingParty) ClientCredentials(ctx context.Context, audience string, 
 			form.Set("resource", audience)
 		}
 	}
-	tokens, err := rp.client.token(ctx, m, form, scopes)
+	tokens, err := rp.client.token(ctx, m, form, scopes, rp.client.binds())
 	if err != nil {
 		return Tokens{}, coded(err, problem.UpstreamAuthFailed)
 	}

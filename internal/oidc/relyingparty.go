@@ -43,6 +43,10 @@ type Options struct {
 	Return   ReturnPolicy
 	Cookies  CookiePolicy
 	PAR      string
+	// JAR says whether authorization requests are signed (RFC 9101). JARM demands that
+	// the responses are.
+	JAR  string
+	JARM bool
 	// IDTokenAlgorithms narrows what ID tokens may be signed with, to what we
 	// are registered with. Empty: the asymmetric ones of the metadata.
 	IDTokenAlgorithms []string
@@ -78,6 +82,9 @@ func New(o Options) (*RelyingParty, error) {
 		return nil, errors.New("relying party: Provider, Client and OneTime are required")
 	case !slices.Contains([]string{PARAuto, PAROff, PARRequired}, o.PAR):
 		return nil, fmt.Errorf("relying party: expected a PAR mode of %q, %q or %q, found %q", PARAuto, PAROff, PARRequired, o.PAR)
+	}
+	if !slices.Contains([]string{JARAuto, JAROff, JARRequired}, o.JAR) {
+		return nil, fmt.Errorf("relying party: expected a JAR mode of %q, %q or %q, found %q", JARAuto, JAROff, JARRequired, o.JAR)
 	}
 	for _, name := range o.AllowedParams {
 		if slices.Contains(reserved, name) || name == "" {

@@ -12,6 +12,7 @@ import (
 
 	josejson "github.com/go-jose/go-jose/v4/json"
 
+	"keyway/internal/dpop"
 	"keyway/internal/jwks"
 	"keyway/internal/secret"
 )
@@ -21,6 +22,9 @@ type Tokens struct {
 	AccessToken  secret.Value
 	RefreshToken secret.Value // empty: none, or at a refresh: the old one stays
 	IDToken      secret.Value // empty: none
+	// Key is the version of the key that the access token is bound to (RFC 9449);
+	// empty: it is a bearer token.
+	Key string
 	// Expiry of the access token. Zero: the provider did not say.
 	Expiry time.Time
 	// Scopes are what was granted. When the provider does not say
@@ -45,8 +49,14 @@ type tokenAnswer struct {
 const maxLifetime = 366 * 24 * time.Hour
 
 // parseTokens reads a token response. The token type is compared without case
-// (RFC 6749 section 5.1), and only Bearer is of use to us.
-func parseTokens(body []byte, asked []string, now time.Time) (Tokens, error) {
+// (RFC 6749 section 5.1). It has to be DPoP when a key was proved, and Bearer
+// otherwise: RFC 9449 section 5 lets a server answer a proof with a bearer token, and
+// whoever demanded that tokens are bound would not notice.
+func parseTokens(body []byte, asked []string, key string, now time.Time) (Tokens, error) {
+	scheme := "Bearer"
+	if key != "" {
+		scheme = dpop.Scheme
+	}
 	var a tokenAnswer
 	if err := jwks.DecodeObject(body, &a); err != nil {
 		return Tokens{}, fmt.Errorf("%w: token endpoint: %w", ErrAnswer, err)
@@ -54,11 +64,11 @@ func parseTokens(body []byte, asked []string, now time.Time) (Tokens, error) {
 	switch {
 	case !headerSafe(a.AccessToken):
 		return Tokens{}, fmt.Errorf("%w: token endpoint: expected an access_token of visible ASCII characters", ErrAnswer)
-	case !strings.EqualFold(a.TokenType, "Bearer"):
+	case !strings.EqualFold(a.TokenType, scheme):
 		// What was found is not quoted: it may be something that we sent.
-		return Tokens{}, fmt.Errorf("%w: token endpoint: expected token_type Bearer, found another", ErrAnswer)
+		return Tokens{}, fmt.Errorf("%w: token endpoint: expected token_type %s, found another", ErrAnswer, scheme)
 	}
-	t := Tokens{AccessToken: secret.NewValue([]byte(a.AccessToken)), Scopes: asked}
+	t := Tokens{AccessToken: secret.NewValue([]byte(a.AccessToken)), Key: key, Scopes: asked}
 	if a.RefreshToken != "" {
 		t.RefreshToken = secret.NewValue([]byte(a.RefreshToken))
 	}
@@ -98,14 +108,15 @@ func headerSafe(token string) bool {
 	return token != ""
 }
 
-// token calls the token endpoint.
-func (c *Client) token(ctx context.Context, m *Metadata, form url.Values, asked []string) (Tokens, error) {
-	answer, err := c.Post(ctx, m, "token", m.TokenEndpoint, form, maxTokenAnswer)
+// token calls the token endpoint. The access token is bound to that version of the
+// key; empty: it is a bearer token.
+func (c *Client) token(ctx context.Context, m *Metadata, form url.Values, asked []string, key string) (Tokens, error) {
+	answer, err := c.postBound(ctx, m, "token", m.TokenEndpoint, form, maxTokenAnswer, key)
 	if err != nil {
 		return Tokens{}, err
 	}
 	if answer.Status != http.StatusOK {
 		return Tokens{}, fmt.Errorf("%w: token endpoint: expected status 200, found %d", ErrAnswer, answer.Status)
 	}
-	return parseTokens(answer.Body, asked, time.Now())
+	return parseTokens(answer.Body, asked, key, time.Now())
 }

@@ -53,6 +53,10 @@ type transaction struct {
 	RedirectURI string `json:"u"`
 	Issuer      string `json:"i"`
 	Created     int64  `json:"c"` // Unix seconds
+	// Key is the version of the key that the code is bound to (RFC 9449 section 10);
+	// empty: to none. Signed: the response has to be (JARM).
+	Key    string `json:"k,omitempty"`
+	Signed bool   `json:"s,omitempty"`
 }
 
 // challenge is the PKCE code challenge (RFC 7636 section 4.2).

@@ -7,19 +7,13 @@ import (
 	"net/http"
 
 	"keyway/internal/jwks"
-	"keyway/internal/secret"
 )
 
 // userInfo asks the UserInfo endpoint (OpenID Connect Core 5.3). Its sub must be
 // the ID token's, exactly, or the claims are somebody else's (5.3.2). A signed
 // or encrypted answer was not asked for, and is refused.
-func (rp *RelyingParty) userInfo(ctx context.Context, m *Metadata, token secret.Value, subject string) (map[string]any, error) {
-	request, err := http.NewRequest(http.MethodGet, m.UserInfoEndpoint, nil)
-	if err != nil {
-		return nil, fmt.Errorf("%w: userinfo_endpoint is no URL", ErrMetadata)
-	}
-	request.Header.Set("Authorization", "Bearer "+string(token.Reveal()))
-	answer, err := rp.client.call.do(ctx, "userinfo", request, maxUserInfo)
+func (rp *RelyingParty) userInfo(ctx context.Context, m *Metadata, tokens Tokens, subject string) (map[string]any, error) {
+	answer, err := rp.client.fetch(ctx, "userinfo", m.UserInfoEndpoint, tokens, maxUserInfo)
 	if err != nil {
 		return nil, err
 	}
