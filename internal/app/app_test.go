@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"keyway/internal/config"
+	"keyway/internal/testkit/leakhunt"
 )
 
 const patience = 20 * time.Second
@@ -47,6 +48,11 @@ func options(t testing.TB, environ map[string]string, settings, routes string) O
 	var list []string
 	for name, value := range environ {
 		list = append(list, name+"="+value)
+		for _, word := range []string{"SALT", "SECRET", "KEY", "PASSWORD"} {
+			if strings.Contains(name, word) && !strings.HasSuffix(name, "_FILE") && !strings.HasSuffix(name, "_DIR") {
+				leakhunt.Secret(t, "the value of "+name, value)
+			}
+		}
 	}
 	files := map[string][]byte{config.SettingsFile: []byte(settings)}
 	if routes != "" {
@@ -57,7 +63,7 @@ func options(t testing.TB, environ map[string]string, settings, routes string) O
 		t.Fatal(err)
 	}
 	return Options{
-		Config: c, Log: slog.New(slog.DiscardHandler),
+		Config: c, Log: slog.New(slog.NewTextHandler(leakhunt.Tee("log", io.Discard), &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Env: func(name string) (string, bool) { value, ok := environ[name]; return value, ok },
 	}
 }
@@ -90,6 +96,9 @@ func tryStart(t testing.TB, o Options) (*running, error) {
 	select {
 	case at := <-ready:
 		r.Public, r.Admin = "http://"+at.Public, "http://"+at.Admin
+		if leakhunt.Enabled() {
+			t.Cleanup(r.lastWords)
+		}
 		return r, nil
 	case err := <-r.ended:
 		return nil, cmpOr(err, errors.New("Run ended without an error, and was never ready"))
@@ -103,6 +112,18 @@ func cmpOr(err, otherwise error) error {
 		return err
 	}
 	return otherwise
+}
+
+// lastWords hands over what the admin side says at the end of a test.
+func (r *running) lastWords() {
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	for path, where := range map[string]string{"/metrics": "metrics", "/admin/v1/status": "admin", "/admin/v1/audit": "audit"} {
+		if answer, err := client.Get(r.Admin + path); err == nil {
+			text, _ := io.ReadAll(answer.Body)
+			answer.Body.Close()
+			leakhunt.Written(where, text)
+		}
+	}
 }
 
 // stop asks for a stop, and returns what Run did.

@@ -1,15 +1,22 @@
 package app
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"keyway/internal/testkit/leakhunt"
 )
 
 func TestTracesReachACollector(t *testing.T) {
 	got := make(chan string, 8)
-	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.URL.Path }))
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body)
+		leakhunt.Written("trace", text)
+		got <- r.URL.Path
+	}))
 	defer collector.Close()
 	r := start(t, options(t, env(t, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL}), managed, ""))
 	if status, body := get(client(t), r.Public+"/auth/session"); status != 200 {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"keyway/internal/testkit/leakhunt"
 	"keyway/internal/testkit/realidp"
 )
 
@@ -82,7 +83,24 @@ func (b *Browser) Try(method, target, body string, headers ...string) (Answer, e
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	hunt(req, resp, text)
 	return Answer{resp, string(text)}, err
+}
+
+// hunt hands over what a leak hunt looks for, and what it looks through: the admin
+// side's answers. Those of the public side go to the owners of what is in them.
+func hunt(req *http.Request, resp *http.Response, text []byte) {
+	leakhunt.Values(req.URL.Query())
+	leakhunt.Cookies(req.Cookies())
+	leakhunt.Response(resp.Header, text)
+	switch path := req.URL.Path; {
+	case path == "/metrics":
+		leakhunt.Written("metrics", text)
+	case strings.HasPrefix(path, "/admin/v1/audit"):
+		leakhunt.Written("audit", text)
+	case strings.HasPrefix(path, "/admin/v1/"):
+		leakhunt.Written("admin", text)
+	}
 }
 
 // Open is for answers that do not end, such as server-sent events. The caller

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"keyway/internal/testkit/leakhunt"
 )
 
 // ledger knows the secrets that a test has used, and looks for them where they
@@ -28,6 +30,7 @@ func (l *ledger) add(what, value string) {
 		l.secrets = map[string]string{}
 	}
 	l.secrets[value] = what
+	leakhunt.Secret(nil, what, value)
 }
 
 // aJWT is any JSON web token, whoever made it.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"keyway/internal/testkit/child"
+	"keyway/internal/testkit/leakhunt"
 	"keyway/internal/testkit/ports"
 )
 
@@ -55,7 +57,33 @@ func Start(t testing.TB, env Env, args ...string) *Process {
 	t.Helper()
 	p := Launch(t, env, args...)
 	p.WaitReady(t)
+	if leakhunt.Enabled() {
+		t.Cleanup(p.lastWords) // before it is killed
+	}
 	return p
+}
+
+// lastWords hands over what the admin side says at the end of a test, for the leak
+// hunt. A process that has gone says nothing.
+func (p *Process) lastWords() {
+	client := http.Client{Timeout: 5 * time.Second}
+	for path, where := range map[string]string{
+		"/metrics": "metrics", "/admin/v1/status": "admin", "/admin/v1/rotations": "admin", "/admin/v1/audit": "audit", "/health": "admin",
+	} {
+		req, err := http.NewRequest(http.MethodGet, p.AdminURL+path, nil)
+		if err != nil {
+			continue
+		}
+		if token, err := os.ReadFile(p.Env["BFF_ADMIN_TOKEN_FILE"]); err == nil {
+			leakhunt.Secret(nil, "admin token", strings.TrimSpace(string(token)))
+			req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+		}
+		if resp, err := client.Do(req); err == nil {
+			text, _ := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+			resp.Body.Close()
+			leakhunt.Written(where, text)
+		}
+	}
 }
 
 // Launch is Start without waiting for readiness.

@@ -1,8 +1,12 @@
 package e2e
 
 import (
+	"compress/gzip"
 	"crypto/rand"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -10,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"keyway/internal/testkit/leakhunt"
 	"keyway/internal/testkit/ports"
 	"keyway/internal/testkit/realidp"
 )
@@ -84,9 +89,28 @@ func newWorld(t testing.TB, s setup) *world {
 		w.Env["OIDC_ISSUER"] = w.IdP.Issuer
 	}
 	w.Env = w.Env.With(s.Env)
+	if leakhunt.Enabled() && w.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] == "" {
+		w.Env["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector(t).URL
+	}
 	// Runs after the gateways have ended, and before the provider does.
 	t.Cleanup(func() { w.check(t) })
 	return w
+}
+
+// collector takes traces, for the leak hunt.
+func collector(t testing.TB) *httptest.Server {
+	c := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var body io.Reader = r.Body
+		if r.Header.Get("Content-Encoding") == "gzip" {
+			if unzipped, err := gzip.NewReader(r.Body); err == nil {
+				body = unzipped
+			}
+		}
+		text, _ := io.ReadAll(body)
+		leakhunt.Written("trace", text)
+	}))
+	t.Cleanup(func() { c.CloseClientConnections(); c.Close() })
+	return c
 }
 
 // folderWith makes a folder with one file.

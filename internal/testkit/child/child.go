@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"keyway/internal/testkit/leakhunt"
 )
 
 // Process is a running child. All methods are safe for concurrent use.
@@ -60,6 +63,9 @@ func Start(t testing.TB, cmd *exec.Cmd) *Process {
 	}
 	t.Cleanup(func() {
 		p.Kill()
+		if strings.HasPrefix(filepath.Base(cmd.Path), "keyway") {
+			leakhunt.Output(t, "log", []byte(p.Output()))
+		}
 		if t.Failed() {
 			t.Logf("the last output of %s:\n%s", cmd.Args[0], tail(p.Output(), 60))
 		}

@@ -4,6 +4,8 @@ package logbuffer
 import (
 	"strings"
 	"sync"
+
+	"keyway/internal/testkit/leakhunt"
 )
 
 // Buffer keeps all that is written to it. The zero Buffer is ready. It is safe for
@@ -13,10 +15,11 @@ type Buffer struct {
 	text strings.Builder
 }
 
-// Write implements io.Writer.
+// Write implements io.Writer. A leak hunt looks through what is written.
 func (b *Buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	leakhunt.Written("log", p)
 	return b.text.Write(p)
 }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/html"
 
 	"keyway/internal/demo/idp"
+	"keyway/internal/testkit/leakhunt"
 )
 
 // Server is a provider on a port of its own.
@@ -38,7 +39,7 @@ func Start(t testing.TB, o idp.Options) *Server {
 		srv.Close()
 		t.Fatal(err)
 	}
-	srv.Config.Handler = p
+	srv.Config.Handler = leakhunt.Watch(p)
 	srv.Start()
 	t.Cleanup(func() {
 		srv.CloseClientConnections() // a hook may be holding one
