@@ -33,6 +33,11 @@ func (p *Provider) authorize(c *call) {
 			return
 		}
 	} else {
+		v, err := p.unwrapped(c, client, v)
+		if err != nil {
+			p.refuse(c, err)
+			return
+		}
 		to, err := resolveReply(client, v)
 		if err != nil {
 			p.refuse(c, err)
@@ -127,6 +132,14 @@ func (p *Provider) reply(c *call, to reply, v url.Values) {
 	}
 	if mode := c.hooks.ResponseMode; mode != "" {
 		to.mode = mode
+	}
+	if isSigned(to.mode) {
+		signed, err := p.signedReply(c, to, v)
+		if err != nil {
+			p.refuse(c, err)
+			return
+		}
+		v = signed
 	}
 	if to.mode == "form_post" {
 		p.page(c, http.StatusOK, "formpost", view{

@@ -28,7 +28,16 @@ func TestAuthorizeNeverRedirects(t *testing.T) {
 		"two redirect_uri":    func(v url.Values) { v.Add("redirect_uri", "http://evil.test/") },
 		"two state":           func(v url.Values) { v.Add("state", "x") },
 		"foreign request_uri": func(v url.Values) { v.Set("request_uri", "https://evil.test/request") },
-		"made-up request_uri": func(v url.Values) { v.Set("request_uri", "urn:ietf:params:oauth:request_uri:x") },
+		"unsigned request": func(v url.Values) {
+			for name := range v {
+				if name != "client_id" {
+					v.Del(name)
+				}
+			}
+			v.Set("request", "e30.e30.")
+		},
+		"request beside others": func(v url.Values) { v.Set("request", "e30.e30.") },
+		"made-up request_uri":   func(v url.Values) { v.Set("request_uri", "urn:ietf:params:oauth:request_uri:x") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, _ := r.request(change)
@@ -59,7 +68,6 @@ func TestAuthorizeErrors(t *testing.T) {
 		"no type":       {func(v url.Values) { v.Del("response_type") }, "invalid_request"},
 		"fragment":      {func(v url.Values) { v.Set("response_mode", "fragment") }, "invalid_request"},
 		"none of scope": {func(v url.Values) { v.Set("scope", "root") }, "invalid_scope"},
-		"request":       {func(v url.Values) { v.Set("request", "e30.e30.") }, "request_not_supported"},
 		"two nonces":    {func(v url.Values) { v.Add("nonce", "x") }, "invalid_request"},
 		"none login":    {func(v url.Values) { v.Set("prompt", "none login") }, "invalid_request"},
 		"nobody there":  {func(v url.Values) { v.Set("prompt", "none") }, "login_required"},

@@ -43,10 +43,14 @@ func (p *Provider) metadata() map[string]any {
 		"backchannel_logout_supported":                   true,
 		"backchannel_logout_session_supported":           true,
 		"claims_parameter_supported":                     false,
-		"request_parameter_supported":                    false,
+		"request_parameter_supported":                    true,
 		"request_uri_parameter_supported":                false,
 		"authorization_response_iss_parameter_supported": true, // RFC 9207, 3
 	}
+	doc["dpop_signing_alg_values_supported"] = proofAlgs
+	doc["request_object_signing_alg_values_supported"] = assertionAlgs
+	doc["require_signed_request_object"] = p.o.RequireSignedRequests
+	doc["authorization_signing_alg_values_supported"] = []string{"ES256"}
 	for _, e := range []string{"token", "introspection", "revocation"} {
 		doc[e+"_endpoint_auth_methods_supported"] = authMethods
 		doc[e+"_endpoint_auth_signing_alg_values_supported"] = assertionAlgs

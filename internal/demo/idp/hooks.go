@@ -50,6 +50,15 @@ type Hooks struct {
 	// order within one name is kept, so a parameter can be sent twice.
 	Authorization func(v url.Values)
 
+	// Response changes header and claims of a signed authorization response (JARM)
+	// before signing; SerializedResponse replaces it.
+	Response           func(t *JWT)
+	SerializedResponse func(token string) string
+
+	// DPoPNonce says which nonce a proof has to carry at an endpoint now (RFC 9449,
+	// 8); it is set with the answer. Empty: none. It must be good for concurrent use.
+	DPoPNonce func(endpoint string) string
+
 	// These change a whole answer, errors included.
 	Token         func(r *http.Request, a *Answer)
 	Userinfo      func(r *http.Request, a *Answer)

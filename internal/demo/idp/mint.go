@@ -19,7 +19,7 @@ func (p *Provider) sign(t *JWT) (string, *oauthError) {
 // and remembers it for introspection.
 func (p *Provider) mintAccess(c *call, client *registered, g *grant, want issuing) (string, *oauthError) {
 	rec := &accessToken{
-		grant: g, scope: want.scope, audience: want.audience, jti: random(),
+		grant: g, scope: want.scope, audience: want.audience, jkt: want.jkt, jti: random(),
 		issued: c.now, expires: c.now.Add(p.o.AccessTokenLifetime),
 	}
 	token := "opaque-" + random()
@@ -49,6 +49,9 @@ func (p *Provider) describe(t *accessToken) map[string]any {
 	m := map[string]any{
 		"iss": p.o.Issuer, "sub": g.client, "client_id": g.client, "aud": oneOrMany(t.audience),
 		"exp": t.expires.Unix(), "iat": t.issued.Unix(), "jti": t.jti, "token_type": "Bearer",
+	}
+	if t.jkt != "" { // RFC 9449, 6
+		m["token_type"], m["cnf"] = "DPoP", map[string]any{"jkt": t.jkt}
 	}
 	if len(t.scope) > 0 {
 		m["scope"] = strings.Join(t.scope, " ")

@@ -47,6 +47,10 @@ type Seen struct {
 	AssertionHeader map[string]any
 	AssertionClaims map[string]any
 
+	// Of a proof of possession and of a request object, likewise.
+	ProofHeader, ProofClaims     map[string]any
+	RequestHeader, RequestClaims map[string]any
+
 	Status int    // 0 while the answer is under way
 	Error  string // OAuth error code of our own answer, before any hook
 }

@@ -92,6 +92,10 @@ type Options struct {
 	// requests that were not pushed, for every client.
 	DisablePAR, RequirePAR bool
 
+	// RequireSignedRequests refuses authorization requests that are not signed (RFC
+	// 9101), for every client.
+	RequireSignedRequests bool
+
 	// HideHint leaves out the line of the sign-in page that tells users and
 	// passwords.
 	HideHint bool
@@ -192,6 +196,13 @@ type Client struct {
 
 	// RequirePAR refuses this client's requests that were not pushed.
 	RequirePAR bool
+
+	// DPoPBound refuses this client tokens that are not bound to a key (RFC 9449, 5.2).
+	DPoPBound bool
+
+	// SignedRequests refuses this client's authorization requests that are not signed
+	// (RFC 9101, 10.5).
+	SignedRequests bool
 
 	// OpaqueAccessTokens gives this client random strings instead of RFC 9068
 	// JWTs; they mean something only to introspection.

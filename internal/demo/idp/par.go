@@ -24,12 +24,23 @@ func (p *Provider) push(c *call) (any, *oauthError) {
 	if id := c.form.Get("client_id"); id != "" && id != client.ID {
 		return nil, invalidRequest("client_id is not the client that authenticated")
 	}
-	to, err := resolveReply(client, c.form)
+	jkt, err := p.proven(c, "")
 	if err != nil {
 		return nil, err
 	}
-	req, err := p.readRequest(client, c.form, to)
+	v, err := p.unwrapped(c, client, c.form)
 	if err != nil {
+		return nil, err
+	}
+	to, err := resolveReply(client, v)
+	if err != nil {
+		return nil, err
+	}
+	req, err := p.readRequest(client, v, to)
+	if err != nil {
+		return nil, err
+	}
+	if req.jkt, err = boundAt(jkt, v); err != nil {
 		return nil, err
 	}
 	uri := requestURIPrefix + random()

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-var responseModes = []string{"query", "form_post"}
+var responseModes = []string{"query", "form_post", "jwt", "query.jwt"}
 
 // authRequest is an authorization request that was checked in full, whether it
 // came pushed or by the front channel.
@@ -23,12 +23,14 @@ type authRequest struct {
 	prompt    []string
 	maxAge    *time.Duration
 	loginHint string
+	jkt       string // key that the code is bound to (RFC 9449, 10); empty: none
 	idHint    string // sub that must sign in, from id_token_hint
 }
 
 // reply is where and how to answer. It exists only for a redirect URI that is
 // registered, so whoever has one may redirect there.
 type reply struct {
+	clientID    string
 	redirectURI string
 	state       string
 	hasState    bool
@@ -43,7 +45,7 @@ func resolveReply(client *registered, v url.Values) (reply, *oauthError) {
 			return reply{}, invalidRequest("parameter " + name + " is there twice")
 		}
 	}
-	to := reply{redirectURI: v.Get("redirect_uri"), state: v.Get("state"), hasState: v.Has("state"), mode: "query"}
+	to := reply{clientID: client.ID, redirectURI: v.Get("redirect_uri"), state: v.Get("state"), hasState: v.Has("state"), mode: "query"}
 	switch {
 	case !client.allows(GrantCode):
 		return reply{}, &oauthError{Code: "unauthorized_client", Description: "this client may not use the code flow"}
@@ -70,12 +72,10 @@ func (p *Provider) readRequest(client *registered, v url.Values, to reply) (*aut
 	}
 	req := &authRequest{
 		reply: to, client: client.ID, nonce: v.Get("nonce"), challenge: v.Get("code_challenge"),
-		prompt: strings.Fields(v.Get("prompt")), loginHint: v.Get("login_hint"),
+		prompt: strings.Fields(v.Get("prompt")), loginHint: v.Get("login_hint"), jkt: v.Get("dpop_jkt"),
 	}
 	mode, responseType := v.Get("response_mode"), v.Get("response_type")
 	switch {
-	case v.Has("request"):
-		return nil, &oauthError{Code: "request_not_supported", Description: "request objects are not supported"}
 	case v.Has("registration"):
 		return nil, &oauthError{Code: "registration_not_supported", Description: "registration is not supported"}
 	case mode != "" && !slices.Contains(responseModes, mode):

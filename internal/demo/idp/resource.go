@@ -23,6 +23,9 @@ func (p *Provider) userinfo(c *call) {
 	a := c.answer(http.StatusOK, v, err)
 	if err != nil {
 		challenge := `Bearer realm="` + p.base + `"`
+		if c.seen.AuthMethod == "dpop" { // RFC 9449, 7.1
+			challenge = `DPoP realm="` + p.base + `", algs="ES256 PS256 EdDSA"`
+		}
 		if err.Description != "" { // none when no token was sent: RFC 6750, 3.1
 			challenge += `, error="` + err.Code + `", error_description="` + err.Description + `"`
 		}
@@ -32,15 +35,9 @@ func (p *Provider) userinfo(c *call) {
 }
 
 func (p *Provider) userinfoFor(c *call) (any, *oauthError) {
-	token, ok := bearer(c.r)
-	if !ok {
-		return nil, &oauthError{Status: http.StatusUnauthorized, Code: "invalid_token"}
-	}
-	p.seen.note(func() { c.seen.AuthMethod = "bearer" })
-	t := p.accessByToken(c, token)
-	if t == nil {
-		return nil, &oauthError{Status: http.StatusUnauthorized, Code: "invalid_token",
-			Description: "the access token is unknown, expired or revoked"}
+	t, err := p.presented(c)
+	if err != nil {
+		return nil, err
 	}
 	p.seen.note(func() { c.seen.ClientID = t.grant.client })
 	if t.grant.user == nil || !has(t.scope, "openid") {

@@ -78,6 +78,7 @@ type accessToken struct {
 	scope    []string
 	audience []string
 	jti      string
+	jkt      string // empty: bound to no key
 	issued   time.Time
 	expires  time.Time
 	revoked  bool

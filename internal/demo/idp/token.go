@@ -23,6 +23,10 @@ func (p *Provider) grantTokens(c *call) (any, *oauthError) {
 	if err != nil {
 		return nil, err
 	}
+	jkt, err := p.proven(c, "")
+	if err != nil {
+		return nil, err
+	}
 	kind := c.form.Get("grant_type")
 	switch {
 	case kind == "":
@@ -34,16 +38,16 @@ func (p *Provider) grantTokens(c *call) (any, *oauthError) {
 	}
 	switch kind {
 	case GrantCode:
-		return p.redeemCode(c, client)
+		return p.redeemCode(c, client, jkt)
 	case GrantRefresh:
-		return p.redeemRefresh(c, client)
+		return p.redeemRefresh(c, client, jkt)
 	default:
-		return p.machine(c, client)
+		return p.machine(c, client, jkt)
 	}
 }
 
 // redeemCode exchanges a code (RFC 6749, 4.1.3; RFC 7636, 4.6).
-func (p *Provider) redeemCode(c *call, client *registered) (any, *oauthError) {
+func (p *Provider) redeemCode(c *call, client *registered, jkt string) (any, *oauthError) {
 	if c.form.Get("code") == "" {
 		return nil, invalidRequest("code is missing")
 	}
@@ -54,11 +58,14 @@ func (p *Provider) redeemCode(c *call, client *registered) (any, *oauthError) {
 		return nil, err
 	}
 	g := found.grant
+	if err := p.bind(client, jkt, found.request.jkt); err != nil {
+		return nil, err
+	}
 	to, err := narrow(c, g)
 	if err != nil {
 		return nil, err
 	}
-	return p.issue(c, client, g, issuing{kind: GrantCode, scope: g.scope, audience: to, nonce: found.request.nonce,
+	return p.issue(c, client, g, issuing{kind: GrantCode, scope: g.scope, audience: to, nonce: found.request.nonce, jkt: jkt,
 		refresh: client.allows(GrantRefresh)})
 }
 
@@ -93,9 +100,12 @@ func (p *Provider) useCode(c *call, client *registered) (*code, *oauthError) {
 
 // redeemRefresh exchanges a refresh token (RFC 6749, 6) for new tokens, and
 // itself for its successor (RFC 9700, 4.14.2).
-func (p *Provider) redeemRefresh(c *call, client *registered) (any, *oauthError) {
+func (p *Provider) redeemRefresh(c *call, client *registered, jkt string) (any, *oauthError) {
 	if c.form.Get("refresh_token") == "" {
 		return nil, invalidRequest("refresh_token is missing")
+	}
+	if err := p.bind(client, jkt, ""); err != nil {
+		return nil, err
 	}
 	p.mu.Lock()
 	g, want, err := p.useRefresh(c, client)
@@ -103,6 +113,7 @@ func (p *Provider) redeemRefresh(c *call, client *registered) (any, *oauthError)
 	if err != nil {
 		return nil, err
 	}
+	want.jkt = jkt
 	return p.issue(c, client, g, want)
 }
 
@@ -160,7 +171,10 @@ func narrow(c *call, g *grant) ([]string, *oauthError) {
 
 // machine is the client_credentials grant (RFC 6749, 4.4): no user, no ID token
 // and no refresh token.
-func (p *Provider) machine(c *call, client *registered) (any, *oauthError) {
+func (p *Provider) machine(c *call, client *registered, jkt string) (any, *oauthError) {
+	if err := p.bind(client, jkt, ""); err != nil {
+		return nil, err
+	}
 	scope := strings.Fields(c.form.Get("scope"))
 	if len(scope) == 0 {
 		scope = client.Scopes
@@ -175,7 +189,7 @@ func (p *Provider) machine(c *call, client *registered) (any, *oauthError) {
 		return nil, err
 	}
 	g := &grant{client: client.ID, scope: scope, audience: to, expires: c.now.Add(p.o.AccessTokenLifetime)}
-	return p.issue(c, client, g, issuing{kind: GrantClientCredentials, scope: scope, audience: to})
+	return p.issue(c, client, g, issuing{kind: GrantClientCredentials, scope: scope, audience: to, jkt: jkt})
 }
 
 // issuing says what one token response is to hold.
@@ -184,6 +198,7 @@ type issuing struct {
 	scope    []string
 	audience []string
 	nonce    string
+	jkt      string // of the key that the access token is bound to; empty: none
 	refresh  bool
 }
 
@@ -197,6 +212,9 @@ func (p *Provider) issue(c *call, client *registered, g *grant, want issuing) (a
 		"token_type":   "Bearer",
 		"expires_in":   int(p.o.AccessTokenLifetime / time.Second),
 		"scope":        strings.Join(want.scope, " "),
+	}
+	if want.jkt != "" {
+		out["token_type"] = "DPoP"
 	}
 	if want.refresh {
 		value := random()
