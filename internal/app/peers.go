@@ -117,7 +117,9 @@ func (r *resources) bearer(c *config.Config, keys rings, clients map[string]*oid
 			Roles: claimsOf(idp.ClaimsMapping.Roles), Permissions: claimsOf(idp.ClaimsMapping.Permissions),
 		}
 		if client := clients[idp.Name]; client != nil {
-			entry.Introspect = bearer.Introspection(provider, client)
+			form := bearer.Form(idp.IntrospectionResponse)
+			entry.Introspect, entry.NotOpaque = bearer.Introspection(provider, client, form), !idp.OpaqueTokens
+			entry.Asker = fmt.Sprintf("%q %q %s", idp.ClientID, idp.IntrospectionURL, form)
 		}
 		entries = append(entries, entry)
 	}

@@ -36,7 +36,7 @@ func (a *app) verifiedPeers(now *served) []verify.Peer {
 				p.Secret = nameSigningKey
 			}
 			if audience {
-				ask := bearer.Introspection(provider, now.clients[peer])
+				ask := bearer.Introspection(provider, now.clients[peer], bearer.FormAuto)
 				p.Introspect = func(ctx context.Context, token string) ([]byte, error) {
 					return ask(ctx, secret.NewValue([]byte(token)))
 				}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"keyway/internal/jwks"
-	"keyway/internal/oidc"
 	"keyway/internal/principal"
 	"keyway/internal/problem"
 	"keyway/internal/seal"
@@ -31,12 +30,19 @@ type Entry struct {
 	// Introspect asks the provider about a token, and returns the body of its
 	// answer with status 200; nil: it is not asked. See [Introspection].
 	Introspect func(ctx context.Context, token secret.Value) ([]byte, error)
+	// Asker tells apart what answers rest on, beside issuer and token: as whom the
+	// provider is asked, where, and in which form. An answer to one is none to
+	// another.
+	Asker string
+	// NotOpaque: tokens that do not say whose they are, are not shown to the provider.
+	NotOpaque bool
 	// Roles and Permissions say in which claims those are.
 	Roles, Permissions []Claim
 }
 
 // Need is what a route asks of a token, beyond what its entry does. The zero Need
-// is any token of any entry.
+// is any token of any entry. An entry that Entries does not name, or none of whose
+// audiences is in Audience, is not asked about the token, nor shown it.
 type Need struct {
 	Audience []string // one of them; empty: one of its entry's
 	Scopes   []string // all of them (RFC 6750 section 3.1: insufficient_scope)
@@ -105,21 +111,21 @@ func New(o Options) (*Authenticator, error) {
 
 // Authenticate says who presents a token, given all Authorization headers of a
 // request. The token is returned with it, for who passes it on. The error is a
-// *problem.Error: 400 or 401, always with a [RefusedError], or 502 or 503 when
-// it can't be known.
+// *problem.Error: 400, 401 or 403, always with a [RefusedError], or 502 or 503
+// when it can't be known.
 func (a *Authenticator) Authenticate(ctx context.Context, authorization []string, need Need) (principal.Principal, secret.Value, error) {
 	token, err := fromHeaders(authorization)
 	if err != nil {
 		return principal.Principal{}, secret.Value{}, err
 	}
-	kind, authenticate := "opaque", a.opaque
-	p, isJWT := peek(token)
-	if isJWT {
-		kind, authenticate = "jwt", func(ctx context.Context, token string) (principal.Principal, error) {
-			return a.jwt(ctx, token, p)
-		}
+	var who principal.Principal
+	kind := "opaque"
+	if p, isJWT := peek(token); isJWT {
+		kind = "jwt"
+		who, err = a.jwt(ctx, token, p, &need)
+	} else {
+		who, err = a.opaque(ctx, token, &need)
 	}
-	who, err := authenticate(ctx, token)
 	switch code := problem.CodeOf(err); {
 	case err == nil:
 		a.o.Observe(kind, Accepted)
@@ -134,38 +140,57 @@ func (a *Authenticator) Authenticate(ctx context.Context, authorization []string
 	return who, secret.NewValue([]byte(token)), nil
 }
 
+// Issuers are those whose tokens can be good for a need, in the order of the
+// entries, each once.
+func (a *Authenticator) Issuers(need Need) []string {
+	var issuers []string
+	for i := range a.entries {
+		if e := &a.entries[i]; need.accepts(&e.Entry) && !slices.Contains(issuers, e.Issuer) {
+			issuers = append(issuers, e.Issuer)
+		}
+	}
+	return issuers
+}
+
 // jwt goes by what a token says of itself, to find who can prove it.
-func (a *Authenticator) jwt(ctx context.Context, token string, p peeked) (principal.Principal, error) {
+func (a *Authenticator) jwt(ctx context.Context, token string, p peeked, need *Need) (principal.Principal, error) {
 	for i := range a.entries {
 		e := &a.entries[i]
-		if e.Issuer != p.issuer {
+		if e.Issuer != p.issuer || !need.accepts(&e.Entry) {
 			continue
 		}
-		ours := overlap(e.Audience, p.audience)
+		ours := need.isFor(&e.Entry, p.audience)
 		switch {
 		case e.Keys != nil && p.accessToken:
 			if ours {
-				return a.verify(ctx, e, token)
+				return a.verify(ctx, e, token, need)
 			}
 		case p.other:
 			return principal.Principal{}, refused("it is another kind of token")
 		case e.Introspect != nil && (ours || len(p.audience) == 0):
-			return a.introspect(ctx, e, token)
+			who, _, err := a.introspect(ctx, e, token, need)
+			return who, err
 		case ours:
 			return principal.Principal{}, refused("typ: expected at+jwt (RFC 9068 section 4), and entry %s has no introspection", e.Name)
 		}
 	}
-	return principal.Principal{}, refused("no entry has its issuer and audience")
+	return principal.Principal{}, refused("no entry that is accepted here has its issuer and audience")
 }
 
 // verify proves a JWT access token by the provider's keys, the cheap checks first.
-func (a *Authenticator) verify(ctx context.Context, e *entry, token string) (principal.Principal, error) {
+func (a *Authenticator) verify(ctx context.Context, e *entry, token string, need *Need) (principal.Principal, error) {
 	parsed, err := jwks.Parse(token, e.Algorithms)
 	if err != nil {
 		return principal.Principal{}, refused("%w", err)
 	}
-	if _, err := a.accept(e, parsed.Unproved(), true); err != nil {
-		return principal.Principal{}, err
+	// Its scopes are looked at only when it is proved: what a stranger wrote is
+	// not worth the answer that it lacks something.
+	unproved, err := readClaims(parsed.Unproved())
+	if err != nil {
+		return principal.Principal{}, refused("%w", err)
+	}
+	if err := unproved.check(e, need, true, a.o.Now()); err != nil {
+		return principal.Principal{}, refused("%w", err)
 	}
 	payload, err := e.Keys.Check(ctx, parsed)
 	switch {
@@ -174,65 +199,44 @@ func (a *Authenticator) verify(ctx context.Context, e *entry, token string) (pri
 	case err != nil:
 		return principal.Principal{}, problem.New(problem.IdPUnavailable, err)
 	}
-	return a.accept(e, payload, true)
-}
-
-// accept reads a JWT's payload, and makes a principal of it.
-func (a *Authenticator) accept(e *entry, payload []byte, proved bool) (principal.Principal, error) {
 	c, err := readClaims(payload)
 	if err != nil {
 		return principal.Principal{}, refused("%w", err)
 	}
-	if err := c.check(e, proved, a.o.Now()); err != nil {
-		return principal.Principal{}, refused("%w", err)
-	}
-	return c.principal(e), nil
+	return c.accept(e, need, true, a.o.Now())
 }
 
-// opaque asks those who allow it, one after the other.
-func (a *Authenticator) opaque(ctx context.Context, token string) (principal.Principal, error) {
-	var unknown error
+// opaque asks those whose tokens the route accepts and who allow it, one after
+// the other, until one knows the token. From then on it is nobody else's: only
+// another entry of the same issuer may still be the one that it is for.
+func (a *Authenticator) opaque(ctx context.Context, token string, need *Need) (principal.Principal, error) {
+	var unknown, refusal error
+	var issuer string // whose it is
 	for i := range a.entries {
 		e := &a.entries[i]
-		if e.Introspect == nil {
+		if e.Introspect == nil || e.NotOpaque || !need.accepts(&e.Entry) || issuer != "" && e.Issuer != issuer {
 			continue
 		}
-		who, err := a.introspect(ctx, e, token)
+		who, active, err := a.introspect(ctx, e, token, need)
 		if err == nil {
 			return who, nil
 		}
-		if problem.CodeOf(err).Status() >= 500 {
+		switch code := problem.CodeOf(err); {
+		case code.Status() >= 500:
 			unknown = err // another may know it; if none does, nobody can say that it is bad
+		case code == problem.InsufficientScope:
+			return principal.Principal{}, err // it is for us, and that is all it is good for
+		case active:
+			issuer, refusal = e.Issuer, err
 		}
 	}
-	if unknown != nil {
+	switch {
+	case unknown != nil:
 		return principal.Principal{}, unknown
+	case refusal != nil:
+		return principal.Principal{}, refusal
 	}
 	return principal.Principal{}, refused("no entry that is asked knows it")
-}
-
-// Introspection asks a provider through a client of ours, whose other live
-// credentials are tried when one is refused.
-func Introspection(p *oidc.Provider, c *oidc.Client) func(context.Context, secret.Value) ([]byte, error) {
-	return func(ctx context.Context, token secret.Value) ([]byte, error) {
-		m, err := p.Metadata(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if m.IntrospectionEndpoint == "" {
-			return nil, oidc.ErrNotOffered
-		}
-		answer, err := c.Post(ctx, m, "introspection", m.IntrospectionEndpoint, map[string][]string{
-			"token": {string(token.Reveal())}, "token_type_hint": {"access_token"},
-		}, maxAnswer)
-		switch {
-		case err != nil:
-			return nil, err
-		case answer.Status != 200:
-			return nil, fmt.Errorf("%w: introspection endpoint: expected status 200, found %d", oidc.ErrAnswer, answer.Status)
-		}
-		return answer.Body, nil
-	}
 }
 
 // fromHeaders finds the token (RFC 6750 section 2.1).

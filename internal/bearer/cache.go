@@ -29,9 +29,9 @@ const (
 // key finds an answer. It is compared as a whole: no text of one part can be
 // taken for another's.
 type key struct {
-	entry, issuer string
-	version       string // of the salt
-	sum           [sha256.Size]byte
+	entry, issuer, asker string
+	version              string // of the salt
+	sum                  [sha256.Size]byte
 }
 
 // answer is what a provider said, once. Nobody changes it.

@@ -1,6 +1,7 @@
 package bearer
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"slices"
@@ -27,9 +28,12 @@ type claims struct {
 	Active    *bool   `json:"active"`
 	TokenType *string `json:"token_type"`
 
-	all map[string]any
+	all    map[string]any
+	scopes []string
 }
 
+// readClaims is the last that writes to the claims: they are shared by all who
+// ask about one token.
 func readClaims(document []byte) (*claims, error) {
 	c := &claims{all: map[string]any{}}
 	if err := jwks.DecodeObject(document, c); err != nil {
@@ -38,24 +42,20 @@ func readClaims(document []byte) (*claims, error) {
 	if err := jwks.DecodeObject(document, &c.all); err != nil {
 		return nil, err
 	}
+	c.scopes = scopesOf(c.all)
 	return c, nil
 }
 
 // check makes the checks of RFC 9068 section 4, whoever vouches for the claims.
 // An issuer that answers about its token need not name itself, nor say when it
 // expires (RFC 7662 section 2.2); a JWT must. Nothing that was found is quoted.
-func (c *claims) check(e *entry, jwt bool, now time.Time) error {
-	if c.Subject == "" && !jwt {
-		// Of a client's own token, where the answer names only that (RFC 7662 section
-		// 2.2 makes sub optional; RFC 9068 section 2.2 has the client be the subject).
-		c.Subject = c.text("client_id")
-	}
+func (c *claims) check(e *entry, need *Need, jwt bool, now time.Time) error {
 	latest := now.Add(oidc.Skew)
 	switch {
 	case c.Issuer == nil && jwt, c.Issuer != nil && *c.Issuer != e.Issuer:
 		return errors.New("iss: expected that of entry " + e.Name)
-	case !overlap(e.Audience, c.Audience):
-		return errors.New("aud: expected one of entry " + e.Name)
+	case !need.isFor(&e.Entry, c.Audience):
+		return errors.New("aud: expected one of entry " + e.Name + " that the route accepts")
 	case c.Expiry == nil && jwt, c.Expiry != nil && !now.Before(c.Expiry.Time()):
 		return errors.New("exp: missing, or past")
 	case c.NotBefore != nil && c.NotBefore.Time().After(latest):
@@ -76,10 +76,23 @@ func (c *claims) check(e *entry, jwt bool, now time.Time) error {
 	return nil
 }
 
+// accept checks the claims, which somebody vouches for, and makes a principal of
+// them.
+func (c *claims) accept(e *entry, need *Need, jwt bool, now time.Time) (principal.Principal, error) {
+	if err := c.check(e, need, jwt, now); err != nil {
+		return principal.Principal{}, refused("%w", err)
+	}
+	if err := need.checkScopes(c); err != nil {
+		return principal.Principal{}, err
+	}
+	return c.principal(e), nil
+}
+
 func (c *claims) principal(e *entry) principal.Principal {
 	return principal.Principal{
 		Provider: e.Provider, Subject: c.Subject, Email: c.text("email"), Name: c.text("name"),
 		AuthTime: c.AuthTime.Time(), Roles: pick(c.all, e.Roles), Permissions: pick(c.all, e.Permissions),
+		ClientID: cmp.Or(c.text("client_id"), c.text("azp")), Scopes: c.scopes,
 	}
 }
 

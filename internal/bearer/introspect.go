@@ -26,21 +26,19 @@ type entry struct {
 }
 
 // introspect says whose a token is by what its provider answers, or answered a
-// short while ago. The error tells 401 (it is not active, or not for us) from
-// 502 and 503 (nobody knows).
-func (a *Authenticator) introspect(ctx context.Context, e *entry, token string) (principal.Principal, error) {
+// short while ago, and whether that was that it is active. The error tells 401 and
+// 403 (it is not active, or not for us) from 502 and 503 (nobody knows).
+func (a *Authenticator) introspect(ctx context.Context, e *entry, token string, need *Need) (who principal.Principal, active bool, err error) {
 	found, err := a.answer(ctx, e, token)
 	switch {
 	case err != nil:
-		return principal.Principal{}, err
+		return principal.Principal{}, false, err
 	case found.claims == nil:
-		return principal.Principal{}, refused("entry %s calls it inactive", e.Name)
+		return principal.Principal{}, false, refused("entry %s calls it inactive", e.Name)
 	}
-	// Anew each time: it may have expired since, and who asks may have changed.
-	if err := found.claims.check(e, false, a.o.Now()); err != nil {
-		return principal.Principal{}, refused("%w", err)
-	}
-	return found.claims.principal(e), nil
+	// Anew each time: it may have expired since, and who asks may be another route.
+	who, err = found.claims.accept(e, need, false, a.o.Now())
+	return who, true, err
 }
 
 // answer looks under each version of the salt that answers may be found by, so
@@ -56,7 +54,7 @@ func (a *Authenticator) answer(ctx context.Context, e *entry, token string) (*an
 			}
 			continue // retired since, or of a generation that is newer than this
 		}
-		k := key{entry: e.Name, issuer: e.Issuer, version: version, sum: sum}
+		k := key{entry: e.Name, issuer: e.Issuer, asker: e.Asker, version: version, sum: sum}
 		if i == 0 {
 			mine = k
 		}
@@ -73,7 +71,7 @@ func (a *Authenticator) answer(ctx context.Context, e *entry, token string) (*an
 // ask asks once for all who wait. Who goes away first ends nobody's wait but its
 // own.
 func (a *Authenticator) ask(ctx context.Context, e *entry, k key, token string) (*answer, error) {
-	flight := fmt.Sprintf("%d %s %d %s %d %s %x", len(k.entry), k.entry, len(k.issuer), k.issuer, len(k.version), k.version, k.sum)
+	flight := fmt.Sprintf("%q %q %q %q %x", k.entry, k.issuer, k.asker, k.version, k.sum)
 	result := a.o.Cache.flights.DoChan(flight, func() (any, error) {
 		select {
 		case e.asking <- struct{}{}:
@@ -117,6 +115,11 @@ func readAnswer(body []byte, began time.Time) (*answer, error) {
 		return nil, errors.New("active: expected true or false, found nothing")
 	case !*c.Active:
 		return &answer{till: began.Add(refusedFor)}, nil
+	}
+	if c.Subject == "" {
+		// Of a client's own token, where the answer names only that (RFC 7662 section
+		// 2.2 makes sub optional; RFC 9068 section 2.2 has the client be the subject).
+		c.Subject = c.text("client_id")
 	}
 	till := began.Add(freshFor)
 	if exp := c.Expiry.Time(); c.Expiry != nil && exp.Before(till) {

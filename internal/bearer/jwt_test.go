@@ -80,7 +80,7 @@ func TestJWTAccessToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(principal.Principal{Provider: "corp", Subject: "machine", Email: "ada@example.com", AuthTime: time.Unix(1700000000, 0),
-		Roles: []string{"reader", "admin"}, Permissions: []string{"notes:read", "notes:write"}}, who); d != "" {
+		Roles: []string{"reader", "admin"}, Permissions: []string{"notes:read", "notes:write"}, ClientID: "machine", Scopes: []string{"notes:read", "notes:write"}}, who); d != "" {
 		t.Error(d)
 	}
 	if _, err := present(t, a, s.token(t, "application/AT+JWT", nil)); err != nil {

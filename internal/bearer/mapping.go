@@ -34,7 +34,7 @@ func pick(all map[string]any, from []Claim) []string {
 				add(v)
 				continue
 			}
-			for part := range strings.FieldsSeq(v) {
+			for part := range strings.SplitSeq(v, " ") { // and at nothing else that looks like one
 				add(part)
 			}
 		case []any:

@@ -105,7 +105,7 @@ func (p *provided) us(t *testing.T, keys bool, secrets ...string) *Authenticator
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := Entry{Name: "demo", Provider: "demo", Issuer: p.URL, Audience: []string{ours}, Introspect: Introspection(p.provider, client)}
+	e := Entry{Name: "demo", Provider: "demo", Issuer: p.URL, Audience: []string{ours}, Introspect: Introspection(p.provider, client, FormAuto)}
 	if keys {
 		e.Keys = p.provider.Keys()
 	}

@@ -95,6 +95,7 @@ type IdP struct {
 	EnableTokenExchange     bool          `yaml:"enable_token_exchange" default:"false" doc:"Tokens may be exchanged there (RFC 8693)."`
 	ClaimsMapping           ClaimsMapping `yaml:"claims_mapping" doc:"Which claims say what a caller may do."`
 	IntrospectionResponse   string        `yaml:"introspection_response" enum:"auto|json|jwt" default:"auto" doc:"What an answer to introspection has to be. jwt: a signed one (RFC 9701), and nothing else. auto: a signed one is asked for where the metadata offers it, and plain JSON is taken, too."`
+	OpaqueTokens            bool          `yaml:"opaque_tokens" default:"true" doc:"Tokens that do not say whose they are, are introspected here. Where a route accepts several entries, each sees such a token until one knows it: false keeps those of others from this one."`
 	AllowInsecureHTTP       bool          `yaml:"allow_insecure_http" default:"false" doc:"INSECURE: allow plain http to this provider beyond loopback."`
 }
 

@@ -183,6 +183,7 @@ func (l *loader) check() {
 	l.checkServices()
 	l.checkRoutes()
 	l.checkIdPs()
+	l.checkBearer()
 	l.checkPDP()
 }
 

@@ -89,7 +89,7 @@ func (c *call) admit(q question) (admitted, error) {
 		return admitted{match: match, session: s}, err
 	case route.AuthBearer:
 		if c.gen.Bearer != nil {
-			token, err := c.admitBearer(r)
+			token, err := c.admitBearer(r, q.path)
 			return admitted{match: match, token: token}, err
 		}
 	}
@@ -130,7 +130,7 @@ func overForGood(r *route.Route) error {
 
 // admitBearer lets a request pass that presents an access token. A cookie says
 // nothing here, so there is nothing that another site could have a browser do.
-func (c *call) admitBearer(r *route.Route) (secret.Value, error) {
+func (c *call) admitBearer(r *route.Route, path string) (secret.Value, error) {
 	c.w.Header()["Cache-Control"] = noStore
 	if err := c.spent(limit.RefusedToken); err != nil {
 		return secret.Value{}, err
@@ -138,7 +138,7 @@ func (c *call) admitBearer(r *route.Route) (secret.Value, error) {
 	who, token, err := c.gen.Bearer.Authenticate(c.r.Context(), c.r.Header["Authorization"], needOf(r))
 	if err != nil {
 		if challenge := bearer.Challenge(err); challenge != "" {
-			c.w.Header().Set("WWW-Authenticate", challenge)
+			c.w.Header().Set("WWW-Authenticate", challenge+c.whereMetadata(path))
 		}
 		if problem.CodeOf(err) == problem.InvalidToken {
 			_ = c.take(limit.RefusedToken) // it is refused already

@@ -47,6 +47,8 @@ type Parts struct {
 // Bearer says whose the token is that a request presents in Authorization.
 type Bearer interface {
 	Authenticate(ctx context.Context, authorization []string, need bearer.Need) (principal.Principal, secret.Value, error)
+	// Issuers are those whose tokens can be good for a need.
+	Issuers(need bearer.Need) []string
 }
 
 // Settings are the plain values of a generation.

@@ -17,6 +17,11 @@ type Principal struct {
 	Roles     []string
 	// Permissions are fine-grained rights, where the IdP's tokens carry them.
 	Permissions []string
+	// ClientID and Scopes are of the access token that was presented: the client
+	// that it was issued to, and what it is good for. Empty for sessions, and where
+	// the IdP did not say.
+	ClientID string
+	Scopes   []string
 }
 
 // Account is the identity in the form that upstreams know:
