@@ -44,6 +44,7 @@ type wire struct {
 	RefreshToken string                     `json:"rt,omitempty"`
 	IDToken      string                     `json:"idt,omitempty"`
 	TokenType    string                     `json:"tt,omitempty"`
+	TokenKey     string                     `json:"tk,omitempty"`
 	Scope        string                     `json:"scope,omitempty"`
 	GrantedAt    int64                      `json:"granted,omitempty"`
 	AuthTime     int64                      `json:"auth_time,omitempty"`
@@ -83,7 +84,7 @@ func encode(r Record, more unknown) ([]byte, error) {
 		Email: r.Email, Name: r.Name, Roles: r.Roles, Permissions: r.Permissions, Claims: r.Claims,
 		AccessToken: string(r.AccessToken.Reveal()), AccessExpiry: millis(r.AccessExpiry),
 		RefreshToken: string(r.RefreshToken.Reveal()), IDToken: string(r.IDToken.Reveal()),
-		TokenType: r.TokenType, Scope: r.Scope, GrantedAt: millis(r.GrantedAt),
+		TokenType: r.TokenType, TokenKey: r.TokenKey, Scope: r.Scope, GrantedAt: millis(r.GrantedAt),
 		AuthTime: millis(r.AuthTime), IssuedAt: millis(r.IssuedAt), CreatedAt: millis(r.CreatedAt), Absolute: millis(r.AbsoluteExpiry),
 	}
 	if b := r.Binding; b.Version != "" {
@@ -130,7 +131,7 @@ func decode(b []byte) (Record, unknown, error) {
 		Email: w.Email, Name: w.Name, Roles: w.Roles, Permissions: w.Permissions, Claims: w.Claims,
 		AccessToken: token(w.AccessToken), AccessExpiry: fromMillis(w.AccessExpiry),
 		RefreshToken: token(w.RefreshToken), IDToken: token(w.IDToken),
-		TokenType: w.TokenType, Scope: w.Scope, GrantedAt: fromMillis(w.GrantedAt),
+		TokenType: w.TokenType, TokenKey: w.TokenKey, Scope: w.Scope, GrantedAt: fromMillis(w.GrantedAt),
 		AuthTime: fromMillis(w.AuthTime), IssuedAt: fromMillis(w.IssuedAt), CreatedAt: fromMillis(w.CreatedAt), AbsoluteExpiry: fromMillis(w.Absolute),
 	}
 	if b := w.Binding; b != nil && b.Version != "" {
@@ -153,7 +154,7 @@ func unknownFields(doc []byte) (unknown, error) {
 	}
 	known, err := json.Marshal(wire{ // every field, so that omitempty omits none
 		"x", "x", "x", "x", "x", "x", "x", []string{"x"}, []string{"x"}, unknown{"x": json.RawMessage("1")},
-		"x", 1, "x", "x", "x", "x", 1, 1, 1, 1, 1, &wireBinding{},
+		"x", 1, "x", "x", "x", "x", "x", 1, 1, 1, 1, 1, &wireBinding{},
 	})
 	if err != nil {
 		return nil, err

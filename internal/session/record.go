@@ -35,6 +35,9 @@ type Record struct {
 	RefreshToken secret.Value
 	IDToken      secret.Value
 	TokenType    string
+	// TokenKey is the version of the key that AccessToken is bound to (RFC 9449);
+	// empty: it is a bearer token.
+	TokenKey string
 	Scope        string
 	GrantedAt    time.Time // when these tokens were issued to us
 

@@ -204,7 +204,7 @@ func (m *Manager) save(ctx context.Context, s *Session, used secret.Value, rec R
 // withTokens is rec with what a refresh brings.
 func withTokens(rec, from Record) Record {
 	rec.AccessToken, rec.AccessExpiry, rec.RefreshToken = from.AccessToken, from.AccessExpiry, from.RefreshToken
-	rec.IDToken, rec.TokenType, rec.Scope, rec.GrantedAt = from.IDToken, from.TokenType, from.Scope, from.GrantedAt
+	rec.IDToken, rec.TokenType, rec.TokenKey, rec.Scope, rec.GrantedAt = from.IDToken, from.TokenType, from.TokenKey, from.Scope, from.GrantedAt
 	rec.Email, rec.Name, rec.Claims = from.Email, from.Name, from.Claims
 	rec.Roles, rec.Permissions = from.Roles, from.Permissions
 	return rec

@@ -107,7 +107,7 @@ func Rotation(t *testing.T, store session.Store) {
 	resealed, err := two.Reseal(ctx)
 	close(stop)
 	writers.Wait()
-	if err != nil || resealed == 0 || resealed > n {
+	if err != nil || resealed > n { // what the writers were first to write, they moved
 		t.Errorf("Reseal moved %d: %v; want at most the %d that were under k1", resealed, err, n)
 	}
 	CountIs(t, two, count{"s1": n, "s2": n}, count{"k2": 2 * n}, count{"u1": n, "u2": n})
