@@ -106,6 +106,11 @@ func (o oneTime) Claim(ctx context.Context, id string, ttl time.Duration) (bool,
 	return o.leases.Acquire(ctx, "signin:"+id, "used", ttl)
 }
 
+// Unclaim implements oidc.OneTime.
+func (o oneTime) Unclaim(ctx context.Context, id string) error {
+	return o.leases.Release(ctx, "signin:"+id, "used")
+}
+
 var _ oidc.OneTime = oneTime{}
 
 // rotations turns what happens to secrets into metrics.

@@ -45,8 +45,10 @@ func TestNoOtherSiteSignsAnybodyOut(t *testing.T) {
 	if got := ended.do("POST", "/auth/logout"); got.header.Get("Set-Cookie") == "" {
 		t.Error("a cookie of no session is not cleared for its own page")
 	}
-	if got := u.do("POST", "/auth/logout?everywhere=true", "X-CSRF-Token", u.csrf()); got.status != 400 || !u.signedIn() {
-		t.Errorf("everywhere: %d", got.status)
+	for _, everywhere := range []string{"everywhere=", "everywhere=1", "everywhere", "everywhere=true&everywhere=true", "everywhere=true&everywhere=false", "everywhere=TRUE"} {
+		if got := u.do("POST", "/auth/logout?"+everywhere, "X-CSRF-Token", u.csrf()); got.status != 400 || !u.signedIn() {
+			t.Errorf("%s: %d", everywhere, got.status)
+		}
 	}
 }
 

@@ -107,14 +107,9 @@ func (c *call) serveOwn(e endpoint) error {
 			return err
 		}
 	}
-	h := c.w.Header()
-	h["Cache-Control"] = noStore
-	h["X-Content-Type-Options"] = noSniff
-	h["Referrer-Policy"] = noReferrer
-	h["Content-Security-Policy"] = noContent
-	c.gen.Settings.CORS.corsHeaders(h, c.r)
+	c.ownHeaders(e.name)
 	if isPreflight(c.r) {
-		c.gen.Settings.CORS.preflight(c.w, c.r, e.allow())
+		c.gen.Settings.CORS.preflight(c.w, c.r, e.allow(), false)
 		return nil
 	}
 	serve, ok := e.methods[c.r.Method]
@@ -122,7 +117,7 @@ func (c *call) serveOwn(e endpoint) error {
 		serve, ok = e.methods[anyMethod]
 	}
 	if !ok {
-		h.Set("Allow", strings.Join(e.allow(), ", "))
+		c.w.Header().Set("Allow", strings.Join(e.allow(), ", "))
 		return problem.New(problem.MethodNotAllowed, nil)
 	}
 	return serve(c)

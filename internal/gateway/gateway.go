@@ -68,6 +68,8 @@ type Gateway struct {
 	refused func(secret, version, who string)
 	traces  *trace.Tracer
 	busy    atomic.Int64
+	// revokers bounds the revocations that are under way.
+	revokers chan struct{}
 	// callbacks are the sign-ins that are being finished.
 	callbacks singleflight.Group
 	// background is what goes on after a response; see Wait.
@@ -85,6 +87,8 @@ func New(o Options) *Gateway {
 		issue:   o.MayIssue,
 		refused: o.Refused,
 		traces:  o.Traces,
+
+		revokers: make(chan struct{}, revokersMax),
 	}
 	g.rereads = newRereads(o.Reread, g.beside)
 	g.own, g.under = split(g.endpoints())
@@ -129,6 +133,8 @@ type call struct {
 	query    string // raw, as sent
 	event    telemetry.RequestEvent
 	recorder telemetry.Recorder
+	fixed    *fixedHeaders
+	answer   dressed // what an upstream answers into; see dress
 	outcome  upstream.Outcome
 	who      principal.Principal
 	idHeader [1]string // X-Correlation-Id's value
@@ -145,7 +151,7 @@ type call struct {
 // failures become responses, events and metrics.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	gen := g.current()
-	c := &call{gateway: g, gen: gen, r: r, client: gen.Settings.client(r), recorder: telemetry.Record(w)}
+	c := &call{gateway: g, gen: gen, r: r, client: gen.Settings.client(r), recorder: telemetry.Record(w), fixed: gen.fixed}
 	c.w = &c.recorder
 	c.id = telemetry.CorrelationID(r.Header, c.client.Trusted)
 	c.event = telemetry.RequestEvent{Start: time.Now(), Method: r.Method, CorrelationID: c.id}
@@ -160,6 +166,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.event.Err = err
 	if err != nil && !abort {
 		c.boundBody()
+		if c.event.Route != "verify" {
+			c.fixed.add(c.w.Header(), c.client.Scheme == "https")
+		}
 		problem.Write(c.w, c.id, err)
 	}
 	c.finish()
@@ -248,6 +257,7 @@ func (s *Settings) client(r *http.Request) Client {
 
 // serve reads what is asked for, and hands over to whoever answers it.
 func (c *call) serve() error {
+	c.gen.Settings.CORS.corsHeaders(c.w.Header(), c.r)
 	path, query, err := route.SplitTarget(c.r.RequestURI)
 	if err != nil {
 		c.w.Header().Set("Connection", "close")

@@ -20,11 +20,14 @@ type Generation struct {
 	Parts
 	// policies are the routes' token policies, made ready.
 	policies map[*route.Route]*upstream.TokenPolicy
+	// fixed are headers made ready. They are apart from the generation, so that a
+	// stream that has them does not keep that.
+	fixed *fixedHeaders
 }
 
 // NewGeneration makes parts ready to serve.
 func NewGeneration(p Parts) *Generation {
-	g := &Generation{Parts: p, policies: map[*route.Route]*upstream.TokenPolicy{}}
+	g := &Generation{Parts: p, policies: map[*route.Route]*upstream.TokenPolicy{}, fixed: newFixedHeaders(&p.Settings)}
 	for _, r := range p.Routes.Routes() {
 		g.policies[r] = tokenPolicy(r)
 	}
@@ -66,6 +69,10 @@ type Settings struct {
 	// PublicHosts are the hosts that browsers know us under, the first being the
 	// usual one; empty: whatever a request says.
 	PublicHosts []string
+	// ClearSiteData is what a browser is told to throw away at sign-out, where it sees
+	// us at https: "cache", "storage", "executionContexts". Empty: nothing.
+	ClearSiteData []string
+	Security      SecurityHeaders
 	// BodyBytes bounds a proxied request's body; 0: no bound.
 	BodyBytes int64
 	// ConcurrentRequests bounds what is under way at once; 0: no bound.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,8 @@ const logoutWithin = 10 * time.Second
 // Connect RP-Initiated Logout). A page that fetched it is told where to go
 // instead.
 //
+// With everywhere=true in the query all sessions of the same user at the IdP end.
+//
 // It needs the CSRF token, or any site could sign the user out with an image; a
 // GET, which can carry no header, has it in the query. And no request that
 // another site caused changes a cookie, whatever it came with: a form that is
@@ -31,8 +34,9 @@ func (c *call) logout() error {
 	if err != nil {
 		return problem.New(problem.AmbiguousQuery, err)
 	}
-	if query.Has("everywhere") {
-		return problem.Newf(problem.BadRequest, "everywhere is not offered yet, and ending one session would not be what was asked for")
+	everywhere, err := asksForEverywhere(query)
+	if err != nil {
+		return err
 	}
 	if c.r.Method == http.MethodPost {
 		if err := c.gen.Settings.CORS.sameSite(c.r, c.client); err != nil {
@@ -53,21 +57,36 @@ func (c *call) logout() error {
 		if c.hasSessionCookie() {
 			c.clearCookies()
 		}
+		if c.r.Header.Get("Sec-Fetch-Site") == "same-origin" {
+			c.clearSiteData() // what the session left behind is still there
+		}
+		if everywhere {
+			return err // of whom, nobody can know: it was not done
+		}
 		return c.loggedOut(c.afterLogout())
 	}
 	if err := c.guardLogout(s, query); err != nil {
 		return err
 	}
 	record := s.Record()
-	if err := c.gen.Sessions.End(ctx, s); err != nil {
-		return err
+	ended := []session.Record{record}
+	if everywhere {
+		if ended, err = c.endEverywhere(ctx, s, record); err != nil {
+			c.revokeAll(ended)
+			return err
+		}
+	} else {
+		if err := c.gen.Sessions.End(ctx, s); err != nil {
+			return err
+		}
+		c.gateway.metrics.SessionDestroyed("logout")
 	}
-	c.gateway.metrics.SessionDestroyed("logout")
 	c.clearCookies()
+	c.clearSiteData()
 	if c.gen.SignIn == nil {
 		return c.loggedOut(c.afterLogout())
 	}
-	c.revoke(record)
+	c.revokeAll(ended)
 	hint := record.IDToken
 	if c.wantsJSON() {
 		hint = secret.Value{} // the address goes to script, and script sees no token
@@ -78,6 +97,34 @@ func (c *call) logout() error {
 		where = c.afterLogout()
 	}
 	return c.loggedOut(where)
+}
+
+// asksForEverywhere reads `everywhere`. What can't be understood is refused: ending
+// one session may not be what was asked for.
+func asksForEverywhere(query url.Values) (bool, error) {
+	switch values := query["everywhere"]; {
+	case len(values) == 0 || len(values) == 1 && values[0] == "false":
+		return false, nil
+	case len(values) == 1 && values[0] == "true":
+		return true, nil
+	}
+	return false, problem.Newf(problem.BadRequest, "everywhere: expected true or false, once")
+}
+
+// endEverywhere ends all sessions of s's user, and s whatever is known of it besides.
+func (c *call) endEverywhere(ctx context.Context, s *session.Session, record session.Record) ([]session.Record, error) {
+	ended, err := c.endAll(ctx, session.Whose{Issuer: record.Issuer, Subject: record.Subject}, time.Time{}, "everywhere")
+	if err != nil {
+		return ended, err
+	}
+	if slices.ContainsFunc(ended, func(r session.Record) bool { return r.PublicID == record.PublicID }) {
+		return ended, nil
+	}
+	if err := c.gen.Sessions.End(ctx, s); err != nil {
+		return ended, err
+	}
+	c.gateway.metrics.SessionDestroyed("everywhere")
+	return append(ended, record), nil
 }
 
 func (c *call) guardLogout(s *session.Session, query url.Values) error {
@@ -122,25 +169,4 @@ func (c *call) loggedOut(where string) error {
 
 func (c *call) wantsJSON() bool {
 	return strings.Contains(c.r.Header.Get("Accept"), "application/json")
-}
-
-// revokeWithin bounds telling the IdP that a token is of no use any more.
-const revokeWithin = 5 * time.Second
-
-// revoke tells the IdP, beside the request, that the refresh token is finished
-// (RFC 7009). The user does not wait for it, and an IdP that is away has no say
-// in whether somebody is signed out.
-func (c *call) revoke(record session.Record) {
-	if record.RefreshToken.IsZero() {
-		return
-	}
-	rp, log, id := c.gen.SignIn, c.gateway.log, c.id
-	ctx := context.WithoutCancel(c.r.Context())
-	c.gateway.beside(func() {
-		ctx, cancel := context.WithTimeout(ctx, revokeWithin)
-		defer cancel()
-		if err := rp.Revoke(ctx, record.RefreshToken, "refresh_token"); err != nil {
-			log.Info("the refresh token of an ended session could not be revoked", "correlation_id", id, "error", err.Error())
-		}
-	})
 }

@@ -81,7 +81,7 @@ func TestCORSAnswersOnlyTheList(t *testing.T) {
 		t.Fatal("not taken for a preflight")
 	}
 	w := httptest.NewRecorder()
-	list.preflight(w, r, []string{"POST"})
+	list.preflight(w, r, []string{"POST"}, false)
 	if w.Code != http.StatusNoContent || w.Header().Get("Access-Control-Allow-Methods") != "" {
 		t.Errorf("a stranger's preflight: %d %v", w.Code, w.Header())
 	}

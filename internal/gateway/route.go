@@ -13,7 +13,6 @@ import (
 // serveRoute answers a request for something that routes.yaml describes.
 func (c *call) serveRoute() error {
 	settings := &c.gen.Settings
-	settings.CORS.corsHeaders(c.w.Header(), c.r)
 	if isPreflight(c.r) {
 		return c.routePreflight()
 	}
@@ -50,15 +49,17 @@ func (c *call) serveRoute() error {
 func (c *call) routePreflight() error {
 	match, outcome := c.gen.Routes.Match(c.r.Header.Get("Access-Control-Request-Method"), c.path)
 	var methods []string
+	withToken := false
 	switch outcome {
 	case route.Found:
 		methods = match.Route.EffectiveMethods()
+		withToken = match.Route.Auth == route.AuthBearer
 	case route.MethodNotAllowed:
 		methods = strings.Split(match.Allow(), ", ")
 	default:
 		return problem.New(problem.NotFound, nil)
 	}
-	c.gen.Settings.CORS.preflight(c.w, c.r, methods)
+	c.gen.Settings.CORS.preflight(c.w, c.r, methods, withToken)
 	return nil
 }
 
@@ -101,7 +102,7 @@ func (c *call) forward(r *route.Route, request upstream.Request, s *session.Sess
 	c.forwarded, c.gen = true, nil
 	defer c.toUpstream(r.Service, &request)()
 	if !r.Streaming {
-		return proxy.Forward(c.w, c.r, request)
+		return proxy.Forward(c.dress(), c.r, request)
 	}
 	c.event.Stream = true
 	ctx, id := c.r.Context(), ""
@@ -120,7 +121,7 @@ func (c *call) forward(r *route.Route, request upstream.Request, s *session.Sess
 		defer stop()
 		ctx = watched
 	}
-	return proxy.Forward(c.w, c.r.WithContext(ctx), request)
+	return proxy.Forward(c.dress(), c.r.WithContext(ctx), request)
 }
 
 // tokenPolicy is what the upstream gets as Authorization. Nobody is signed in on

@@ -200,6 +200,10 @@ func (c claims) Claim(ctx context.Context, id string, ttl time.Duration) (bool, 
 	return c.store.Acquire(ctx, id, "used", ttl)
 }
 
+func (c claims) Unclaim(ctx context.Context, id string) error {
+	return c.store.Release(ctx, id, "used")
+}
+
 // upstream notes what came and answers 200.
 func (w *world) upstream(rw http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
@@ -343,8 +347,10 @@ func (u *user) setCookie(name, value string) {
 // flakyStore is a store that can go away.
 type flakyStore struct {
 	session.Store
-	away    atomic.Bool
-	changed func([]session.Key, bool)
+	away atomic.Bool
+	// noDeletes: everything but Delete works.
+	noDeletes atomic.Bool
+	changed   func([]session.Key, bool)
 }
 
 // goAway is a lost connection: what was cached can't be vouched for any more.
@@ -382,6 +388,9 @@ func (s *flakyStore) Create(ctx context.Context, k session.Key, data []byte, ttl
 func (s *flakyStore) Delete(ctx context.Context, k session.Key) error {
 	if err := s.err(); err != nil {
 		return err
+	}
+	if s.noDeletes.Load() {
+		return context.DeadlineExceeded
 	}
 	return s.Store.Delete(ctx, k)
 }

@@ -17,6 +17,8 @@ type OneTime interface {
 	// Claim reports whether it is the first to claim id, and keeps the claim for
 	// ttl. It is atomic. On an error nothing may have been claimed.
 	Claim(ctx context.Context, id string, ttl time.Duration) (first bool, err error)
+	// Unclaim takes a claim back that was made here, as if it never was.
+	Unclaim(ctx context.Context, id string) error
 }
 
 // PAR modes (MS_BFF_PAR_ENABLED).

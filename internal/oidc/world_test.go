@@ -55,6 +55,13 @@ func (o *once) Claim(_ context.Context, id string, _ time.Duration) (bool, error
 	return first, nil
 }
 
+func (o *once) Unclaim(_ context.Context, id string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.claims, id)
+	return o.err
+}
+
 func (o *once) fail(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -160,6 +160,10 @@ func (o oneTime) Claim(ctx context.Context, id string, ttl time.Duration) (bool,
 	return o.leases.Acquire(ctx, "signin:"+id, "used", ttl)
 }
 
+func (o oneTime) Unclaim(ctx context.Context, id string) error {
+	return o.leases.Release(ctx, "signin:"+id, "used")
+}
+
 // routes is a table of usual size, some twenty routes, of which one is measured.
 func routes(address string) (*route.Table, []upstream.Service, error) {
 	if address == "" {

@@ -1,0 +1,427 @@
+package gateway_test
+
+import (
+	"bufio"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"keyway/internal/demo/idp"
+	"keyway/internal/gateway"
+	"keyway/internal/keyring"
+	"keyway/internal/session"
+	"keyway/internal/telemetry"
+	"keyway/internal/threat"
+)
+
+const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
+
+// logouts is a world whose IdP's ID tokens are known, so that it can be said whom a
+// logout token names.
+type logouts struct {
+	*world
+	mu   sync.Mutex
+	last map[string]any // claims of the ID token that was issued last
+}
+
+func startLogouts(t *testing.T, options ...option) *logouts {
+	t.Helper()
+	l := &logouts{world: start(t, options...)}
+	l.idp.SetHooks(&idp.Hooks{IDToken: func(t *idp.JWT) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.last = t.Claims
+	}})
+	return l
+}
+
+// signIn signs ada in, and says what the IdP calls her and her session.
+func (l *logouts) signIn() (u *user, sub, sid string) {
+	l.t.Helper()
+	u = l.user().signIn()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sub, _ = l.last["sub"].(string)
+	sid, _ = l.last["sid"].(string)
+	if sub == "" || sid == "" {
+		l.t.Fatalf("the ID token says %v", l.last)
+	}
+	return u, sub, sid
+}
+
+// claims of a good logout token.
+func (l *logouts) claims(sub, sid string) map[string]any {
+	now := time.Now().Unix()
+	c := map[string]any{
+		"iss": l.idp.URL, "aud": "keyway", "iat": now, "exp": now + 120, "jti": fmt.Sprint("jti-", time.Now().UnixNano()),
+		"events": map[string]any{logoutEvent: map[string]any{}},
+	}
+	if sub != "" {
+		c["sub"] = sub
+	}
+	if sid != "" {
+		c["sid"] = sid
+	}
+	return c
+}
+
+func (l *logouts) sign(header, claims map[string]any) string {
+	l.t.Helper()
+	if header == nil {
+		header = map[string]any{"typ": "logout+jwt"}
+	}
+	token, err := l.idp.Sign(header, claims)
+	must(l.t, err)
+	return token
+}
+
+// raw sends bytes and reads one answer.
+func (l *logouts) raw(request string) response {
+	l.t.Helper()
+	c, err := net.Dial("tcp", l.server.Listener.Addr().String())
+	must(l.t, err)
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	sent := make(chan struct{})
+	go func() { // a server need not read it all before it answers
+		defer close(sent)
+		_, _ = io.WriteString(c, request)
+	}()
+	method, _, _ := strings.Cut(request, " ")
+	answer, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
+	must(l.t, err)
+	body, _ := io.ReadAll(answer.Body)
+	c.Close()
+	<-sent
+	return response{answer.StatusCode, answer.Header, string(body)}
+}
+
+func post(contentType, body string) string {
+	return fmt.Sprintf("POST /auth/backchannel-logout HTTP/1.1\r\nHost: app.example\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", contentType, len(body), body)
+}
+
+const formType = "application/x-www-form-urlencoded"
+
+func form(token string) string { return post(formType, "logout_token="+url.QueryEscape(token)) }
+
+func TestBackchannelLogoutRefusesLies(t *testing.T) {
+	l := startLogouts(t)
+	u, sub, sid := l.signIn()
+	good := func(change func(c map[string]any)) map[string]any {
+		c := l.claims(sub, sid)
+		change(c)
+		return c
+	}
+	set := func(name string, value any) string {
+		return form(l.sign(nil, good(func(c map[string]any) { c[name] = value })))
+	}
+	without := func(names ...string) string {
+		return form(l.sign(nil, good(func(c map[string]any) {
+			for _, name := range names {
+				delete(c, name)
+			}
+		})))
+	}
+	typed := func(typ string) string {
+		return form(l.sign(map[string]any{"typ": typ}, l.claims(sub, sid)))
+	}
+	now := time.Now().Unix()
+	valid := l.sign(nil, l.claims(sub, sid))
+	parts := strings.Split(valid, ".")
+	unsigned := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"logout+jwt"}`)) + "." + parts[1] + "."
+	hs := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","typ":"logout+jwt"}`)) + "." + parts[1]
+	mac := hmac.New(sha256.New, []byte("the client secret of the tests"))
+	mac.Write([]byte(hs))
+	hs += "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	idToken, err := json.Marshal(l.last)
+	must(t, err)
+	var idClaims map[string]any
+	must(t, json.Unmarshal(idToken, &idClaims))
+
+	for name, request := range map[string]string{
+		"alg none":                      form(unsigned),
+		"alg none, no dots":             form(strings.TrimSuffix(unsigned, ".")),
+		"alg HS256 by our secret":       form(hs),
+		"alg another than the key's":    form(l.sign(map[string]any{"typ": "logout+jwt", "alg": "RS256"}, l.claims(sub, sid))),
+		"signature changed":             form(valid[:len(valid)-6] + "AAAAAA"),
+		"payload changed":               form(parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{}`)) + "." + parts[2]),
+		"kid of nobody":                 form(l.sign(map[string]any{"typ": "logout+jwt", "kid": "nobody"}, l.claims(sub, sid))),
+		"its own key":                   form(l.sign(map[string]any{"typ": "logout+jwt", "jwk": map[string]any{"kty": "oct", "k": "AAAA"}}, l.claims(sub, sid))),
+		"crit":                          form(l.sign(map[string]any{"typ": "logout+jwt", "crit": []string{"x"}, "x": 1}, l.claims(sub, sid))),
+		"iss wrong":                     set("iss", "https://evil.example"),
+		"iss with a slash":              set("iss", l.idp.URL+"/"),
+		"iss missing":                   without("iss"),
+		"aud another's":                 set("aud", "somebody-else"),
+		"aud list without us":           set("aud", []string{"a", "b"}),
+		"aud missing":                   without("aud"),
+		"iat missing":                   without("iat"),
+		"iat old":                       set("iat", now-11*60),
+		"iat in the future":             set("iat", now+90),
+		"iat a string":                  set("iat", fmt.Sprint(now)),
+		"exp missing":                   without("exp"),
+		"exp past":                      form(l.sign(nil, good(func(c map[string]any) { c["iat"], c["exp"] = now-200, now-100 }))),
+		"exp before iat":                form(l.sign(nil, good(func(c map[string]any) { c["iat"], c["exp"] = now, now-20 }))),
+		"nbf in the future":             set("nbf", now+600),
+		"jti missing":                   without("jti"),
+		"jti empty":                     set("jti", ""),
+		"jti a number":                  set("jti", 7),
+		"nonce":                         set("nonce", "n"),
+		"nonce null":                    set("nonce", nil),
+		"no sub and no sid":             without("sub", "sid"),
+		"sub empty":                     set("sub", ""),
+		"sub null, no sid":              form(l.sign(nil, good(func(c map[string]any) { c["sub"] = nil; delete(c, "sid") }))),
+		"sid empty":                     set("sid", ""),
+		"sid a list":                    set("sid", []string{sid}),
+		"events missing":                without("events"),
+		"events without the member":     set("events", map[string]any{}),
+		"events with another":           set("events", map[string]any{"http://schemas.openid.net/event/other": map[string]any{}}),
+		"events in another case":        set("events", map[string]any{strings.ToUpper(logoutEvent): map[string]any{}}),
+		"events an array":               set("events", []string{logoutEvent}),
+		"events a string":               set("events", logoutEvent),
+		"events null":                   set("events", nil),
+		"the event a string":            set("events", map[string]any{logoutEvent: "yes"}),
+		"the event null":                set("events", map[string]any{logoutEvent: nil}),
+		"the event a list":              set("events", map[string]any{logoutEvent: []any{}}),
+		"an ID token":                   form(l.sign(map[string]any{"typ": "JWT"}, idClaims)),
+		"an ID token with typ":          form(l.sign(nil, idClaims)),
+		"an access token":               form(l.sign(map[string]any{"typ": "at+jwt"}, l.claims(sub, sid))),
+		"typ of a security event":       typed("secevent+jwt"),
+		"typ of something":              typed("something"),
+		"encrypted, by its shape":       form(valid + ".AAAA.AAAA"),
+		"nonsense":                      form("a.b.c"),
+		"empty":                         form(""),
+		"no logout_token":               post(formType, "token="+valid),
+		"empty body":                    post(formType, ""),
+		"two logout tokens":             post(formType, "logout_token="+valid+"&logout_token="+valid),
+		"two, one by an escaped name":   post(formType, "logout_token="+valid+"&logout%5Ftoken="+valid),
+		"in the query":                  strings.Replace(post(formType, ""), "/auth/backchannel-logout", "/auth/backchannel-logout?logout_token="+valid, 1),
+		"a semicolon":                   post(formType, "a=b;logout_token="+valid),
+		"a bad escape":                  post(formType, "logout_token="+valid+"&x=%zz"),
+		"JSON":                          post("application/json", `{"logout_token":"`+valid+`"}`),
+		"the token as the body":         post("application/logout+jwt", valid),
+		"multipart":                     post("multipart/form-data; boundary=b", "--b\r\nContent-Disposition: form-data; name=\"logout_token\"\r\n\r\n"+valid+"\r\n--b--\r\n"),
+		"no content type":               strings.Replace(post(formType, "logout_token="+valid), "Content-Type: "+formType+"\r\n", "", 1),
+		"10 MB":                         post(formType, "logout_token="+valid+"&x="+strings.Repeat("a", 10<<20)),
+		"10 MB of a token":              form(strings.Repeat("a", 10<<20)),
+		"a token of 70 kB":              form(parts[0] + "." + strings.Repeat("A", 70<<10) + "." + parts[2]),
+		"deep":                          set("x", json.RawMessage(strings.Repeat("[", 100)+strings.Repeat("]", 100))),
+		"a longer signature":            form(l.sign(nil, good(func(c map[string]any) {})) + "x"),
+		"a line break in the parameter": post(formType, "logout_token="+valid+"\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			threat.Covers(t, 52)
+			got := l.raw(request)
+			if got.status != 400 || got.header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%d, Cache-Control %q: %s", got.status, got.header.Get("Cache-Control"), got.body)
+			}
+			if code := got.code(); code != "invalid_logout_token" && code != "bad_request" {
+				t.Errorf("code %s", code)
+			}
+			if strings.Contains(got.body, sub) || !u.signedIn() {
+				t.Errorf("signed in: %v; %s", u.signedIn(), got.body)
+			}
+		})
+	}
+	t.Run("GET", func(t *testing.T) {
+		threat.Covers(t, 52)
+		got := l.raw("GET /auth/backchannel-logout?logout_token=" + valid + " HTTP/1.1\r\nHost: a\r\n\r\n")
+		if got.status != 405 || got.header.Get("Allow") != "POST" || got.header.Get("Cache-Control") != "no-store" || !u.signedIn() {
+			t.Errorf("%d %v", got.status, got.header)
+		}
+	})
+	for _, secret := range []string{valid, sub, sid} {
+		if strings.Contains(l.log.String(), secret) {
+			t.Errorf("the log has %q", secret)
+		}
+	}
+	// The token that all of them were made from was not used up by any.
+	if got := l.raw(form(valid)); got.status != 200 || got.header.Get("Cache-Control") != "no-store" || got.body != "" || u.signedIn() {
+		t.Errorf("the valid one: %d %v %s, signed in %v", got.status, got.header, got.body, u.signedIn())
+	}
+}
+
+// second is another gateway on the same store.
+func (w *world) second() *world {
+	w.t.Helper()
+	other := &world{t: w.t, log: w.log}
+	shared := session.NewShared(w.store.Store, session.SharedOptions{})
+	g := gateway.New(gateway.Options{
+		Current: other.current.Load, Log: slog.New(slog.NewJSONHandler(w.log, nil)), Metrics: telemetry.NewMetrics(),
+		Health: &gateway.Health{Store: shared.Ping},
+	})
+	other.server = httptest.NewServer(g)
+	w.t.Cleanup(func() {
+		other.server.Close()
+		g.Wait()
+		_ = shared.Close(w.t.Context())
+	})
+	other.current.Store(w.generation(shared, func(string) []keyring.Version { return one("v1") }))
+	return other
+}
+
+// at is the same browser, at another replica.
+func (u *user) at(w *world) *user {
+	here, _ := url.Parse(u.w.server.URL)
+	there, _ := url.Parse(w.server.URL)
+	other := w.user()
+	other.client.Jar.SetCookies(there, u.client.Jar.Cookies(here))
+	return other
+}
+
+func TestBackchannelLogout(t *testing.T) {
+	for _, by := range []string{"sid", "sub", "both"} {
+		for _, typ := range []string{"logout+jwt", "JWT", "", "application/logout+jwt"} {
+			t.Run(by+" "+typ, func(t *testing.T) {
+				threat.Covers(t, 52, 53)
+				l := startLogouts(t)
+				two := l.second()
+				u, sub, sid := l.signIn()
+				other, _, otherSID := l.signIn()
+				if sid == otherSID {
+					t.Fatal("two sessions at the IdP have one sid")
+				}
+				there := u.at(two)
+				if !there.signedIn() || !other.at(two).signedIn() {
+					t.Fatal("not signed in at the other replica")
+				}
+				claims := l.claims(sub, sid)
+				switch by {
+				case "sid":
+					delete(claims, "sub")
+				case "sub":
+					delete(claims, "sid")
+				}
+				header := map[string]any{"typ": typ}
+				if typ == "" {
+					header = map[string]any{}
+				}
+				token := l.sign(header, claims)
+				began := time.Now()
+				if got := l.raw(form(token)); got.status != 200 || got.header.Get("Cache-Control") != "no-store" || got.body != "" {
+					t.Fatalf("%d %v %s", got.status, got.header, got.body)
+				}
+				for there.signedIn() {
+					if time.Since(began) > time.Second {
+						t.Fatal("a second later the session still counts on the other replica")
+					}
+				}
+				if u.signedIn() {
+					t.Error("still signed in here")
+				}
+				if got := other.signedIn(); got != (by != "sub") {
+					t.Errorf("the other session of the user: signed in %v", got)
+				}
+				if got := l.raw(form(token)); got.status != 400 || got.code() != "invalid_logout_token" {
+					t.Errorf("the same jti again: %d %s", got.status, got.body)
+				}
+				if log := l.log.String(); !strings.Contains(log, `"ended":`) || strings.Contains(log, sub) || strings.Contains(log, sid) {
+					t.Errorf("the log: %s", log)
+				}
+			})
+		}
+	}
+}
+
+func TestBackchannelLogoutOfNobody(t *testing.T) {
+	threat.Covers(t, 52)
+	l := startLogouts(t)
+	u, sub, sid := l.signIn()
+	for name, claims := range map[string]map[string]any{
+		"sub of nobody":                     l.claims("nobody", ""),
+		"sid of nobody":                     l.claims("", "nobody"),
+		"sid of one, sub of another person": l.claims("nobody", sid),
+		"sub of one, sid of nobody":         l.claims(sub, "nobody"),
+		"issued before the sign-in":         func() map[string]any { c := l.claims(sub, sid); c["iat"] = time.Now().Unix() - 300; return c }(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := l.raw(form(l.sign(nil, claims))); got.status != 200 || !u.signedIn() {
+				t.Errorf("%d %s, signed in %v", got.status, got.body, u.signedIn())
+			}
+		})
+	}
+	// No cookie and no origin counts, for or against.
+	request := post(formType, "state=x&state=y&logout_token="+l.sign(nil, l.claims(sub, sid)))
+	request = strings.Replace(request, "Host:", "Origin: null\r\nSec-Fetch-Site: cross-site\r\nCookie: bff_session=x\r\nHost:", 1)
+	if got := l.raw(request); got.status != 200 || u.signedIn() {
+		t.Errorf("%d %s, signed in %v", got.status, got.body, u.signedIn())
+	}
+}
+
+// A store that is away decides nothing, and uses no token up.
+func TestBackchannelLogoutWithoutStore(t *testing.T) {
+	threat.Covers(t, 52)
+	l := startLogouts(t)
+	u, sub, sid := l.signIn()
+	token := l.sign(nil, l.claims(sub, sid))
+	l.store.goAway()
+	if got := l.raw(form(token)); got.status != 503 || got.code() != "sessions_unavailable" || got.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	l.store.away.Store(false)
+	if got := l.raw(form(token)); got.status != 200 || u.signedIn() {
+		t.Errorf("once it is back: %d %s", got.status, got.body)
+	}
+}
+
+// Ending can fail after the claim, and then the token is good for another try.
+func TestBackchannelLogoutIsGivenBack(t *testing.T) {
+	threat.Covers(t, 52)
+	l := startLogouts(t)
+	u, sub, sid := l.signIn()
+	token := l.sign(nil, l.claims(sub, sid))
+	l.store.noDeletes.Store(true)
+	if got := l.raw(form(token)); got.status != 503 || got.code() != "sessions_unavailable" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	l.store.noDeletes.Store(false)
+	if !u.signedIn() {
+		t.Error("signed out, though it was said that it failed")
+	}
+	if got := l.raw(form(token)); got.status != 200 || u.signedIn() {
+		t.Errorf("again: %d %s", got.status, got.body)
+	}
+}
+
+// One token that comes many times at once is obeyed once.
+func TestBackchannelLogoutAtOnce(t *testing.T) {
+	threat.Covers(t, 52)
+	l := startLogouts(t)
+	_, sub, sid := l.signIn()
+	token := l.sign(nil, l.claims(sub, sid))
+	var all sync.WaitGroup
+	statuses := make(chan int, 8)
+	for range cap(statuses) {
+		all.Go(func() { statuses <- l.raw(form(token)).status })
+	}
+	all.Wait()
+	close(statuses)
+	count := map[int]int{}
+	for s := range statuses {
+		count[s]++
+	}
+	if count[200] != 1 || count[400] != 7 {
+		t.Errorf("answers: %v", count)
+	}
+}
+
+func TestBackchannelLogoutWithoutIdP(t *testing.T) {
+	l := startLogouts(t)
+	parts := l.current.Load().Parts
+	parts.SignIn = nil
+	l.current.Store(gateway.NewGeneration(parts))
+	if got := l.raw(form("a.b.c")); got.status != 404 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
