@@ -13,6 +13,7 @@ import (
 type endpoint struct {
 	name    string                       // route id in logs and metrics
 	always  bool                         // served however busy we are
+	asked   contract                     // by a proxy, about another request
 	methods map[string]func(*call) error // anyMethod: what is left
 }
 
@@ -57,6 +58,8 @@ func (g *Gateway) endpoints() map[string]endpoint {
 	}
 	live := get("health_live", func(c *call) error { g.health.Live(c.w, c.r); return nil })
 	ready := get("health_ready", func(c *call) error { g.health.Ready(c.w, c.r); return nil })
+	verify, forward := get("verify", (*call).verify), get("forward", (*call).forwardAuth)
+	verify.asked, forward.asked = statusOnly, passedOn
 	own := map[string]endpoint{
 		"/auth/login":       {name: "login", methods: map[string]func(*call) error{http.MethodGet: (*call).login}},
 		"/auth/callback":    getAndPost("callback", (*call).callback, (*call).callbackForm),
@@ -64,8 +67,9 @@ func (g *Gateway) endpoints() map[string]endpoint {
 		"/auth/session":     get("session", (*call).sessionInfo),
 		"/api/auth/session": get("session", (*call).sessionInfo),
 		"/auth/csrf":        get("csrf", (*call).csrfToken),
-		"/auth/verify":      get("verify", (*call).verify),
-		"/auth/forward":     get("forward", (*call).forwardAuth),
+		"/auth/verify":      verify,
+		"/auth/forward":     forward,
+		"/auth/forward/*":   {name: "forward", asked: passedOn, methods: map[string]func(*call) error{anyMethod: (*call).forwardBelow}},
 
 		"/auth/backchannel-logout": {name: "backchannel_logout", methods: map[string]func(*call) error{http.MethodPost: (*call).backchannelLogout}},
 
@@ -100,7 +104,7 @@ func split(own map[string]endpoint) (exact map[string]endpoint, rest []under) {
 // serveOwn answers a request for one of our own endpoints. What they say is
 // about one user at one moment, so none of it may be stored.
 func (c *call) serveOwn(e endpoint) error {
-	c.event.Route = e.name
+	c.event.Route, c.asked = e.name, e.asked
 	c.boundBody()
 	if !e.always {
 		if err := c.enter(); err != nil {
@@ -108,7 +112,7 @@ func (c *call) serveOwn(e endpoint) error {
 		}
 	}
 	c.ownHeaders(e.name)
-	if isPreflight(c.r) {
+	if isPreflight(c.r) && e.asked == plain { // an answer of ours would be a yes
 		c.gen.Settings.CORS.preflight(c.w, c.r, e.allow(), false)
 		return nil
 	}
@@ -117,6 +121,7 @@ func (c *call) serveOwn(e endpoint) error {
 		serve, ok = e.methods[anyMethod]
 	}
 	if !ok {
+		c.asked = plain // nobody asks that way
 		c.w.Header().Set("Allow", strings.Join(e.allow(), ", "))
 		return problem.New(problem.MethodNotAllowed, nil)
 	}

@@ -139,6 +139,7 @@ type call struct {
 	who      principal.Principal
 	idHeader [1]string // X-Correlation-Id's value
 	span     trace.Span
+	asked    contract
 	counted  bool   // among the requests that are served at once
 	flow     string // step of a flow that the request is, for the metrics; "": none
 	// forwarded: the request's body is the proxy's to read, and to bound.
@@ -166,10 +167,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.event.Err = err
 	if err != nil && !abort {
 		c.boundBody()
-		if c.event.Route != "verify" {
+		if c.asked != statusOnly {
 			c.fixed.add(c.w.Header(), c.client.Scheme == "https")
 		}
-		problem.Write(c.w, c.id, err)
+		problem.WriteAs(c.w, c.id, err, c.asked.status(problem.CodeOf(err)))
 	}
 	c.finish()
 	if abort {
@@ -260,6 +261,7 @@ func (c *call) serve() error {
 	c.gen.Settings.CORS.corsHeaders(c.w.Header(), c.r)
 	path, query, err := route.SplitTarget(c.r.RequestURI)
 	if err != nil {
+		c.asked = contractOf(c.r.RequestURI)
 		c.w.Header().Set("Connection", "close")
 		return ambiguous(err)
 	}

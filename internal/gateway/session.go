@@ -12,7 +12,6 @@ import (
 	"keyway/internal/problem"
 	"keyway/internal/seal"
 	"keyway/internal/session"
-	"keyway/internal/upstream"
 )
 
 // findSession is the session of the request's cookie.
@@ -226,24 +225,4 @@ func (c *call) checkCSRF(s *session.Session, tokens []string) error {
 	}
 	c.gateway.metrics.CSRFViolation(reason)
 	return problem.New(problem.CSRFFailed, err)
-}
-
-// verify serves GET /auth/verify: is there a session, and whose. The answer is
-// for the proxy in front of us, which copies the headers to the request that it
-// asked for.
-func (c *call) verify() error {
-	s, err := c.findSession()
-	if err != nil {
-		return err
-	}
-	h := c.w.Header()
-	// There is no body that a browser could show. Without these the header has as
-	// many fields as a Go map holds without growing.
-	delete(h, "X-Content-Type-Options")
-	delete(h, "Referrer-Policy")
-	delete(h, "Content-Security-Policy")
-	c.who = s.Principal()
-	upstream.SetIdentity(h, &c.who)
-	c.w.WriteHeader(http.StatusOK)
-	return nil
 }

@@ -134,6 +134,11 @@ type document struct {
 // Write sends the response for err: status, problem document, and the headers
 // that go with them. It is never cached. Nothing of err but its kind is shown.
 func Write(w http.ResponseWriter, correlationID string, err error) {
+	WriteAs(w, correlationID, err, CodeOf(err).Status())
+}
+
+// WriteAs is Write with another status, of 400 or more, for who can take only some.
+func WriteAs(w http.ResponseWriter, correlationID string, err error, status int) {
 	code := CodeOf(err)
 	k, ok := kinds[code]
 	if !ok {
@@ -146,13 +151,13 @@ func Write(w http.ResponseWriter, correlationID string, err error) {
 	if k.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(k.retryAfter.Seconds())))
 	}
-	if k.status == http.StatusUnauthorized && h.Get("WWW-Authenticate") == "" {
+	if status == http.StatusUnauthorized && h.Get("WWW-Authenticate") == "" {
 		// RFC 9110 section 11.6.1 wants a challenge on every 401. "Session" is no
 		// registered scheme, so no browser opens a dialogue for it.
 		h.Set("WWW-Authenticate", `Session realm="bff"`)
 	}
-	body, _ := json.Marshal(document{Type: "about:blank", Title: k.title, Status: k.status, Code: code, CorrelationID: correlationID})
+	body, _ := json.Marshal(document{Type: "about:blank", Title: k.title, Status: status, Code: code, CorrelationID: correlationID})
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(k.status)
+	w.WriteHeader(status)
 	_, _ = w.Write(body)
 }

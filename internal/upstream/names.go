@@ -175,6 +175,11 @@ func hasAnyPrefix(folded []byte, prefixes []string) bool {
 	return false
 }
 
+// Fold appends to buf, up to its capacity, a header's name as the laxest server reads
+// it: in lower case, each run of other characters than letters and digits a hyphen.
+// It allocates nothing.
+func Fold(buf []byte, name string) []byte { return fold(buf, name) }
+
 // fold appends the folded name to buf, up to buf's capacity.
 func fold(buf []byte, name string) []byte {
 	gap := false
