@@ -39,6 +39,7 @@ type Options struct {
 
 	// What follows is not there when it is nil, and the API and the console say so.
 	Verifier Verifier
+	Sessions Sessions
 	Auditor  Auditor
 	Charter  Charter
 	Load     Load
@@ -57,6 +58,7 @@ type Options struct {
 type Handler struct {
 	control  Control
 	verifier Verifier
+	people   Sessions // the users', not the console's
 	auditor  Auditor
 	charter  Charter
 	load     Load
@@ -67,7 +69,7 @@ type Handler struct {
 	loopback bool
 	log      *slog.Logger
 	paths    map[string]map[string]endpoint // path, then method
-	sessions sessions
+	sessions sessions                       // of the console
 	guesses  guesses
 	hub      hub
 	// One element for each that goes on.
@@ -79,7 +81,7 @@ type endpoint func(w http.ResponseWriter, r *http.Request) error
 // New makes a Handler.
 func New(o Options) *Handler {
 	h := &Handler{
-		control: o.Control, verifier: o.Verifier, auditor: o.Auditor, charter: o.Charter, load: o.Load,
+		control: o.Control, verifier: o.Verifier, people: o.Sessions, auditor: o.Auditor, charter: o.Charter, load: o.Load,
 		signIn: o.SignIn, record: o.Record, token: o.Token, loopback: o.Loopback, log: o.Log,
 		polls: make(chan struct{}, maxPolls), verifies: make(chan struct{}, maxVerifies), streams: make(chan struct{}, maxStreams),
 	}
@@ -103,6 +105,8 @@ func New(o Options) *Handler {
 		"events":       {http.MethodGet: h.events},
 		"load":         {http.MethodGet: h.loadState, http.MethodPost: h.turnLoad},
 		"openapi.json": {http.MethodGet: h.describe},
+		"sessions":     {http.MethodGet: h.listSessions, http.MethodDelete: h.endSessions},
+		oneSession:     {http.MethodDelete: h.endOneSession},
 	}
 	withHead(h.paths)
 	return h
@@ -142,7 +146,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		path = ""
 	}
-	h.serve(w, withBy(r, by), h.paths[path], "%sopenapi.json lists what there is.", Prefix)
+	methods := h.paths[path]
+	if id, ok := strings.CutPrefix(path, sessionsPrefix); ok {
+		r.SetPathValue(sessionID, id)
+		methods = h.paths[oneSession]
+	}
+	h.serve(w, withBy(r, by), methods, "%sopenapi.json lists what there is.", Prefix)
 }
 
 // serve answers by the method of a path; nil: there is no such path, and cure says

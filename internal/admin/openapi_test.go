@@ -63,6 +63,9 @@ func schemaAt(t *testing.T, pointer string) *jsonschema.Schema {
 func conforms(t *testing.T, method, path string, a answer) {
 	t.Helper()
 	doc := parsed(t)
+	if strings.HasPrefix(path, Prefix+sessionsPrefix) {
+		path = Prefix + oneSession
+	}
 	operations := into(doc, "paths", path)
 	if method == "HEAD" {
 		method = "GET"
@@ -76,7 +79,7 @@ func conforms(t *testing.T, method, path string, a answer) {
 			t.Errorf("%s %s: the document has no status %d", method, path, a.StatusCode)
 			return
 		}
-		pointer = "/paths/" + strings.ReplaceAll(path, "/", "~1") + "/" + strings.ToLower(method) + "/responses/" + strconv.Itoa(a.StatusCode)
+		pointer = "/paths/" + strings.NewReplacer("/", "~1", "{", "%7B", "}", "%7D").Replace(path) + "/" + strings.ToLower(method) + "/responses/" + strconv.Itoa(a.StatusCode)
 		if ref, ok := into(response, "$ref").(string); ok {
 			pointer = strings.TrimPrefix(ref, "#")
 			response = into(doc, strings.Split(strings.TrimPrefix(pointer, "/"), "/")...)
@@ -113,6 +116,7 @@ func TestDocumentHasEveryField(t *testing.T) {
 		"Rotation": rotation.Rotation{}, "Step": rotation.Step{}, "Problem": Problem{}, "Rotations": rotationsAnswer{}, "Plans": plansAnswer{},
 		"Report": verify.Report{}, "Check": verify.Check{}, "AuditPage": audit.Page{}, "AuditHead": audit.Head{},
 		"Series": seriesAnswer{}, "Point": telemetry.Point{}, "LoadState": loadState{},
+		"Sessions": sessionsAnswer{}, "Session": Session{}, "Ended": endedAnswer{},
 		"Deployment": verify.Deployment{}, "Route": verify.Route{},
 	} {
 		var fields []string

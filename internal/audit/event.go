@@ -42,6 +42,7 @@ const (
 	TypePassedOver    = "audit.passed_over" // a receiver does not take an event
 	TypeAdminSignedIn = "admin.signed_in"
 	TypeAdminRefused  = "admin.refused"
+	TypeSessionEnded  = "session.ended" // by an operator
 )
 
 // Head is the end of the chain.

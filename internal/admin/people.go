@@ -1,0 +1,156 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"keyway/internal/problem"
+)
+
+// Sessions finds and ends the sessions of users. It is safe for concurrent use. Its
+// errors are answered as those of a [Control]; none may hold a token.
+type Sessions interface {
+	// List is the sessions that live of whom w names, at most so many, the newest of
+	// those found first; more: there are others besides. The zero w: everybody's.
+	List(ctx context.Context, w Whose, most int) (found []Session, more bool, err error)
+	// End ends the session with that public id, for good and everywhere. By is who
+	// asked, for the record. False: there is none.
+	End(ctx context.Context, publicID, by string) (bool, error)
+	// EndAll ends all of whom w names, and says how many there were. What it ended
+	// before it failed stays ended.
+	EndAll(ctx context.Context, w Whose, by string) (int, error)
+}
+
+// Whose names sessions by what they have in common. Without Issuer it is the one that
+// users sign in at.
+type Whose struct{ Issuer, Subject, SID string }
+
+// Session is what an operator is shown of one: no token, and nothing of its cookie.
+type Session struct {
+	PublicID          string    `json:"public_id"`
+	Provider          string    `json:"provider"`
+	Issuer            string    `json:"issuer"`
+	Subject           string    `json:"subject"`
+	Email             string    `json:"email"`
+	Name              string    `json:"name"`
+	CreatedAt         time.Time `json:"created_at"`
+	AuthTime          time.Time `json:"auth_time"`  // when the user signed in at the provider
+	ExpiresAt         time.Time `json:"expires_at"` // if nobody uses it any more
+	AbsoluteExpiresAt time.Time `json:"absolute_expires_at"`
+}
+
+type sessionsAnswer struct {
+	Sessions []Session `json:"sessions"`
+	More     bool      `json:"more"`
+}
+
+type endedAnswer struct {
+	Ended int `json:"ended"`
+}
+
+const (
+	sessionsPrefix = "sessions/"
+	sessionID      = "public_id"
+	oneSession     = sessionsPrefix + "{" + sessionID + "}"
+
+	maxListed = 1000 // in one answer
+	listed    = 100  // unless asked for more
+	// maxPart bounds a part of a Whose, in bytes. A sub has 255 at most (OpenID Connect
+	// Core section 2); issuers are URLs.
+	maxPart = 2048
+)
+
+// whose reads the query, each name at most once. Others that are there are refused:
+// one that is misspelt would name more people than were meant.
+func whose(r *http.Request, others ...string) (w Whose, query url.Values, err error) {
+	if query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
+		return w, nil, badRequest("the query can't be read")
+	}
+	known := append([]string{"subject", "sid", "issuer"}, others...)
+	for name, values := range query {
+		switch {
+		case !slices.Contains(known, name):
+			return w, nil, badRequest("the query: unknown %.50q; expected %s", name, strings.Join(known, ", "))
+		case len(values) > 1:
+			return w, nil, badRequest("%s: expected it once", name)
+		case values[0] == "" || len(values[0]) > maxPart:
+			return w, nil, badRequest("%s: expected 1 to %d bytes, found %d", name, maxPart, len(values[0]))
+		}
+	}
+	w = Whose{Issuer: query.Get("issuer"), Subject: query.Get("subject"), SID: query.Get("sid")}
+	if w.Issuer != "" && w.Subject == "" && w.SID == "" {
+		return w, nil, badRequest("issuer: expected a subject or a sid with it")
+	}
+	return w, query, nil
+}
+
+func (h *Handler) listSessions(w http.ResponseWriter, r *http.Request) error {
+	who, query, err := whose(r, "most")
+	if err != nil {
+		return err
+	}
+	most := listed
+	if text := query.Get("most"); text != "" {
+		if most, err = strconv.Atoi(text); err != nil || most < 1 || most > maxListed {
+			return badRequest("most: expected 1 to %d", maxListed)
+		}
+	}
+	if h.people == nil {
+		return absent("list of sessions")
+	}
+	found, more, err := h.people.List(r.Context(), who, most)
+	if err != nil {
+		return err
+	}
+	h.write(w, http.StatusOK, "application/json", sessionsAnswer{list(found), more})
+	return nil
+}
+
+func (h *Handler) endOneSession(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue(sessionID)
+	if id == "" || len(id) > 128 {
+		return badRequest("expected the public id of a session, found %d bytes", len(id))
+	}
+	if h.people == nil {
+		return absent("list of sessions")
+	}
+	by := byOf(r)
+	ended, err := h.people.End(r.Context(), id, by)
+	if err != nil {
+		return err
+	}
+	if !ended {
+		return fail(http.StatusNotFound, problem.NotFound, "no session has the public id %.128q", id).
+			cured("It may have ended already; 'keyway sessions list' has those that live.")
+	}
+	h.log.Info("admin: ended a session", "session", id, "by", by)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (h *Handler) endSessions(w http.ResponseWriter, r *http.Request) error {
+	who, _, err := whose(r)
+	if err != nil {
+		return err
+	}
+	if who.Subject == "" && who.SID == "" {
+		p := fail(http.StatusBadRequest, problem.BadRequest, "expected a subject or a sid: this ends the sessions of one user")
+		return p.cured("To end everybody's: keyway rotate token-hash-salt --compromised")
+	}
+	if h.people == nil {
+		return absent("list of sessions")
+	}
+	by := byOf(r)
+	ended, err := h.people.EndAll(r.Context(), who, by)
+	if err != nil {
+		return err
+	}
+	h.log.Info("admin: ended the sessions of a user", "ended", ended, "by", by)
+	h.write(w, http.StatusOK, "application/json", endedAnswer{ended})
+	return nil
+}
