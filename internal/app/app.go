@@ -14,6 +14,7 @@ import (
 	"keyway/internal/admin"
 	"keyway/internal/audit"
 	"keyway/internal/config"
+	"keyway/internal/dpop"
 	"keyway/internal/fleet"
 	"keyway/internal/gateway"
 	"keyway/internal/jwks"
@@ -106,6 +107,7 @@ type served struct {
 	rings      rings                   // never changed once it is published
 	clients    map[string]*oidc.Client // by peer
 	published  *jwks.Publisher
+	proofs     *dpop.Keys // nil: tokens are bearer tokens
 }
 
 // generation is nil until everything is open.
@@ -210,6 +212,7 @@ func (a *app) open(ctx context.Context, env func(string) (string, bool)) error {
 	if err := a.publish(a.first); err != nil {
 		return err
 	}
+	a.resources.tellNotOffered(ctx, a.current.Load().generation.SignIn)
 	a.follower.announce()
 	a.observe()
 	return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"keyway/internal/config"
+	"keyway/internal/dpop"
 	"keyway/internal/gateway"
 	"keyway/internal/jwks"
 	"keyway/internal/keyring"
@@ -22,14 +23,21 @@ import (
 // where the rings that it is made of are as they were.
 func (r *resources) generation(c *config.Config, keys rings, before *served) (*served, error) {
 	next := &served{rings: keys, clients: map[string]*oidc.Client{}}
+	var err error
+	if before != nil && keyring.Same(before.rings[nameDPoPKey], keys[nameDPoPKey]) {
+		next.proofs = before.proofs
+	} else if ring := keys[nameDPoPKey]; !ring.IsZero() {
+		if next.proofs, err = dpop.New(ring, r.nonces); err != nil {
+			return nil, err
+		}
+	}
 	for _, k := range clients(c) {
-		client, err := r.client(k, keys, before)
+		client, err := r.client(k, next, before)
 		if err != nil {
 			return nil, err
 		}
 		next.clients[k.peer] = client
 	}
-	var err error
 	if before != nil && keyring.Same(before.rings[nameSigningKey], keys[nameSigningKey]) {
 		next.published = before.published
 	} else if next.published, err = jwks.NewPublisher(keys[nameSigningKey], jwks.PublisherOptions{}); err != nil {
@@ -40,12 +48,14 @@ func (r *resources) generation(c *config.Config, keys rings, before *served) (*s
 }
 
 // client is our client at a provider.
-func (r *resources) client(k peerClient, keys rings, before *served) (*oidc.Client, error) {
+func (r *resources) client(k peerClient, next, before *served) (*oidc.Client, error) {
+	keys := next.rings
 	if before != nil && before.clients[k.peer] != nil &&
-		keyring.Same(before.rings[k.secret], keys[k.secret]) && keyring.Same(before.rings[nameSigningKey], keys[nameSigningKey]) {
+		keyring.Same(before.rings[k.secret], keys[k.secret]) && keyring.Same(before.rings[nameSigningKey], keys[nameSigningKey]) &&
+		before.proofs == next.proofs {
 		return before.clients[k.peer], nil
 	}
-	return k.build(r, keys, "")
+	return k.build(r, keys, "", next.proofs)
 }
 
 func (r *resources) assemble(c *config.Config, s *served) (*gateway.Generation, error) {
@@ -74,6 +84,7 @@ func (r *resources) assemble(c *config.Config, s *served) (*gateway.Generation, 
 		SignIn:   relyingParty,
 		Routes:   c.Routes,
 		Proxy:    r.proxy,
+		Proofs:   s.proofs,
 		JWKS:     counted{s.published, r},
 	}), nil
 }
@@ -150,7 +161,37 @@ func (r *resources) relyingParty(c *config.Config, keys rings, client *oidc.Clie
 		Return:   oidc.ReturnPolicy{AllowedHosts: c.Callback.AllowedRedirectHosts},
 		Cookies:  oidc.CookiePolicy{Secure: c.Cookie.Secure, Domain: c.Cookie.Domain},
 		PAR:      parMode(c.OIDC.PAR),
+		JAR:      jarMode(c.OIDC.JAR),
+		JARM:     c.OIDC.JARM == config.SwitchOn,
 	})
+}
+
+// tellNotOffered says at the start what the provider lacks of what is demanded of it;
+// each sign-in that fails for it says so again.
+func (r *resources) tellNotOffered(ctx context.Context, rp *oidc.RelyingParty) {
+	if rp == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askAlgorithms)
+	defer cancel()
+	metadata, err := r.provider.Metadata(ctx)
+	if err != nil {
+		return // it has been told of
+	}
+	if err := rp.Check(metadata); err != nil {
+		r.log.Warn("the identity provider does not offer what the configuration demands; nobody can sign in until it does, or the setting is changed",
+			"issuer", r.provider.Issuer(), "error", err.Error())
+	}
+}
+
+func jarMode(s config.Switch) string {
+	switch s {
+	case config.SwitchOn:
+		return oidc.JARRequired
+	case config.SwitchOff:
+		return oidc.JAROff
+	}
+	return oidc.JARAuto
 }
 
 func callback(c config.Callback) oidc.Callback {

@@ -11,9 +11,9 @@ import (
 	"keyway/internal/oidc"
 	"keyway/internal/problem"
 	"keyway/internal/rotation"
-	"keyway/internal/secret"
 	"keyway/internal/session"
 	"keyway/internal/telemetry"
+	"keyway/internal/upstream"
 )
 
 // observer turns what the relying party tells into metrics.
@@ -76,14 +76,14 @@ type currentClient struct {
 	metrics *telemetry.Metrics
 }
 
-func (c currentClient) ClientCredentials(ctx context.Context, audience string, scopes []string) (secret.Value, time.Time, error) {
+func (c currentClient) ClientCredentials(ctx context.Context, audience string, scopes []string) (upstream.Token, time.Time, error) {
 	generation := c.current()
 	if generation == nil || generation.SignIn == nil {
-		return secret.Value{}, time.Time{}, problem.Newf(problem.UpstreamAuthFailed, "no IdP is configured")
+		return upstream.Token{}, time.Time{}, problem.Newf(problem.UpstreamAuthFailed, "no IdP is configured")
 	}
 	tokens, err := generation.SignIn.ClientCredentials(ctx, audience, scopes)
 	c.metrics.TokenRefresh("service", refreshStatus(err))
-	return tokens.AccessToken, tokens.Expiry, err
+	return upstream.Token{Value: tokens.AccessToken, Key: tokens.Key}, tokens.Expiry, err
 }
 
 // refreshStatus is how an attempt at a token is counted.

@@ -94,6 +94,11 @@ func (a *app) begin(ctx context.Context, d definition, g given, given bool) (key
 		return keyring.Ring{}, nil // nobody gave us one, so we don't need one
 	case d.name == nameSigningKey:
 		first, err = a.resources.keys.FirstSigning()
+	case d.name == nameDPoPKey:
+		var key keyring.Candidate
+		if key, err = a.makeDPoPKey(ctx); err == nil {
+			first, err = firstRing(d.name, key, nil, time.Now())
+		}
 	default:
 		first, err = firstRing(d.name, randomSecret(d.name), nil, time.Now())
 	}
@@ -212,7 +217,7 @@ func (a *app) newerClient(ctx context.Context, k peerClient) *oidc.Client {
 			return s.clients[k.peer]
 		}
 	}
-	client, err := k.build(&a.resources, s.rings.with(more), g.current.ID)
+	client, err := k.build(&a.resources, s.rings.with(more), g.current.ID, s.proofs)
 	if err != nil {
 		return s.clients[k.peer]
 	}

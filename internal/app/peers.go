@@ -11,6 +11,7 @@ import (
 
 	"keyway/internal/bearer"
 	"keyway/internal/config"
+	"keyway/internal/dpop"
 	"keyway/internal/gateway"
 	"keyway/internal/jwks"
 	"keyway/internal/oidc"
@@ -47,10 +48,13 @@ func clients(c *config.Config) []peerClient {
 
 // build makes the client from the rings; next is the version that is tried after the
 // active one, if it is one of the ring.
-func (k peerClient) build(r *resources, keys rings, next string) (*oidc.Client, error) {
+func (k peerClient) build(r *resources, keys rings, next string, proofs *dpop.Keys) (*oidc.Client, error) {
+	if k.peer != signIn {
+		proofs = nil // we ask others about tokens, and for none
+	}
 	made, err := oidc.NewClient(oidc.ClientOptions{
 		Name: k.name, ClientID: k.id, Method: string(k.method),
-		Secret: keys[k.secret], Next: next, Signing: keys[nameSigningKey], Observer: observer{r.metrics, r.refusedBy(k)},
+		Secret: keys[k.secret], Next: next, Signing: keys[nameSigningKey], DPoP: proofs, Observer: observer{r.metrics, r.refusedBy(k)},
 		Newer: func(ctx context.Context) *oidc.Client { return r.newer(ctx, k) },
 	})
 	if err != nil {
@@ -80,6 +84,7 @@ func (a *app) peersOf(secret string) []string {
 // needed.
 func (r *resources) openPeers(c *config.Config) error {
 	r.peers = map[string]*oidc.Provider{}
+	r.nonces = dpop.NewNonces(0)
 	r.presented = bearer.NewCache(0)
 	r.close = append(r.close, func() error { r.presented.Close(); return nil })
 	if r.provider != nil {

@@ -14,6 +14,7 @@ import (
 
 	"keyway/internal/bearer"
 	"keyway/internal/config"
+	"keyway/internal/dpop"
 	"keyway/internal/gateway"
 	"keyway/internal/keyring"
 	"keyway/internal/keystore"
@@ -40,6 +41,7 @@ type resources struct {
 	keys      *keystore.Store
 	provider  *oidc.Provider            // nil: no IdP is configured
 	peers     map[string]*oidc.Provider // provider, and those of idps.yaml at which we have a client
+	nonces    *dpop.Nonces              // that servers have set for our proofs
 	presented *bearer.Cache             // what is known of presented tokens
 	fetched   fetches
 	tally     func(secret, version, who string)              // a refusal of something

@@ -26,6 +26,7 @@ const (
 	nameCSRFKey       = "csrf-key"
 	nameStateKey      = "state-key"
 	nameSigningKey    = "signing-key"
+	nameDPoPKey       = "dpop-key"
 	nameClientSecret  = "client-secret"
 )
 
@@ -74,12 +75,20 @@ func definitions(c *config.Config) []definition {
 		{nameSigningKey, config.SecretRef{}, false, optional, ids},
 		{nameClientSecret, c.OIDC.ClientSecret, true, optional, ids},
 	}
+	if bindsTokens(c) {
+		all = append(all, definition{nameDPoPKey, config.SecretRef{}, false, optional, ids})
+	}
 	for _, idp := range c.IdPs {
 		if !idp.ClientSecret.IsZero() {
 			all = append(all, definition{clientSecretOf(idp.Name), idp.ClientSecret, true, optional, ids})
 		}
 	}
 	return append(all, definition{fleet.KeyEncryptionKey, config.SecretRef{}, false, optional, ids})
+}
+
+// bindsTokens reports whether access tokens are bound to a key of ours.
+func bindsTokens(c *config.Config) bool {
+	return c.OIDC.Issuer != "" && c.OIDC.DPoP == config.SwitchOn
 }
 
 // candidate is a value that was found where the secret is handed in.

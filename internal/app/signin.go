@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"keyway/internal/admin"
+	"keyway/internal/config"
 	"keyway/internal/oidc"
 )
 
@@ -52,6 +53,8 @@ func (s consoleSignIn) relyingParty() (*oidc.RelyingParty, error) {
 		Callback: oidc.Callback{Static: s.callback()},
 		Cookies:  oidc.CookiePolicy{Secure: s.secure},
 		PAR:      parMode(c.OIDC.PAR),
+		JAR:      jarMode(c.OIDC.JAR),
+		JARM:     c.OIDC.JARM == config.SwitchOn,
 	})
 }
 

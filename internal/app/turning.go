@@ -73,6 +73,12 @@ func (a *app) turn(d definition) rotation.Secret {
 	case d.name == nameSigningKey:
 		base.Lifetime = assertionsLive
 		s.Make = a.makeSigningKey
+	case d.name == nameDPoPKey:
+		// Tokens are bound to the version they were asked for with, and so are sign-ins
+		// under way. A refresh binds to the active one, so few are left after a while; but
+		// a token that nobody refreshes may be as old as its session.
+		base.Lifetime = max(sessions, oidc.SignInLifetime)
+		s.Make = a.makeDPoPKey
 	case d.peer:
 		base.Lifetime = requestsLive
 		s.Make = a.makeAtPeer(d)
@@ -172,6 +178,20 @@ func (a *app) makeSigningKey(ctx context.Context) (keyring.Candidate, error) {
 	algorithm := a.resources.signingAlgorithm(ask, a.config)
 	if algorithm == "" && a.resources.provider != nil {
 		algorithm = a.algorithmInUse()
+	}
+	id, value, err := keystore.NewSigningKey(algorithm)
+	return keyring.Candidate{ID: id, Value: value}, err
+}
+
+// makeDPoPKey makes a key for proofs, which the provider that binds tokens to it takes.
+func (a *app) makeDPoPKey(ctx context.Context) (keyring.Candidate, error) {
+	ask, cancel := context.WithTimeout(ctx, askAlgorithms)
+	defer cancel()
+	algorithm := ""
+	if metadata, err := a.resources.provider.Metadata(ask); err == nil {
+		algorithm = metadata.BestProofAlgorithm()
+	} else if s := a.current.Load(); s != nil && s.proofs != nil {
+		algorithm = s.proofs.Algorithm(s.proofs.Active())
 	}
 	id, value, err := keystore.NewSigningKey(algorithm)
 	return keyring.Candidate{ID: id, Value: value}, err

@@ -17,14 +17,6 @@ func (l *loader) checkAvailable() {
 	if s.OIDC.TokenAuthMethod == AuthTLSClient {
 		refuse(SettingsFile, "oidc.token_auth_method", "tls_client_auth", "private_key_jwt, client_secret_basic or client_secret_post")
 	}
-	for _, later := range []struct {
-		key string
-		set Switch
-	}{{"oidc.dpop", s.OIDC.DPoP}, {"oidc.jar", s.OIDC.JAR}, {"oidc.jarm", s.OIDC.JARM}} {
-		if later.set == SwitchOn {
-			refuse(SettingsFile, later.key, "true", "auto or false")
-		}
-	}
 	for i, r := range l.routes.Routes {
 		if r.Authz == route.AuthzPDP {
 			refuse(RoutesFile, fmt.Sprintf("routes[%d].authz", i), "authz: pdp", "none; the service decides, by the identity headers or the token that it gets")

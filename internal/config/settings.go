@@ -65,9 +65,9 @@ type OIDC struct {
 	TokenAuthMethod       AuthMethod `yaml:"token_auth_method" env:"MS_BFF_TOKEN_AUTH_METHOD" enum:"private_key_jwt|client_secret_basic|client_secret_post|tls_client_auth" doc:"How we authenticate at the token endpoint. By default what is configured: a client secret if there is one, else private_key_jwt. tls_client_auth comes later."`
 	Scopes                []string   `yaml:"scopes" env:"OIDC_SCOPES" list:"space" default:"openid profile email" doc:"Scopes to ask for; openid is needed."`
 	PAR                   Switch     `yaml:"par" env:"MS_BFF_PAR_ENABLED" enum:"auto|true|false" default:"auto" doc:"Pushed authorization requests (RFC 9126). auto: whenever the provider's metadata has them."`
-	DPoP                  Switch     `yaml:"dpop" env:"MS_BFF_DPOP_ENABLED" enum:"auto|true|false" default:"auto" doc:"Sender-constrained tokens (RFC 9449). Comes later: true is refused, auto means off."`
-	JAR                   Switch     `yaml:"jar" env:"MS_BFF_JAR_ENABLED" enum:"auto|true|false" default:"auto" doc:"Signed authorization requests (RFC 9101). Comes later: true is refused, auto means off."`
-	JARM                  Switch     `yaml:"jarm" env:"MS_BFF_JARM_ENABLED" enum:"auto|true|false" default:"auto" doc:"Signed authorization responses. Comes later: true is refused, auto means off."`
+	DPoP                  Switch     `yaml:"dpop" env:"MS_BFF_DPOP_ENABLED" enum:"auto|true|false" default:"auto" doc:"Access tokens bound to a key of ours (RFC 9449). true: no sign-in unless the provider binds them; auto: off, since no metadata demands it."`
+	JAR                   Switch     `yaml:"jar" env:"MS_BFF_JAR_ENABLED" enum:"auto|true|false" default:"auto" doc:"Authorization requests signed with the signing key (RFC 9101). auto: if the provider's metadata demands it; true: no sign-in unless the provider offers it."`
+	JARM                  Switch     `yaml:"jarm" env:"MS_BFF_JARM_ENABLED" enum:"auto|true|false" default:"auto" doc:"Signed authorization responses (JARM). true: no sign-in with any other, nor unless the provider offers them; auto: off, since no metadata demands it."`
 	AllowInsecureHTTP     bool       `yaml:"allow_insecure_http" env:"OIDC_ALLOW_INSECURE_HTTP" default:"false" doc:"INSECURE: allow plain http to this provider beyond loopback. Tokens and secrets then cross the network readable."`
 }
 

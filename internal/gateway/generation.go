@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"keyway/internal/bearer"
+	"keyway/internal/dpop"
 	"keyway/internal/oidc"
 	"keyway/internal/principal"
 	"keyway/internal/route"
@@ -44,6 +45,7 @@ type Parts struct {
 	Bearer   Bearer             // nil: no provider's tokens are accepted
 	Routes   *route.Table
 	Proxy    *upstream.Proxy
+	Proofs   *dpop.Keys   // that tokens are bound to; nil: they are bearer tokens
 	JWKS     http.Handler // nil: no signing key
 }
 

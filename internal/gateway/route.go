@@ -71,7 +71,7 @@ func (c *call) forwardForSession(r *route.Route, request upstream.Request, s *se
 		if s, err = c.fresh(s); err != nil {
 			return err
 		}
-		request.AccessToken = s.AccessToken()
+		request.AccessToken, request.AccessKey = s.AccessToken(), s.Record().TokenKey
 		if exhausted(s) {
 			return overForGood(r)
 		}
@@ -95,7 +95,7 @@ var (
 
 // forward hands the request over to the proxy, as a stream if the route is one.
 func (c *call) forward(r *route.Route, request upstream.Request, s *session.Session) error {
-	request.Token = c.gen.policies[r]
+	request.Token, request.Proofs = c.gen.policies[r], c.gen.Proofs
 	// From here on the request is the proxy's, for hours if it is a stream. It must
 	// not keep its generation, and so the keys of then, in memory.
 	proxy, sessions := c.gen.Proxy, c.gen.Sessions

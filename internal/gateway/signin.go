@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"keyway/internal/dpop"
 	"keyway/internal/limit"
 	"keyway/internal/oidc"
 	"keyway/internal/problem"
@@ -199,12 +200,20 @@ func newRecord(provider string, grant oidc.Grant) session.Record {
 		AccessExpiry: grant.Tokens.Expiry,
 		RefreshToken: grant.Tokens.RefreshToken,
 		IDToken:      grant.Tokens.IDToken,
-		TokenType:    "Bearer",
+		TokenType:    tokenType(grant.Tokens),
+		TokenKey:     grant.Tokens.Key,
 		Scope:        strings.Join(grant.Tokens.Scopes, " "),
 		GrantedAt:    time.Now(),
 		AuthTime:     orNow(grant.Claims.AuthTime),
 		IssuedAt:     grant.Claims.IssuedAt,
 	}
+}
+
+func tokenType(t oidc.Tokens) string {
+	if t.Key != "" {
+		return dpop.Scheme
+	}
+	return "Bearer"
 }
 
 // orNow: an IdP that does not say when the user signed in did it just now, as far
@@ -280,6 +289,7 @@ func (g *Gateway) refresh(ctx context.Context, rp *oidc.RelyingParty, record ses
 	tokens := answer.Tokens
 	record.AccessToken = tokens.AccessToken
 	record.AccessExpiry = tokens.Expiry
+	record.TokenType, record.TokenKey = tokenType(tokens), tokens.Key
 	record.GrantedAt = time.Now()
 	if !tokens.RefreshToken.IsZero() {
 		record.RefreshToken = tokens.RefreshToken

@@ -189,9 +189,9 @@ func must(t *testing.T, err error) {
 // clientCredentials is how service tokens are fetched.
 type clientCredentials struct{ w *world }
 
-func (c clientCredentials) ClientCredentials(ctx context.Context, audience string, scopes []string) (secret.Value, time.Time, error) {
+func (c clientCredentials) ClientCredentials(ctx context.Context, audience string, scopes []string) (upstream.Token, time.Time, error) {
 	tokens, err := c.w.current.Load().SignIn.ClientCredentials(ctx, audience, scopes)
-	return tokens.AccessToken, tokens.Expiry, err
+	return upstream.Token{Value: tokens.AccessToken, Key: tokens.Key}, tokens.Expiry, err
 }
 
 type claims struct{ store session.Leases }

@@ -37,9 +37,9 @@ type Record struct {
 	TokenType    string
 	// TokenKey is the version of the key that AccessToken is bound to (RFC 9449);
 	// empty: it is a bearer token.
-	TokenKey string
-	Scope        string
-	GrantedAt    time.Time // when these tokens were issued to us
+	TokenKey  string
+	Scope     string
+	GrantedAt time.Time // when these tokens were issued to us
 
 	AuthTime time.Time // when the user signed in at the IdP
 	IssuedAt time.Time // iat of the ID token of the sign-in, by the IdP's clock

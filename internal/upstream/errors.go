@@ -43,6 +43,8 @@ var (
 	errTunnelDone      = errors.New("the WebSocket is over")
 	errUnasked         = errors.New("the upstream switched protocols without having been asked to, or without proof that it understood")
 	errTokenRefused    = errors.New("the upstream refused our service token")
+	errNonce           = errors.New("the upstream goes on demanding another nonce in the proof of the token (DPoP), or the request's body can't be sent again with the one that it set")
+	errProof           = errors.New("no proof for the token (DPoP) could be made")
 	errStatus          = errors.New("the upstream's status code is out of range")
 	errNoHijack        = errors.New("the client's connection can't be switched to WebSocket")
 	errBadUpgrade      = errors.New("expected a protocol's name in Upgrade, found bytes that are not printable ASCII")

@@ -22,6 +22,7 @@ type exchange struct {
 	tokens        TokenSource
 	req           Request
 	authorization string
+	token         Token // in authorization
 	webSocket     bool
 
 	w        http.ResponseWriter
@@ -30,9 +31,10 @@ type exchange struct {
 	cutoff   cutoff
 	sent     requestBody
 	received responseBody
-	backend  net.Conn // of a WebSocket
-	started  bool     // past the hooks in which ReverseProxy itself can refuse
-	err      error    // failure before the first byte
+	backend  net.Conn  // of a WebSocket
+	kept     *keptBody // what of the request can be sent again; nil: nothing is kept
+	started  bool      // past the hooks in which ReverseProxy itself can refuse
+	err      error     // failure before the first byte
 }
 
 // silent takes what httputil.ReverseProxy would log. Failures are reported by
@@ -124,6 +126,10 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 	if out.Body != nil {
 		x.sent.src = out.Body
 		out.Body = &x.sent
+		if x.token.Key != "" {
+			x.kept = keepBody(&x.sent, out.ContentLength)
+			out.Body = x.kept
+		}
 	}
 }
 
@@ -131,6 +137,13 @@ func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
 // which an upstream's informational responses would write to the client, and
 // wipe the headers that the gateway has set, past onResponse.
 func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
+	if x.token.Key != "" {
+		return x.proven(out)
+	}
+	return x.send(out)
+}
+
+func (x *exchange) send(out *http.Request) (*http.Response, error) {
 	ctx := x.in.Context()
 	if !x.webSocket {
 		return x.service.transport.RoundTrip(out.WithContext(ctx))
@@ -157,7 +170,7 @@ func (x *exchange) onResponse(res *http.Response) error {
 		res.Header["Connection"] = []string{"close"}
 	}
 	if res.StatusCode == http.StatusUnauthorized && x.authorization != "" && x.req.Token.mode == ServiceToken {
-		x.tokens.Reject(x.req.Token, bearerOf(x.authorization))
+		x.tokens.Reject(x.req.Token, x.token.Value)
 		// Passed on, it would send the user to sign in, for a token that is ours.
 		return errTokenRefused
 	}
@@ -182,6 +195,8 @@ func (x *exchange) onError(_ http.ResponseWriter, _ *http.Request, err error) {
 		return
 	case errors.Is(err, errTokenRefused):
 		x.err = problem.New(problem.UpstreamAuthFailed, errTokenRefused)
+	case errors.Is(err, errNonce), errors.Is(err, errProof):
+		x.err = problem.New(problem.UpstreamAuthFailed, err)
 	case errors.Is(err, errNoHijack):
 		x.err = problem.New(problem.Internal, errNoHijack)
 	default:

@@ -128,6 +128,7 @@ func reserved(name string) bool {
 
 // foreignNames are the headers, folded, that an upstream can't send to a client.
 var foreignNames = map[string]bool{
+	"dpop-nonce":       true, // for our proofs, not for the client's
 	"x-correlation-id": true,
 	"alt-svc":          true, // would lead the browser around the gateway
 	"clear-site-data":  true, // would sign the user out here

@@ -14,7 +14,7 @@ import (
 // ClientCredentials fetches a token by the client credentials grant (RFC 6749
 // section 4.4). A zero expires means that the server did not say.
 type ClientCredentials interface {
-	ClientCredentials(ctx context.Context, audience string, scopes []string) (token secret.Value, expires time.Time, err error)
+	ClientCredentials(ctx context.Context, audience string, scopes []string) (token Token, expires time.Time, err error)
 }
 
 // Bounds of the cache of service tokens.
@@ -58,7 +58,7 @@ type ServiceTokens struct {
 
 // tokenEntry is guarded by ServiceTokens.mu.
 type tokenEntry struct {
-	token    secret.Value
+	token    Token
 	expires  time.Time // when it is no longer served
 	renew    time.Time // when a use starts a renewal
 	used     time.Time
@@ -109,7 +109,7 @@ type clientTokens struct {
 }
 
 // Token implements TokenSource.
-func (c *clientTokens) Token(ctx context.Context, policy *TokenPolicy) (secret.Value, error) {
+func (c *clientTokens) Token(ctx context.Context, policy *TokenPolicy) (Token, error) {
 	s := c.cache
 	for {
 		now := time.Now()
@@ -124,7 +124,7 @@ func (c *clientTokens) Token(ctx context.Context, policy *TokenPolicy) (secret.V
 		if e.fetching == nil && !now.Before(e.retry) {
 			if s.closed {
 				s.mu.Unlock()
-				return secret.Value{}, ErrTokensClosed
+				return Token{}, ErrTokensClosed
 			}
 			s.fetch(e, c.cc, policy)
 		}
@@ -134,12 +134,12 @@ func (c *clientTokens) Token(ctx context.Context, policy *TokenPolicy) (secret.V
 		case alive:
 			return token, nil
 		case wait == nil:
-			return secret.Value{}, fmt.Errorf("not tried again yet after: %w", err)
+			return Token{}, fmt.Errorf("not tried again yet after: %w", err)
 		}
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return secret.Value{}, context.Cause(ctx)
+			return Token{}, context.Cause(ctx)
 		}
 		s.mu.Lock()
 		token, alive, err = e.token, time.Now().Before(e.expires), e.err
@@ -148,7 +148,7 @@ func (c *clientTokens) Token(ctx context.Context, policy *TokenPolicy) (secret.V
 			return token, nil
 		}
 		if err != nil {
-			return secret.Value{}, err
+			return Token{}, err
 		}
 		// Rejected in between; go round.
 	}
@@ -163,11 +163,11 @@ func (c *clientTokens) Reject(policy *TokenPolicy, token secret.Value) {
 	e, ok := s.entries[c.prefix+policy.key]
 	// Only the token in use, and not at every call: an upstream that refuses all
 	// tokens must not become a load on the authorization server.
-	if !ok || !e.token.Equal(token) || now.Sub(e.rejected) < rejectInterval {
+	if !ok || !e.token.Value.Equal(token) || now.Sub(e.rejected) < rejectInterval {
 		return
 	}
 	e.rejected = now
-	e.token, e.expires, e.renew = secret.Value{}, time.Time{}, time.Time{}
+	e.token, e.expires, e.renew = Token{}, time.Time{}, time.Time{}
 }
 
 // entry finds or makes one; s.mu is held.
@@ -212,7 +212,7 @@ func (s *ServiceTokens) fetch(e *tokenEntry, cc ClientCredentials, policy *Token
 		}
 		switch {
 		case err != nil:
-		case token.IsZero():
+		case token.Value.IsZero():
 			err = errors.New("expected a token, found an empty one")
 		case life < shortestLife:
 			err = errors.New("expected a token that lives for a second at least, found one that expires before")

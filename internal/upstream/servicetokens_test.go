@@ -29,7 +29,7 @@ type issuer struct {
 	broken error
 }
 
-func (i *issuer) ClientCredentials(ctx context.Context, audience string, scopes []string) (secret.Value, time.Time, error) {
+func (i *issuer) ClientCredentials(ctx context.Context, audience string, scopes []string) (Token, time.Time, error) {
 	i.mu.Lock()
 	i.calls = append(i.calls, fmt.Sprintf("%s %q", audience, scopes))
 	n, life, err := len(i.calls), i.life, i.broken
@@ -37,16 +37,16 @@ func (i *issuer) ClientCredentials(ctx context.Context, audience string, scopes 
 	select {
 	case <-time.After(time.Second):
 	case <-ctx.Done():
-		return secret.Value{}, time.Time{}, ctx.Err()
+		return Token{}, time.Time{}, ctx.Err()
 	}
 	if err != nil {
-		return secret.Value{}, time.Time{}, err
+		return Token{}, time.Time{}, err
 	}
 	var expires time.Time
 	if life != 0 {
 		expires = time.Now().Add(life)
 	}
-	return secret.NewValue(fmt.Appendf(nil, "token-%d", n)), expires, nil
+	return Token{Value: secret.NewValue(fmt.Appendf(nil, "token-%d", n))}, expires, nil
 }
 
 func (i *issuer) count() int {
@@ -70,7 +70,7 @@ func inBubble(t *testing.T, i *issuer, o ServiceTokensOptions, test func(t *test
 		policy := NewTokenPolicy(ServiceToken, "api", []string{"read"})
 		test(t, func() (string, error) {
 			v, err := source.Token(t.Context(), policy)
-			return string(v.Reveal()), err
+			return string(v.Value.Reveal()), err
 		}, source)
 	})
 }
@@ -271,10 +271,10 @@ func TestTokensOfDifferentKeysAreDifferent(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if other, twice := got[string(token.Reveal())]; twice {
+			if other, twice := got[string(token.Value.Reveal())]; twice {
 				t.Errorf("%q got the token of %s", c, other)
 			}
-			got[string(token.Reveal())] = fmt.Sprint(c)
+			got[string(token.Value.Reveal())] = fmt.Sprint(c)
 		}
 		before := i.count()
 		if _, err := cache.For("c", i).Token(t.Context(), NewTokenPolicy(ServiceToken, "a", []string{"c", "b", "c"})); err != nil || i.count() != before {
@@ -290,8 +290,8 @@ type fixedSource struct {
 	rejected chan string
 }
 
-func (s fixedSource) Token(context.Context, *TokenPolicy) (secret.Value, error) {
-	return secret.NewValue([]byte(s.token)), s.err
+func (s fixedSource) Token(context.Context, *TokenPolicy) (Token, error) {
+	return Token{Value: secret.NewValue([]byte(s.token))}, s.err
 }
 
 func (s fixedSource) Reject(_ *TokenPolicy, v secret.Value) { s.rejected <- string(v.Reveal()) }

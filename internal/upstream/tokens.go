@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"keyway/internal/dpop"
 	"keyway/internal/problem"
 	"keyway/internal/secret"
 )
@@ -69,10 +70,17 @@ func joinKey(parts ...string) string {
 	return b.String()
 }
 
+// Token is an access token. Key is the version of the key that it is bound to (RFC
+// 9449); empty: it is a bearer token.
+type Token struct {
+	Value secret.Value
+	Key   string
+}
+
 // TokenSource has service tokens. [ServiceTokens.For] is one.
 type TokenSource interface {
 	// Token returns a token that has not expired, from memory if possible.
-	Token(ctx context.Context, policy *TokenPolicy) (secret.Value, error)
+	Token(ctx context.Context, policy *TokenPolicy) (Token, error)
 	// Reject says that an upstream refused the token; if it is the one in use the
 	// next call fetches a new one.
 	Reject(policy *TokenPolicy, token secret.Value)
@@ -86,48 +94,57 @@ var (
 	errTokenBytes    = errors.New("the access token holds bytes that RFC 6750 section 2.1 does not allow")
 )
 
-// authorization is the value of the upstream's Authorization header, or empty. It
-// fails closed: a policy that can't be fulfilled never sends less than it says.
-func (p *Proxy) authorization(ctx context.Context, req *Request) (string, error) {
-	var token secret.Value
+// authorization is the value of the upstream's Authorization header, and the token in
+// it; both empty when there is to be none. It fails closed: a policy that can't be
+// fulfilled never sends less than it says.
+func (p *Proxy) authorization(ctx context.Context, req *Request) (string, Token, error) {
+	refused := func(err error) (string, Token, error) {
+		return "", Token{}, problem.New(problem.UpstreamAuthFailed, err)
+	}
+	var token Token
 	switch req.Token.Mode() {
 	case NoToken:
-		return "", nil
+		return "", token, nil
 	case Passthrough:
-		if token = req.AccessToken; token.IsZero() {
-			return "", problem.New(problem.UpstreamAuthFailed, errNoAccessToken)
+		if token = (Token{req.AccessToken, req.AccessKey}); token.Value.IsZero() {
+			return refused(errNoAccessToken)
 		}
 	case ServiceToken:
 		if p.tokens == nil {
-			return "", problem.New(problem.UpstreamAuthFailed, errNoTokenSource)
+			return refused(errNoTokenSource)
 		}
 		var err error
 		if token, err = p.tokens.Token(ctx, req.Token); err != nil {
 			if ctx.Err() != nil {
-				return "", kindOf(ctx, nil, "the token endpoint", err)
+				return "", token, kindOf(ctx, nil, "the token endpoint", err)
 			}
-			return "", problem.Newf(problem.UpstreamAuthFailed, "service token for audience %q: %w", req.Token.audience, err)
+			return refused(fmt.Errorf("service token for audience %q: %w", req.Token.audience, err))
 		}
-		if token.IsZero() {
-			return "", problem.New(problem.UpstreamAuthFailed, errors.New("the service token is empty"))
+		if token.Value.IsZero() {
+			return refused(errors.New("the service token is empty"))
 		}
 	default:
-		return "", problem.New(problem.UpstreamAuthFailed, fmt.Errorf("token policy mode %d is unknown", req.Token.mode))
+		return refused(fmt.Errorf("token policy mode %d is unknown", req.Token.mode))
 	}
-	raw := token.Reveal()
+	raw := token.Value.Reveal()
 	for _, c := range raw {
 		if c <= ' ' || c >= 0x7f {
-			return "", problem.New(problem.UpstreamAuthFailed, errTokenBytes)
+			return refused(errTokenBytes)
 		}
 	}
+	scheme := bearer
+	if token.Key != "" {
+		if req.Proofs == nil || !req.Proofs.Has(token.Key) {
+			if req.Token.Mode() == ServiceToken {
+				p.tokens.Reject(req.Token, token.Value) // the next is bound to a key that is there
+			}
+			return refused(dpop.ErrNoKey)
+		}
+		scheme = dpop.Scheme + " "
+	}
 	var value strings.Builder // a token is copied once: many are of a kilobyte or more
-	value.Grow(len(bearer) + len(raw))
-	value.WriteString(bearer)
+	value.Grow(len(scheme) + len(raw))
+	value.WriteString(scheme)
 	value.Write(raw)
-	return value.String(), nil
-}
-
-// bearerOf is the token in a value that authorization made.
-func bearerOf(value string) secret.Value {
-	return secret.NewValue([]byte(value[len(bearer):]))
+	return value.String(), token, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"keyway/internal/dpop"
 	"keyway/internal/principal"
 	"keyway/internal/problem"
 	"keyway/internal/secret"
@@ -93,6 +94,10 @@ type Request struct {
 	Token *TokenPolicy
 	// AccessToken is the session's or the caller's token, for Passthrough.
 	AccessToken secret.Value
+	// AccessKey is the version of the key that AccessToken is bound to; empty: it is a
+	// bearer token. Proofs has that key; nil when there are no bound tokens.
+	AccessKey string
+	Proofs    *dpop.Keys
 	// Streaming lets the exchange last as long as both sides and the request's
 	// context want, flushes every piece, and allows WebSockets.
 	Streaming bool
@@ -150,11 +155,11 @@ func (p *Proxy) Forward(w http.ResponseWriter, r *http.Request, req Request) err
 	if ignoresUpgrade(r, webSocket) {
 		w.Header().Set("Connection", "close")
 	}
-	authorization, err := p.authorization(r.Context(), &req)
+	authorization, token, err := p.authorization(r.Context(), &req)
 	if err != nil {
 		return err
 	}
-	x := &exchange{service: s, req: req, authorization: authorization, webSocket: webSocket, tokens: p.tokens, w: w}
+	x := &exchange{service: s, req: req, authorization: authorization, token: token, webSocket: webSocket, tokens: p.tokens, w: w}
 	return x.run(r)
 }
 
