@@ -61,6 +61,8 @@ func (tokens) Authenticate(_ context.Context, authorization []string, _ bearer.N
 	return principal.Principal{Subject: "machine", Provider: "demo"}, secret.NewValue([]byte("good")), nil
 }
 
+func (tokens) Issuers(bearer.Need) []string { return []string{"https://machines.example.com"} }
+
 func (w *world) acceptTokens() {
 	parts := w.current.Load().Parts
 	parts.Bearer = tokens{}
