@@ -83,7 +83,7 @@ func (c *call) admit(q question) (admitted, error) {
 			s, err := c.admitSession(q, nil)
 			return admitted{session: s}, err
 		}
-		return admitted{match: match}, nil
+		return admitted{match: match}, c.routeRate(r, nil)
 	case route.AuthSession:
 		s, err := c.admitSession(q, r)
 		return admitted{match: match, session: s}, err
@@ -115,7 +115,7 @@ func (c *call) admitSession(q question, r *route.Route) (*session.Session, error
 		return nil, overForGood(r)
 	}
 	c.who = s.Principal()
-	return s, nil
+	return s, c.routeRate(r, &c.who)
 }
 
 // overForGood is the failure of a session whose access token is over: only a new
@@ -141,12 +141,13 @@ func (c *call) admitBearer(r *route.Route, path string) (secret.Value, error) {
 			c.w.Header().Set("WWW-Authenticate", challenge+c.whereMetadata(path))
 		}
 		if problem.CodeOf(err) == problem.InvalidToken {
-			_ = c.take(limit.RefusedToken) // it is refused already
+			c.tokenRefused()
 		}
 		return secret.Value{}, err
 	}
+	c.tokenAccepted()
 	c.who = who
-	return token, nil
+	return token, c.routeRate(r, &c.who)
 }
 
 func needOf(r *route.Route) bearer.Need {

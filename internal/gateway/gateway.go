@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"keyway/internal/limit"
 	"keyway/internal/principal"
 	"keyway/internal/problem"
 	"keyway/internal/route"
@@ -52,6 +53,11 @@ type Options struct {
 	Refused func(secret, version, who string)
 	// Traces has spans of requests kept; nil: nobody collects them.
 	Traces *trace.Tracer
+
+	// Limiter says when too much comes from an address prefix; nil: it never does.
+	Limiter *limit.Limiter
+	// Callers count for the limits of routes; nil: by prefixes of 32 and 64 bits.
+	Callers *limit.Callers
 }
 
 // Gateway is the public http.Handler. It is safe for concurrent use.
@@ -68,6 +74,7 @@ type Gateway struct {
 	refused func(secret, version, who string)
 	traces  *trace.Tracer
 	busy    atomic.Int64
+	limits  *limits
 	// revokers bounds the revocations that are under way.
 	revokers chan struct{}
 	// callbacks are the sign-ins that are being finished.
@@ -87,6 +94,7 @@ func New(o Options) *Gateway {
 		issue:   o.MayIssue,
 		refused: o.Refused,
 		traces:  o.Traces,
+		limits:  newLimits(o.Limiter, o.Callers),
 
 		revokers: make(chan struct{}, revokersMax),
 	}
@@ -140,8 +148,10 @@ type call struct {
 	idHeader [1]string // X-Correlation-Id's value
 	span     trace.Span
 	asked    contract
-	counted  bool   // among the requests that are served at once
-	flow     string // step of a flow that the request is, for the metrics; "": none
+	counted  bool          // among the requests that are served at once
+	busy     *atomic.Int64 // of the route, which it is counted in; nil: it is not
+	taken    limit.Kind    // what it is counted as already
+	flow     string        // step of a flow that the request is, for the metrics; "": none
 	// forwarded: the request's body is the proxy's to read, and to bound.
 	forwarded bool
 	// settled are the versions that are nobody's if they are unknown now; see settle.
@@ -197,6 +207,7 @@ func (c *call) run() (err error, abort bool) {
 		}
 	}()
 	defer c.leave()
+	defer c.leaveRoute()
 	r := c.r
 	if err = c.serve(); err != nil {
 		err = c.settle(err, r)
@@ -211,12 +222,12 @@ func (c *call) run() (err error, abort bool) {
 // enter counts the request among those that are served at once. What an
 // orchestrator asks is not counted: a busy replica is not a dead one.
 func (c *call) enter() error {
-	limit := c.gen.Settings.ConcurrentRequests
-	if limit <= 0 {
+	most := c.gen.Settings.ConcurrentRequests
+	if most <= 0 {
 		return nil
 	}
 	c.counted = true
-	if c.gateway.busy.Add(1) > limit {
+	if c.gateway.busy.Add(1) > most {
 		return problem.New(problem.Overloaded, nil)
 	}
 	return nil

@@ -1,11 +1,232 @@
 package gateway
 
-import "keyway/internal/limit"
+import (
+	"hash/maphash"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"keyway/internal/limit"
+	"keyway/internal/principal"
+	"keyway/internal/problem"
+	"keyway/internal/route"
+)
+
+// limits are what clients may take, as it stands. They outlive generations.
+type limits struct {
+	limiter *limit.Limiter // nil: nothing is limited by address
+	callers *limit.Callers
+	good    goodTokens
+	routes  sync.Map                // busy, by route id
+	notes   map[limit.Kind]*noticed // nothing is added later
+}
+
+func newLimits(limiter *limit.Limiter, callers *limit.Callers) *limits {
+	if callers == nil {
+		callers = limit.NewCallers(0, 0)
+	}
+	l := &limits{limiter: limiter, callers: callers, good: goodTokens{seed: maphash.MakeSeed()}, notes: map[limit.Kind]*noticed{}}
+	for _, kind := range limit.Kinds() {
+		l.notes[kind] = &noticed{}
+	}
+	return l
+}
 
 // take counts one of a kind for the sender's address prefix, and fails with
-// too_many_requests beyond the limit.
-func (c *call) take(limit.Kind) error { return nil }
+// too_many_requests beyond the limit. A request that is served again, because its
+// generation lacked a version, counts once.
+func (c *call) take(kind limit.Kind) error {
+	l := c.gateway.limits.limiter
+	if l == nil || c.taken == kind {
+		return nil
+	}
+	c.taken = kind
+	wait, ok := l.Take(c.r.Context(), kind, c.client.Addr)
+	if ok {
+		return nil
+	}
+	return c.beyond(kind, wait)
+}
 
 // spent fails with too_many_requests if the sender's address prefix is beyond the
-// limit; it counts nothing, and asks nobody.
-func (c *call) spent(limit.Kind) error { return nil }
+// limit; it counts nothing, and asks nobody. Of presented tokens those that were
+// good here lately are looked at all the same: who guesses behind an address that
+// many share stops nobody who has a token and uses it.
+func (c *call) spent(kind limit.Kind) error {
+	l := c.gateway.limits
+	if l.limiter == nil {
+		return nil
+	}
+	wait, spent := l.limiter.Spent(kind, c.client.Addr)
+	if !spent || kind == limit.RefusedToken && l.good.has(c.r.Header["Authorization"]) {
+		return nil
+	}
+	return c.beyond(kind, wait)
+}
+
+// tokenAccepted remembers that the presented token was good.
+func (c *call) tokenAccepted() { c.gateway.limits.good.add(c.r.Header["Authorization"]) }
+
+// tokenRefused counts a presented token that was refused, beside the answer.
+func (c *call) tokenRefused() {
+	l := c.gateway.limits
+	l.good.drop(c.r.Header["Authorization"])
+	if l.limiter == nil || c.taken == limit.RefusedToken {
+		return
+	}
+	c.taken = limit.RefusedToken
+	l.limiter.TakeBeside(limit.RefusedToken, c.client.Addr, c.gateway.beside)
+}
+
+// beyond is the answer to one too many.
+func (c *call) beyond(kind limit.Kind, wait time.Duration) error {
+	c.gateway.metrics.RateLimited(string(kind))
+	c.gateway.limits.notes[kind].told(c, kind)
+	e := problem.Newf(problem.TooManyRequests, "too many of %s", kind)
+	e.RetryAfter = wait
+	return e
+}
+
+// noteEvery is the least time between two lines about one kind.
+const noteEvery = time.Minute
+
+// noticed is what is to be said of refusals of one kind.
+type noticed struct {
+	mu      sync.Mutex
+	next    time.Time
+	refused int // since the last line
+}
+
+// told writes a line, unless there was one in the last minute. It names nobody,
+// unless it is likely one of our own proxies.
+func (n *noticed) told(c *call, kind limit.Kind) {
+	now := time.Now()
+	n.mu.Lock()
+	n.refused++
+	refused := n.refused
+	if now.Before(n.next) {
+		n.mu.Unlock()
+		return
+	}
+	n.next, n.refused = now.Add(noteEvery), 0
+	n.mu.Unlock()
+	log := c.gateway.log
+	if peer := peer(c.r); !c.client.Trusted && (peer.IsPrivate() || peer.IsLoopback()) && len(c.r.Header["X-Forwarded-For"]) > 0 {
+		log.Warn("requests are refused because too many come from one address, which sends X-Forwarded-For and is not trusted: if it is a proxy of yours, all its users count as one; add it to BFF_TRUSTED_PROXIES",
+			"kind", string(kind), "refused", refused, "peer", peer.String())
+		return
+	}
+	log.Warn("requests are refused because too many come from one address prefix", "kind", string(kind), "refused", refused)
+}
+
+// routeRate counts a request for the route by who asks; nil is whoever comes from
+// the address. r is nil if no route describes it.
+func (c *call) routeRate(r *route.Route, who *principal.Principal) error {
+	if r == nil || r.Limits.Rate.IsZero() || c.taken == limit.Route {
+		return nil
+	}
+	c.taken = limit.Route
+	var wait time.Duration
+	var ok bool
+	if callers := c.gateway.limits.callers; who != nil {
+		wait, ok = callers.TakeUser(r.ID, who.Provider, who.Subject, r.Limits.Rate)
+	} else {
+		wait, ok = callers.TakeAddr(r.ID, c.client.Addr, r.Limits.Rate)
+	}
+	if ok {
+		return nil
+	}
+	return c.beyond(limit.Route, wait)
+}
+
+// enterRoute counts the request among those of its route that are under way, until
+// it is over, and refuses it with overloaded if there are too many. Streams stay
+// among them.
+func (c *call) enterRoute(r *route.Route) error {
+	id, most := r.ID, int64(r.Limits.ConcurrentRequests)
+	if most <= 0 {
+		return nil
+	}
+	c.leaveRoute() // if it is served again
+	busy, ok := c.gateway.limits.routes.Load(id)
+	if !ok {
+		busy, _ = c.gateway.limits.routes.LoadOrStore(id, new(atomic.Int64))
+	}
+	c.busy = busy.(*atomic.Int64)
+	if c.busy.Add(1) > most {
+		return problem.Newf(problem.Overloaded, "route %s: more than %d requests at once", id, most)
+	}
+	return nil
+}
+
+// leaveRoute undoes enterRoute.
+func (c *call) leaveRoute() {
+	if c.busy != nil {
+		c.busy.Add(-1)
+		c.busy = nil
+	}
+}
+
+// bodyLimit is the smaller of the settings' bound and the route's; 0: no bound.
+func bodyLimit(settings *Settings, r *route.Route) int64 {
+	if settings.BodyBytes > 0 && r.Limits.BodyBytes > 0 {
+		return min(settings.BodyBytes, r.Limits.BodyBytes)
+	}
+	return max(settings.BodyBytes, r.Limits.BodyBytes)
+}
+
+// boundRouteBody has a body that is too large refused: at once if it says so, else
+// when it turns out.
+func (c *call) boundRouteBody(settings *Settings, r *route.Route) error {
+	most := bodyLimit(settings, r)
+	switch {
+	case most <= 0 || c.r.ContentLength == 0:
+	case c.r.ContentLength > most:
+		return problem.Newf(problem.TooLarge, "route %s: expected a body of at most %d bytes, found %d", r.ID, most, c.r.ContentLength)
+	default:
+		c.r.Body = http.MaxBytesReader(c.w, c.r.Body, most)
+	}
+	return nil
+}
+
+// goodTokens are hashes of Authorization values that were accepted lately. They
+// decide nothing but whether a token is looked at, so a hash of 64 bits is enough;
+// its seed is the process's. Only what was good gets in: who has none drives
+// nothing out. Reading is two atomic loads.
+type goodTokens struct {
+	seed  maphash.Seed
+	slots [8192]atomic.Uint64
+}
+
+func (g *goodTokens) find(authorization []string) (one, other *atomic.Uint64, sum uint64) {
+	if len(authorization) != 1 {
+		return nil, nil, 0
+	}
+	sum = max(maphash.String(g.seed, authorization[0]), 1)
+	n := uint64(len(g.slots))
+	return &g.slots[sum%n], &g.slots[(sum>>32)%n], sum
+}
+
+func (g *goodTokens) has(authorization []string) bool {
+	one, other, sum := g.find(authorization)
+	return one != nil && (one.Load() == sum || other.Load() == sum)
+}
+
+func (g *goodTokens) add(authorization []string) {
+	one, other, sum := g.find(authorization)
+	switch {
+	case one == nil || one.Load() == sum || other.Load() == sum:
+	case one.Load() == 0 || other.Load() != 0 && sum>>16&1 == 0:
+		one.Store(sum)
+	default:
+		other.Store(sum)
+	}
+}
+
+func (g *goodTokens) drop(authorization []string) {
+	if one, other, sum := g.find(authorization); one != nil {
+		one.CompareAndSwap(sum, 0)
+		other.CompareAndSwap(sum, 0)
+	}
+}

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"net/http"
 	"strings"
 
 	"keyway/internal/problem"
@@ -21,8 +20,11 @@ func (c *call) serveRoute() error {
 		return err
 	}
 	r := may.match.Route
-	if settings.BodyBytes > 0 && c.r.ContentLength != 0 {
-		c.r.Body = http.MaxBytesReader(c.w, c.r.Body, settings.BodyBytes)
+	if err := c.enterRoute(r); err != nil {
+		return err
+	}
+	if err := c.boundRouteBody(settings, r); err != nil {
+		return err
 	}
 	request := upstream.Request{
 		Service:       r.Service,

@@ -85,6 +85,9 @@ var kinds = map[Code]kind{
 type Error struct {
 	Code  Code
 	Cause error
+	// RetryAfter is when to try again, where that is known better than for the kind;
+	// 0: it is not. It is told in whole seconds, rounded up.
+	RetryAfter time.Duration
 }
 
 // New wraps cause, which may be nil, as a failure of the kind code.
@@ -148,8 +151,12 @@ func WriteAs(w http.ResponseWriter, correlationID string, err error, status int)
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if k.retryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(int(k.retryAfter.Seconds())))
+	after := k.retryAfter
+	if e, ok := errors.AsType[*Error](err); ok && e.RetryAfter > 0 {
+		after = e.RetryAfter
+	}
+	if after > 0 {
+		h.Set("Retry-After", strconv.FormatInt(int64((after+time.Second-1)/time.Second), 10))
 	}
 	if status == http.StatusUnauthorized && h.Get("WWW-Authenticate") == "" {
 		// RFC 9110 section 11.6.1 wants a challenge on every 401. "Session" is no

@@ -30,6 +30,7 @@ type Metrics struct {
 	idpRequests       *prometheus.CounterVec
 	clientAuth        *prometheus.CounterVec
 	csrfViolations    *prometheus.CounterVec
+	rateLimited       *prometheus.CounterVec
 	jwksFetches       *prometheus.CounterVec
 	tokenValidation   *prometheus.CounterVec
 	rotations         *prometheus.CounterVec
@@ -68,6 +69,7 @@ func NewMetrics() *Metrics {
 	m.idpRequests = counter("bff_idp_requests_total", "Requests to the identity provider.", "endpoint", "status")
 	m.clientAuth = counter("bff_client_auth_total", "Client authentications, by credential version and outcome.", "idp", "version", "outcome")
 	m.csrfViolations = counter("bff_csrf_violations_total", "State-changing requests that were refused.", "reason")
+	m.rateLimited = counter("bff_rate_limited_total", "Requests refused because too many came before, by what is limited.", "kind")
 	m.jwksFetches = counter("bff_jwks_fetches_total", "Fetches of our public keys, by kind of client.", "client")
 	m.tokenValidation = counter("bff_token_validation_total", "Presented tokens, by kind and outcome.", "token_type", "status")
 	m.rotations = counter("bff_rotations_total", "Rotations that came to an end, by outcome.", "secret", "outcome")
@@ -83,6 +85,9 @@ func NewMetrics() *Metrics {
 	}
 	for _, reason := range []string{"missing", "invalid", "unknown_key", "origin"} {
 		m.csrfViolations.WithLabelValues(reason)
+	}
+	for _, kind := range []string{"sign_in", "callback", "backchannel_logout", "refused_token", "route"} {
+		m.rateLimited.WithLabelValues(kind)
 	}
 	for _, reason := range []string{"address", "user_agent"} {
 		m.bindingFailures.WithLabelValues(reason)
@@ -138,6 +143,10 @@ func (m *Metrics) BindingFailure(reason string) { m.bindingFailures.WithLabelVal
 // CSRFViolation counts a refused request: "missing", "invalid", "unknown_key",
 // "origin".
 func (m *Metrics) CSRFViolation(reason string) { m.csrfViolations.WithLabelValues(reason).Inc() }
+
+// RateLimited counts a request that was refused because too many came before:
+// "sign_in", "callback", "backchannel_logout", "refused_token", "route".
+func (m *Metrics) RateLimited(kind string) { m.rateLimited.WithLabelValues(kind).Inc() }
 
 // Flow observes a step of a flow: "login", "callback", "refresh", "logout".
 func (m *Metrics) Flow(kind string, took time.Duration) {
