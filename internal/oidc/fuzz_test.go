@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"strings"
 	"testing"
@@ -17,7 +18,17 @@ func FuzzCallback(f *testing.F) {
 	f.Add("code=a&state=b&iss=https%3A%2F%2Fidp.example")
 	f.Add("code=a&code=b")
 	f.Add("error=access_denied&error_description=%00%ff&state=b")
-	m := &Metadata{Issuer: "https://idp.example", IssuerInResponse: true}
+	m := &Metadata{Issuer: "https://idp.example", IssuerInResponse: true, AuthorizationAlgs: []string{jwks.ES256}}
+	now := time.Unix(1_999_999_500, 0)
+	part := base64.RawURLEncoding.EncodeToString
+	for _, payload := range []string{
+		`{"iss":"https://idp.example","aud":"c","exp":2000000000,"code":"a","state":"b"}`,
+		`{"iss":"https://idp.example","aud":["c"],"exp":2e9,"error":"access_denied","state":"b"}`,
+		`{"iss":"https://idp.example","aud":"c","exp":1e300,"code":"a","code":"b","state":"b"}`,
+	} {
+		f.Add("response=" + part([]byte(`{"alg":"ES256"}`)) + "." + part([]byte(payload)) + "." + part(make([]byte, 64)))
+		f.Add("code=a&response=" + part([]byte(`{"alg":"none"}`)) + "." + part([]byte(payload)) + ".")
+	}
 	f.Fuzz(func(t *testing.T, raw string) {
 		params, err := parseCallback(raw)
 		if err != nil {
@@ -25,6 +36,19 @@ func FuzzCallback(f *testing.F) {
 				t.Errorf("code %s", problem.CodeOf(err))
 			}
 			return
+		}
+		if _, signed := params["response"]; signed {
+			answer, err := openResponse(params, m, "c", now)
+			if err != nil {
+				if len(err.Error()) > 1000 || strings.ContainsAny(err.Error(), "\r\n\x00") {
+					t.Errorf("the error is not fit for a log: %q", err)
+				}
+				return
+			}
+			if _, beside := params["code"]; beside || answer.params["iss"] != m.Issuer || answer.parsed.Header.Algorithm != jwks.ES256 {
+				t.Errorf("opened %q", params)
+			}
+			params = answer.params // what a good signature would make of them
 		}
 		err = checkResponse(params, transaction{Issuer: m.Issuer}, m)
 		switch {
