@@ -125,7 +125,7 @@ func (h *Handler) endOneSession(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !ended {
-		return fail(http.StatusNotFound, problem.NotFound, "no session has the public id %.128q", id).
+		return fail(http.StatusNotFound, codeUnknownSession, "no session has the public id %.128q", id).
 			cured("It may have ended already; 'keyway sessions list' has those that live.")
 	}
 	h.log.Info("admin: ended a session", "session", id, "by", by)

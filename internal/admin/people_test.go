@@ -7,7 +7,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
 )
 
 // users is a Sessions with one session of ada's.
@@ -84,7 +83,7 @@ func TestSessionsAreEnded(t *testing.T) {
 	if u.last() != "end pub-1 admin API, from this machine" || a.text != "" {
 		t.Errorf("asked %q, answered %q", u.last(), a.text)
 	}
-	s.do(t, "DELETE", "/admin/v1/sessions/pub-2", "").want(t, 404, `"code":"not_found"`, "keyway sessions list")
+	s.do(t, "DELETE", "/admin/v1/sessions/pub-2", "").want(t, 404, `"code":"unknown_session"`, "keyway sessions list")
 	s.do(t, "DELETE", "/admin/v1/sessions?subject=ada", "").want(t, 200, `{"ended":3}`)
 	if u.last() != "end all  ada  admin API, from this machine" {
 		t.Errorf("asked %q", u.last())

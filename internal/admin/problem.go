@@ -14,6 +14,7 @@ import (
 const (
 	codeUnknownSecret    problem.Code = "unknown_secret"
 	codeUnknownRotation  problem.Code = "unknown_rotation"
+	codeUnknownSession   problem.Code = "unknown_session"
 	codeRefused          problem.Code = "refused"
 	codeUnsupportedMedia problem.Code = "unsupported_media_type"
 	codeUnavailable      problem.Code = "unavailable"

@@ -188,7 +188,7 @@ const storyToken = "a-token-of-a-story-0123456789abcdefghij"
 // gateway is the story's command: an admin API over a fake fleet, at $NAME.
 func gateway(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, neg, args, 1, 2, "gateway NAME [token|public|other]")
-	o := admin.Options{Control: newFakeControl(), Auditor: newFakeRecord(5), Loopback: true}
+	o := admin.Options{Control: newFakeControl(), Auditor: newFakeRecord(5), Sessions: newFakeSessions(), Loopback: true}
 	var h http.Handler
 	switch kind := strings.Join(args[1:], ""); kind {
 	case "":

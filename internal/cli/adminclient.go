@@ -113,11 +113,19 @@ func (e *unreachableError) Unwrap() error { return e.err }
 // do asks. path is below the API's prefix; a body makes it a POST. Its errors
 // carry the exit code, but for those of ctx.
 func (c *adminClient) do(ctx context.Context, path string, query url.Values, tag string, body any) (reply, error) {
-	u := c.base.JoinPath(admin.Prefix, path)
-	u.RawQuery = query.Encode()
-	method, content := http.MethodGet, []byte(nil)
+	method := http.MethodGet
 	if body != nil {
 		method = http.MethodPost
+	}
+	return c.send(ctx, method, path, query, tag, body)
+}
+
+// send is do with any method.
+func (c *adminClient) send(ctx context.Context, method, path string, query url.Values, tag string, body any) (reply, error) {
+	u := c.base.JoinPath(admin.Prefix, path)
+	u.RawQuery = query.Encode()
+	content := []byte(nil)
+	if body != nil {
 		var err error
 		if content, err = json.Marshal(body); err != nil {
 			return reply{}, err
@@ -151,7 +159,7 @@ func (c *adminClient) do(ctx context.Context, path string, query url.Values, tag
 		a.now = at // clocks differ; ages are by theirs
 	}
 	kind, _, _ := strings.Cut(response.Header.Get("Content-Type"), ";")
-	if a.status == http.StatusNotModified || a.status < 300 && kind == "application/json" && json.Valid(text) {
+	if a.status == http.StatusNotModified || a.status == http.StatusNoContent || a.status < 300 && kind == "application/json" && json.Valid(text) {
 		return a, nil
 	}
 	return reply{}, c.refused(a, kind)
@@ -191,6 +199,8 @@ func (c *adminClient) refused(a reply, kind string) error {
 	switch {
 	case p.Code == "unknown_secret":
 		return &exitError{exitUsage, errors.New(printable((&admin.UnknownSecretError{Name: p.Secret, Known: p.Known}).Error()))}
+	case p.Code == "unknown_session":
+		return &exitError{exitNotSo, &unknownSessionError{admin.Sentence(p.Detail, p.Cure)}}
 	case p.Code == "refused":
 		return &exitError{exitNotSo, &admin.RefusedError{Secret: p.Secret, Why: p.Detail, Cure: p.Cure}}
 	case p.Code == "" && a.status >= http.StatusBadGateway && a.status <= http.StatusGatewayTimeout:

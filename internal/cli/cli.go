@@ -93,6 +93,7 @@ Exit codes: 0 it is so, 1 it is not, 2 the call was wrong.`,
 		inGroup(groupTurn, newStatusCommand(s)),
 		inGroup(groupTurn, newRotateCommand(s)),
 		inGroup(groupTurn, newRollbackCommand(s)),
+		inGroup(groupUsers, newSessionsCommand(s)),
 		inGroup(groupAsk, newConfigCommand(s)),
 		inGroup(groupAsk, newRoutesCommand(s)),
 		inGroup(groupAsk, newVerifyCommand(s)),
@@ -100,15 +101,16 @@ Exit codes: 0 it is so, 1 it is not, 2 the call was wrong.`,
 		inGroup(groupAsk, newVersionCommand(s)),
 	)
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run it:"}, &cobra.Group{ID: groupTurn, Title: "Turn the secrets of a running gateway:"},
-		&cobra.Group{ID: groupAsk, Title: "Ask it, changing nothing:"})
+		&cobra.Group{ID: groupUsers, Title: "Who is signed in:"}, &cobra.Group{ID: groupAsk, Title: "Ask it, changing nothing:"})
 	return root
 }
 
 // Under these the help lists the commands.
 const (
-	groupRun  = "run"
-	groupTurn = "turn"
-	groupAsk  = "ask"
+	groupRun   = "run"
+	groupTurn  = "turn"
+	groupUsers = "users"
+	groupAsk   = "ask"
 )
 
 func inGroup(id string, cmd *cobra.Command) *cobra.Command {

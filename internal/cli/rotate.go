@@ -199,7 +199,13 @@ func confirm(ctx context.Context, c *adminClient, s *streams, o rotateOptions, s
 	if err := printPlans(s.stderr, painter(&streams{environ: s.environ, stdout: s.stderr}), plans, now); err != nil {
 		return err
 	}
-	fmt.Fprint(s.stderr, "\nDo it? Type yes: ")
+	fmt.Fprintln(s.stderr)
+	return typedYes(ctx, s, stdin)
+}
+
+// typedYes asks whoever sits there.
+func typedYes(ctx context.Context, s *streams, stdin io.Reader) error {
+	fmt.Fprint(s.stderr, "Do it? Type yes: ")
 	line := make(chan string, 1)
 	go func() { // it ends with the process, if nobody types
 		text, _ := bufio.NewReader(io.LimitReader(stdin, 100)).ReadString('\n')
