@@ -168,7 +168,9 @@ func (g *gathered) hunt() []find {
 			s := g.secrets[p.secret]
 			found = append(found, find{s.What, s.Test, p.form.name, o.where, o.test, around(o.text, at, len(p.form.text))})
 		})
-		if o.where != "go test" && o.where != "metrics" {
+		// The record's own signatures have the form of a token (RFC 7515), tests print
+		// ones that they have made up, and numbers are none.
+		if o.where != "go test" && o.where != "audit" && o.where != "metrics" {
 			if at, n := aToken(o.text); n > 0 && len(told) == 0 {
 				found = append(found, find{"a JSON web token that nobody told of", "", "as it is", o.where, o.test, around(o.text, at, n)})
 			}

@@ -19,6 +19,10 @@ var secretNames = []string{
 	"state", "subject_token", "token", "tx",
 }
 
+// inJSON are those that are secrets as members of a JSON object as well: a "code" is
+// that of an error there.
+var inJSON = []string{"access_token", "client_secret", "csrf_token", "id_token", "logout_token", "refresh_token", "registration_access_token", "request_uri"}
+
 // minSniffed is that of the shortest value that is taken from traffic: what a test
 // makes up may be a word.
 const minSniffed = 16
@@ -89,11 +93,12 @@ func Response(header http.Header, body []byte) {
 	if !Enabled() {
 		return
 	}
+	// The body first: a CSRF token is in a cookie, too, and is called what it is.
+	Body(header.Get("Content-Type"), body)
 	Cookies((&http.Response{Header: header}).Cookies())
 	if to, err := url.Parse(header.Get("Location")); err == nil {
 		Values(to.Query())
 	}
-	Body(header.Get("Content-Type"), body)
 }
 
 // hidden is a field of a form on a page, as a provider answers with response_mode
@@ -110,7 +115,7 @@ func Body(contentType string, body []byte) {
 	case strings.Contains(contentType, "json"):
 		var members map[string]any
 		if json.Unmarshal(body, &members) == nil {
-			for _, name := range secretNames {
+			for _, name := range inJSON {
 				if value, is := members[name].(string); is {
 					sniffed(name, value)
 				}
