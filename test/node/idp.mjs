@@ -77,6 +77,7 @@ function configuration(o) {
     features: {
       devInteractions: { enabled: false },
       introspection: { enabled: true },
+      jwtIntrospection: { enabled: !!o.signed_introspection },
       revocation: { enabled: true },
       clientCredentials: { enabled: true },
       backchannelLogout: { enabled: true },

@@ -65,6 +65,12 @@ type Options struct {
 	// for that audience, with a scope out of JWTScope. Without it access tokens
 	// are opaque.
 	JWTAudience, JWTScope string
+	// OpaqueForAudience has those tokens be opaque, too: for that audience all the
+	// same, as introspection says.
+	OpaqueForAudience bool
+	// SignedIntrospection has answers to introspection be signed for clients that ask
+	// for it (RFC 9701).
+	SignedIntrospection bool
 	// ClientAuthAlgs are the algorithms announced for client assertions;
 	// ES256, PS256, RS256 and EdDSA if left out.
 	ClientAuthAlgs []string
@@ -191,6 +197,12 @@ func (o Options) document() map[string]any {
 	}
 	if o.JWTAudience != "" {
 		doc["jwt_audience"], doc["jwt_scope"] = o.JWTAudience, o.JWTScope
+	}
+	if o.OpaqueForAudience {
+		doc["access_token_format"] = "opaque"
+	}
+	if o.SignedIntrospection {
+		doc["signed_introspection"] = true
 	}
 	if o.ClientAuthAlgs != nil {
 		doc["client_auth_algs"] = o.ClientAuthAlgs
