@@ -41,6 +41,7 @@ type explainRoute struct {
 	Params      map[string]string `json:"params,omitempty"`
 	Rest        *string           `json:"rest,omitempty"` // what * matched
 	Auth        string            `json:"auth"`
+	Bearer      *explainBearer    `json:"bearer,omitempty"` // with auth bearer
 	Authz       string            `json:"authz"`
 	PDP         *explainPDP       `json:"pdp,omitempty"`
 	TokenPolicy explainToken      `json:"token_policy"`
@@ -56,6 +57,19 @@ type explainPDP struct {
 	Action   string            `json:"action,omitempty"`
 	IDFrom   string            `json:"id_from,omitempty"`
 	Props    map[string]string `json:"props,omitempty"`
+}
+
+// explainBearer is what a token must be good for.
+type explainBearer struct {
+	Entries   []explainEntry `json:"entries"` // whose tokens are accepted
+	Audiences []string       `json:"audiences"`
+	Scopes    []string       `json:"scopes,omitempty"`
+}
+
+type explainEntry struct {
+	Name   string `json:"name"`
+	Issuer string `json:"issuer"`
+	Opaque bool   `json:"opaque"` // it is asked about tokens that don't say whose they are
 }
 
 type explainToken struct {
@@ -181,10 +195,37 @@ func describeRoute(cfg *config.Config, m *route.Match, method, query string) *ex
 		rest := m.Rest()
 		e.Rest = &rest
 	}
+	if r.Auth == route.AuthBearer {
+		e.Bearer = describeNeed(cfg, r)
+	}
 	if r.Authz == route.AuthzPDP {
 		e.PDP = pdpMapping(cfg, m, method)
 	}
 	return e
+}
+
+// describeNeed says whose tokens a route accepts, and for what.
+func describeNeed(cfg *config.Config, r *route.Route) *explainBearer {
+	need := &explainBearer{Entries: []explainEntry{}, Audiences: []string{}, Scopes: r.Bearer.Scopes}
+	for _, idp := range cfg.IdPs {
+		if len(r.Bearer.IdPs) > 0 && !slices.Contains(r.Bearer.IdPs, idp.Name) {
+			continue
+		}
+		good := false
+		for _, audience := range idp.Audience {
+			if len(r.Bearer.Audience) > 0 && !slices.Contains(r.Bearer.Audience, audience) {
+				continue
+			}
+			good = true
+			if !slices.Contains(need.Audiences, audience) {
+				need.Audiences = append(need.Audiences, audience)
+			}
+		}
+		if good {
+			need.Entries = append(need.Entries, explainEntry{idp.Name, idp.Issuer, idp.ClientID != "" && idp.OpaqueTokens})
+		}
+	}
+	return need
 }
 
 // pdpMapping finds the mapping in the order of the reference: inline, then

@@ -41,6 +41,13 @@ func printExplain(w io.Writer, a explainAnswer) error {
 	line("pattern", "%s for %s", r.Pattern, strings.Join(r.Methods, ", "))
 	line("why", "%s", a.Reason)
 	line("auth", "%s", authWords(r.Auth))
+	for i, words := range bearerWords(r.Bearer) {
+		name := ""
+		if i == 0 {
+			name = "needs"
+		}
+		line(name, "%s", words)
+	}
 	line("authz", "%s", authzWords(r))
 	line("token", "%s", tokenWords(r.TokenPolicy))
 	line("upstream", "%s", r.UpstreamURL)
@@ -61,6 +68,25 @@ func authWords(auth string) string {
 		return "bearer: an access token in Authorization"
 	}
 	return "none: anyone"
+}
+
+// bearerWords are lines about what a token must be good for.
+func bearerWords(b *explainBearer) []string {
+	if b == nil {
+		return nil
+	}
+	lines := []string{"audience " + strings.Join(b.Audiences, " or ")}
+	if len(b.Scopes) > 0 {
+		lines = append(lines, "scopes "+strings.Join(b.Scopes, " and "))
+	}
+	for _, e := range b.Entries {
+		asked := "no opaque tokens"
+		if e.Opaque {
+			asked = "opaque tokens too"
+		}
+		lines = append(lines, fmt.Sprintf("issuer %s (%s), %s", e.Issuer, e.Name, asked))
+	}
+	return lines
 }
 
 func authzWords(r *explainRoute) string {
