@@ -77,6 +77,10 @@ func (p *Provider) RotateKey() (kid string, err error) {
 	return k.kid, nil
 }
 
+// PublicKeys are the keys that are published, the active one first, before any
+// hook.
+func (p *Provider) PublicKeys() jose.JSONWebKeySet { return p.keys.public() }
+
 // DropOldKeys stops publishing every key but the active one. ID tokens signed
 // with the others are no longer good as id_token_hint either.
 func (p *Provider) DropOldKeys() {
@@ -87,13 +91,16 @@ func (p *Provider) DropOldKeys() {
 
 // Sign signs any header and claims with the active key and returns the compact
 // serialization. The header goes out as given, true or not; kid and alg are
-// filled in only where it does not have them. Tests make logout tokens, and
+// filled in only where it does not have them, and a member that is nil is left
+// out. Tests make logout tokens, and
 // tokens that say none of what they should, with it.
 func (p *Provider) Sign(header, claims map[string]any) (string, error) {
 	k := p.keys.active()
 	full := map[string]any{"alg": "ES256", "kid": k.kid}
 	for name, v := range header {
-		full[name] = v
+		if full[name] = v; v == nil {
+			delete(full, name)
+		}
 	}
 	h, err := json.Marshal(full)
 	if err != nil {
