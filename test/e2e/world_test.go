@@ -40,7 +40,8 @@ type setup struct {
 	Method string          // client_secret_basic unless set
 	Grants []string        // those of a sign-in unless set
 	Env    Env
-	Late   bool // the provider starts when the test says so
+	Extra  map[string]any // client metadata at the provider, by registered names
+	Late   bool           // the provider starts when the test says so
 }
 
 const clientID = "gateway"
@@ -59,6 +60,7 @@ func newWorld(t testing.TB, s setup) *world {
 		ID: clientID, AuthMethod: s.Method, GrantTypes: s.Grants,
 		RedirectURIs:           []string{public + "/auth/callback"},
 		PostLogoutRedirectURIs: []string{public + "/"},
+		Extra:                  s.Extra,
 	}
 	w.Env = Env{
 		"PORT": fmt.Sprint(port), "BFF_ADMIN_ADDR": fmt.Sprintf("127.0.0.1:%d", port+1),

@@ -89,6 +89,14 @@ function configuration(o) {
             '</form>', '<button name="logout" value="yes">Sign out</button></form>')}`;
         },
       },
+      // FAPI 2.0 with Message Signing: every request signed, every response signed,
+      // every token bound, and a nonce wanted in each proof.
+      ...(o.fapi && {
+        fapi: { enabled: true, profile: '2.0' },
+        requestObjects: { enabled: true, requireSignedRequestObject: true },
+        jwtResponseModes: { enabled: true },
+        dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => true },
+      }),
       pushedAuthorizationRequests: {
         enabled: o.par !== 'off',
         requirePushedAuthorizationRequests: o.par === 'required',
@@ -169,6 +177,7 @@ function recordInto(log) {
       body: ctx.oidc?.body ?? {},
       authorization: ctx.get('authorization').split(' ')[0],
       client_id: ctx.oidc?.client?.clientId ?? '',
+      proof: ctx.get('dpop'),
     });
   };
 }
@@ -198,6 +207,10 @@ async function control(path, req, res, log, behaviour, clients) {
     clients.keepJWKS(form.get('client_id'), Number(form.get('seconds')));
     return res.writeHead(204).end();
   }
+  if (req.method === 'POST' && path === '/test/bound') {
+    const form = await readForm(req);
+    return res.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ jkt: await clients.bound(form.get('token')) }));
+  }
   return res.writeHead(404).end();
 }
 
@@ -219,7 +232,9 @@ function changeable(provider) {
       store.freshUntil = Math.min(store.freshUntil, Math.floor(Date.now() / 1000) + seconds) || undefined;
     }, 200).unref();
   };
-  return { secrets, keepJWKS };
+  // The key that an access token of a user's is bound to.
+  const bound = async (token) => (await provider.AccessToken.find(token))?.jkt ?? '';
+  return { secrets, keepJWKS, bound };
 }
 
 async function firstLine(stream) {

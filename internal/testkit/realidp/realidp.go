@@ -71,6 +71,10 @@ type Options struct {
 	// SignedIntrospection has answers to introspection be signed for clients that ask
 	// for it (RFC 9701).
 	SignedIntrospection bool
+	// FAPI has the provider hold its clients to FAPI 2.0 with Message Signing: requests
+	// are signed, responses too if a client asks, tokens bound to a key, and each proof
+	// needs a nonce. Clients say so, too, by their Extra metadata.
+	FAPI bool
 	// ClientAuthAlgs are the algorithms announced for client assertions;
 	// ES256, PS256, RS256 and EdDSA if left out.
 	ClientAuthAlgs []string
@@ -146,6 +150,24 @@ type Request struct {
 	// Authorization is the scheme of the header, never its value.
 	Authorization string `json:"authorization"`
 	ClientID      string `json:"client_id"`
+	Proof         string `json:"proof"` // the header DPoP
+}
+
+// BoundTo is the thumbprint of the key that a user's access token is bound to (RFC
+// 9449 section 6); empty: it is bound to none, or no token.
+func (s *Server) BoundTo(t testing.TB, token string) string {
+	t.Helper()
+	resp, err := http.PostForm(s.Issuer+"/test/bound", url.Values{"token": {token}})
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	defer resp.Body.Close()
+	var body struct{ JKT string }
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+		t.Error(err)
+	}
+	return body.JKT
 }
 
 // Requests lists what the provider has answered so far, at the given path or,
@@ -203,6 +225,9 @@ func (o Options) document() map[string]any {
 	}
 	if o.SignedIntrospection {
 		doc["signed_introspection"] = true
+	}
+	if o.FAPI {
+		doc["fapi"] = true
 	}
 	if o.ClientAuthAlgs != nil {
 		doc["client_auth_algs"] = o.ClientAuthAlgs
