@@ -220,6 +220,8 @@ func settings(c *config.Config) gateway.Settings {
 		TrustedProxies: gateway.TrustedProxies(c.Server.TrustedProxies),
 		CORS:           gateway.Origins(c.CORS.AllowOrigins),
 		PostLogoutPath: c.Callback.PostLogoutPath,
+		ClearSiteData:  c.Logout.ClearSiteData,
+		Security:       securityHeaders(c.SecurityHeaders),
 		Provider:       c.OIDC.Provider,
 		CSRFCookie: gateway.CSRFCookie{
 			Domain: c.Cookie.Domain, Secure: c.Cookie.Secure, SameSite: sameSite(c.Cookie.SameSite), Lifetime: c.Session.Lifetime,
@@ -263,4 +265,15 @@ func (o opener) adopted(ref config.SecretRef) (secret.Value, error) {
 		return secret.Value{}, nil
 	}
 	return found.Value, err
+}
+
+func securityHeaders(c config.SecurityHeaders) gateway.SecurityHeaders {
+	h := gateway.SecurityHeaders{HSTS: c.HSTS, NoSniff: c.ContentTypeOptions}
+	if c.FrameOptions != config.HeaderOff {
+		h.FrameOptions = string(c.FrameOptions)
+	}
+	if c.ReferrerPolicy != config.HeaderOff {
+		h.ReferrerPolicy = string(c.ReferrerPolicy)
+	}
+	return h
 }

@@ -161,6 +161,8 @@ func (l *loader) checkOrigins() {
 		case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || strings.ToLower(o) != strings.ToLower(u.Scheme)+"://"+strings.ToLower(u.Host),
 			u.Scheme == "https" && u.Port() == "443", u.Scheme == "http" && u.Port() == "80", strings.HasSuffix(u.Host, ":"):
 			l.wrong(SettingsFile, key, "found "+shown(o), want)
+		case strings.ContainsFunc(o, func(r rune) bool { return r > '~' }):
+			l.wrong(SettingsFile, key, "found "+shown(o)+", which no browser sends", "the ASCII form of the name, as in https://xn--bcher-kva.example")
 		case u.Scheme == "http" && !isLoopback(u.Hostname()):
 			l.note(l.files[SettingsFile].at(key), key, "a plain http origin "+shown(o), "whoever is on its network can call as your users")
 		}

@@ -19,6 +19,7 @@ func (l *loader) checkSettings() {
 	l.checkCookie()
 	l.checkCallback()
 	l.checkOrigins()
+	l.checkLogout()
 	l.checkRotation()
 	l.checkAdmin()
 	l.checkAudit()
@@ -141,6 +142,23 @@ func (l *loader) checkCookie() {
 	if static := l.settings.Callback.Static(); static != nil {
 		if h := strings.ToLower(static.Hostname()); c.Domain != "" && h != c.Domain && !strings.HasSuffix(h, "."+c.Domain) {
 			l.wrong(SettingsFile, "cookie.domain", "the site's host "+shown(h)+" is not in the cookie's domain "+shown(c.Domain)+", so browsers would refuse the cookie", "a domain that the host ends in, or none")
+		}
+	}
+}
+
+// checkLogout refuses cookies, which a browser would throw away for the whole
+// registrable domain.
+func (l *loader) checkLogout() {
+	const want = "expected cache, storage or executionContexts"
+	for i, what := range l.settings.Logout.ClearSiteData {
+		key := fmt.Sprintf("logout.clear_site_data[%d]", i)
+		switch {
+		case what == "cookies":
+			l.wrong(SettingsFile, key, "cookies, with which a browser throws away those of every host of the domain, other applications' too", want+"; our own cookies are cleared by name")
+		case what == "*":
+			l.wrong(SettingsFile, key, "*, which is cookies, too", want)
+		case !slices.Contains([]string{"cache", "storage", "executionContexts"}, what):
+			l.wrong(SettingsFile, key, "found "+shown(what), want)
 		}
 	}
 }

@@ -24,11 +24,14 @@ type Settings struct {
 	Session       Session       `yaml:"session" doc:"How long sessions live, and what they are bound to."`
 	Cookie        Cookie        `yaml:"cookie" doc:"The session cookie: bff_session, or __Host-bff_session when no domain is set and secure is on."`
 	Callback      Callback      `yaml:"callback" doc:"Where the OpenID Provider sends the browser back to, and where return_to may lead."`
+	Logout        Logout        `yaml:"logout" doc:"What happens at sign-out."`
 	CORS          CORS          `yaml:"cors" doc:"Which other origins may call."`
 	Authz         AuthzSettings `yaml:"authz" doc:"Checks by the policy decision point."`
 	Limits        Limits        `yaml:"limits" doc:"What one client, and all of them, may take."`
 	Log           Log           `yaml:"log" doc:"Logs go to standard error."`
 	Telemetry     Telemetry     `yaml:"telemetry" doc:"Where traces go."`
+
+	SecurityHeaders SecurityHeaders `yaml:"security_headers" doc:"What a browser is told with every answer of a route. Where the upstream says it itself, that counts."`
 }
 
 // Server is the public listener.
@@ -197,6 +200,28 @@ func (c Callback) Static() *url.URL {
 	}
 	return nil
 }
+
+// Logout is what happens at sign-out.
+type Logout struct {
+	ClearSiteData []string `yaml:"clear_site_data" list:"comma" default:"cache storage" doc:"What the browser is told to throw away of this site, over https: cache, storage, executionContexts (Clear-Site-Data). An empty list: nothing."`
+}
+
+// SecurityHeaders are what upstreams' pages are protected by where they say nothing.
+type SecurityHeaders struct {
+	HSTS               time.Duration  `yaml:"hsts" default:"8760h" min:"0s" max:"87600h" doc:"For how long a browser is to come by https only (Strict-Transport-Security). Told only over https; 0: not told."`
+	FrameOptions       FrameOptions   `yaml:"frame_options" enum:"DENY|SAMEORIGIN|off" fold:"true" default:"SAMEORIGIN" doc:"Who may show our pages in a frame (X-Frame-Options). A Content-Security-Policy of the upstream with frame-ancestors counts instead."`
+	ReferrerPolicy     ReferrerPolicy `yaml:"referrer_policy" enum:"no-referrer|no-referrer-when-downgrade|origin|origin-when-cross-origin|same-origin|strict-origin|strict-origin-when-cross-origin|unsafe-url|off" fold:"true" default:"strict-origin-when-cross-origin" doc:"How much of our addresses other sites see (Referrer-Policy)."`
+	ContentTypeOptions bool           `yaml:"content_type_options" default:"true" doc:"That the browser is to believe Content-Type (X-Content-Type-Options: nosniff)."`
+}
+
+// FrameOptions is a value of X-Frame-Options, or off.
+type FrameOptions string
+
+// ReferrerPolicy is a value of Referrer-Policy, or off.
+type ReferrerPolicy string
+
+// HeaderOff is the value with which a header is not sent.
+const HeaderOff = "off"
 
 // CORS is who else may call.
 type CORS struct {

@@ -133,7 +133,8 @@ func (m *Metrics) Secrets(rings []keyring.Ring) { m.held.rings.Store(&rings) }
 // SessionCreated counts a sign-in that led to a session.
 func (m *Metrics) SessionCreated() { m.sessionsCreated.Inc() }
 
-// SessionDestroyed counts a session that ended: "logout", "grant_gone".
+// SessionDestroyed counts a session that ended: "logout", "everywhere",
+// "backchannel_logout", "grant_gone".
 func (m *Metrics) SessionDestroyed(reason string) { m.sessionsDestroyed.WithLabelValues(reason).Inc() }
 
 // BindingFailure counts a session presented from elsewhere: "address",
