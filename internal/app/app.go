@@ -281,6 +281,7 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 	if err != nil {
 		return err
 	}
+	publicListeners = counting(publicListeners, c.Limits.Connections)
 	adminListener, err := net.Listen("tcp", c.Admin.Addr)
 	if err != nil {
 		closeAll(publicListeners)

@@ -24,6 +24,7 @@ func (l *loader) checkSettings() {
 	l.checkAdmin()
 	l.checkAudit()
 	l.checkVerify()
+	l.checkRates()
 	if !s.Authz.Enabled {
 		l.note(l.files[SettingsFile].at("authz.enabled"), "authz.enabled", "all checks by the policy decision point are switched off", "remove it as soon as the emergency is over")
 	}

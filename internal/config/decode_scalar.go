@@ -39,7 +39,7 @@ func (d *decoder) scalar(n ast.Node, kind string, v reflect.Value, path string, 
 	}
 	want := "text"
 	switch {
-	case t == typeDuration:
+	case t == typeDuration, t == typeRate: // parsed as what it is written like
 		want = ""
 	case t == typeSwitch && kind == "true or false":
 		want = kind

@@ -239,6 +239,7 @@ type Limits struct {
 	BodyBytes          int `yaml:"body_bytes" default:"0" min:"0" doc:"Size of a proxied request's body, in bytes; 0: no limit, bodies are streamed."`
 	ConcurrentRequests int `yaml:"concurrent_requests" default:"0" min:"0" doc:"Requests under way at once, in one process; 0: no limit."`
 	StreamsPerSession  int `yaml:"streams_per_session" default:"32" min:"1" max:"10000" doc:"Event streams and WebSockets that one session may hold open."`
+	Connections        int `yaml:"connections" default:"0" min:"0" doc:"Connections to the public listener at once, in one process; one more is closed unanswered. 0: as many as the system gives."`
 	// Rates are per address prefix, and shared by replicas.
 	Rates Rates `yaml:"rates" doc:"How often one address prefix may do what costs us or the provider something. Replicas count together. Beyond it the answer is 429."`
 }

@@ -146,7 +146,7 @@ func (w *world) configure(t *testing.T, dir, secrets, apiURL string) {
 	t.Helper()
 	must(t, os.MkdirAll(dir, 0o700))
 	for name, text := range map[string]string{
-		"settings.yaml": fmt.Sprintf("secrets: managed\nrotation: {guard: %s, skew: 0s, poll: 1s}\nsession: {lifetime: %s}\n", w.o.guard, w.o.lifetime),
+		"settings.yaml": fmt.Sprintf("secrets: managed\nrotation: {guard: %s, skew: 0s, poll: 1s}\nsession: {lifetime: %s}\nlimits: {rates: {sign_in: 10000/1m, callback: 10000/1m, refused_tokens: 10000/1m}} # all users have one address\n", w.o.guard, w.o.lifetime),
 		"idps.yaml": fmt.Sprintf(`
 idps:
   - name: machines
