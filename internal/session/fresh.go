@@ -54,6 +54,14 @@ func (s *Session) refreshDue(now time.Time) bool {
 	return !s.refreshAt.IsZero() && !now.Before(s.refreshAt)
 }
 
+// due is refreshDue, or that nobody can use the access token, because the key that it
+// is bound to is not there any more. For that it is renewed whatever its age.
+func (m *Manager) due(s *Session, now time.Time) bool { return s.refreshDue(now) || m.keyGone(s) }
+
+func (m *Manager) keyGone(s *Session) bool {
+	return s.rec.TokenKey != "" && m.o.HasTokenKey != nil && !s.rec.RefreshToken.IsZero() && !m.o.HasTokenKey(s.rec.TokenKey)
+}
+
 // Fresh is the session with an access token that is good for a while, refreshed
 // if that is due. However many requests on however many replicas ask at once,
 // the IdP is asked once, and all get the result.
@@ -65,10 +73,11 @@ func (s *Session) refreshDue(now time.Time) bool {
 // session without a refresh token comes back as it is, see AccessValid.
 func (m *Manager) Fresh(ctx context.Context, s *Session, refresh RefreshFunc) (*Session, error) {
 	now := time.Now()
-	if !s.refreshDue(now) {
+	if !m.due(s, now) {
 		return s, nil
 	}
-	valid := s.AccessValid(now)
+	gone := m.keyGone(s)
+	valid := s.AccessValid(now) && !gone
 	if m.shared.backoff.active(s.key, now) {
 		if valid {
 			return s, nil
@@ -97,7 +106,7 @@ func (m *Manager) Fresh(ctx context.Context, s *Session, refresh RefreshFunc) (*
 		return f.s, nil
 	case errors.Is(f.err, ErrEnded):
 		return nil, f.err
-	case s.AccessValid(time.Now()):
+	case !gone && s.AccessValid(time.Now()):
 		return s, nil
 	default:
 		return nil, f.err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"keyway/internal/problem"
+	"keyway/internal/secret"
 	"keyway/internal/session"
 	"keyway/internal/session/sessiontest"
 	"keyway/internal/threat"
@@ -389,6 +390,45 @@ func TestShutdownWaitsForARefresh(t *testing.T) {
 		other := sessiontest.Manager(t, store, nil)
 		if !mustFind(t, other, header).AccessValid(time.Now()) {
 			t.Error("the new tokens were lost in the shutdown")
+		}
+	})
+}
+
+// Nobody can use a token whose key is gone: it is renewed at once, once for all who
+// ask, and until that has worked there is none.
+func TestTokenWhoseKeyIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		threat.Covers(t, 64)
+		var gone atomic.Bool
+		m := sessiontest.Manager(t, memoryStore(t), func(o *session.Options) {
+			o.HasTokenKey = func(version string) bool { return version != "k-1" || !gone.Load() }
+		})
+		record := session.Record{
+			Provider: "demo", Issuer: "https://idp.example", Subject: "ada", TokenKey: "k-1", GrantedAt: time.Now(),
+			AccessToken: secret.NewValue([]byte("a-1")), AccessExpiry: time.Now().Add(time.Hour), RefreshToken: secret.NewValue([]byte("r-1")),
+		}
+		header, _ := sessiontest.SignIn(t, m, record)
+		asked := 0
+		refresh := func(_ context.Context, r session.Record) (session.Record, error) {
+			if asked++; asked == 1 {
+				return r, errors.New("away")
+			}
+			r.AccessToken, r.TokenKey, r.GrantedAt = secret.NewValue([]byte("a-2")), "k-2", time.Now()
+			return r, nil
+		}
+		if s, err := m.Fresh(t.Context(), mustFind(t, m, header), refresh); err != nil || asked != 0 || s.Record().TokenKey != "k-1" {
+			t.Fatalf("while the key was there: asked %d times, %v", asked, err)
+		}
+		gone.Store(true)
+		if _, err := m.Fresh(t.Context(), mustFind(t, m, header), refresh); !errors.Is(err, session.ErrIdPUnavailable) {
+			t.Errorf("with an IdP that is away: %v", err)
+		}
+		time.Sleep(time.Minute)
+		for range 3 {
+			s, err := m.Fresh(t.Context(), mustFind(t, m, header), refresh)
+			if err != nil || s.Record().TokenKey != "k-2" || asked != 2 {
+				t.Errorf("bound to %q after %d requests, %v", s.Record().TokenKey, asked, err)
+			}
 		}
 	})
 }

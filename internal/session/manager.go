@@ -44,6 +44,10 @@ type Options struct {
 	// as ended, but is left where it is. Until then, and if Lost is nil, the answer
 	// is that nobody can know yet. It must be quick.
 	Lost func(version string) bool
+	// HasTokenKey reports whether access tokens that are bound to that version of the
+	// key (Record.TokenKey) can be used; nil: all can. Others are renewed before they are
+	// used.
+	HasTokenKey func(version string) bool
 	// Orphaned, if set, is given the tokens that the IdP issued for a session that
 	// was ended meanwhile: nobody else knows of them, and they should be revoked.
 	// It is called beside the request, for at most 10 s.

@@ -48,7 +48,7 @@ func (m *Manager) refresh(ctx context.Context, k Key, ask RefreshFunc) (_ *Sessi
 		_ = m.store.Release(ctx, name, owner) // else it ends by itself
 	}
 	// Between our read and the lease, whoever had it may have been done.
-	if s, err = m.latest().load(ctx, k); err != nil || !s.refreshDue(time.Now()) {
+	if s, err = m.latest().load(ctx, k); err != nil || !m.latest().due(s, time.Now()) {
 		return s, release, err
 	}
 	s, err = m.ask(ctx, s, ask)
@@ -60,7 +60,7 @@ func (m *Manager) lease(ctx context.Context, k Key, name, owner string) (s *Sess
 	changed, stop := m.shared.watchers.add(k)
 	defer stop()
 	for {
-		if s, err = m.latest().load(ctx, k); err != nil || !s.refreshDue(time.Now()) {
+		if s, err = m.latest().load(ctx, k); err != nil || !m.latest().due(s, time.Now()) {
 			return s, false, err
 		}
 		if got, err = m.store.Acquire(ctx, name, owner, leaseFor); err != nil {

@@ -372,6 +372,28 @@ func (f *failing) Holder(ctx context.Context, name string) (string, bool, error)
 	return f.Store.Holder(ctx, name)
 }
 
+// What a release without groups began is in none: nobody finds it but its cookie, and
+// the list of everybody.
+func TestASessionOfAnOlderReleaseIsFoundByItsCookieOnly(t *testing.T) {
+	store := memoryStore(t)
+	older := sessiontest.Manager(t, &groupless{store}, nil)
+	header, s := sessiontest.SignIn(t, older, signedIn(idp, "ada", "s", time.Now()))
+	m := sessiontest.Manager(t, store, nil)
+	if n := endAll(t, m, session.Whose{Issuer: idp, Subject: "ada"}, time.Time{}); n != 0 {
+		t.Errorf("ended %d", n)
+	}
+	_, err := m.EndByPublicID(t.Context(), s.PublicID())
+	wantErr(t, "EndByPublicID", err, session.ErrNone)
+	if found, _, err := m.List(t.Context(), session.ListOptions{Most: 10}); err != nil || len(found) != 1 || found[0].PublicID != s.PublicID() {
+		t.Errorf("%v, %v", found, err)
+	}
+	mustFind(t, m, header)
+}
+
+type groupless struct{ session.Store }
+
+func (groupless) Join(context.Context, session.Key, []session.Key, time.Duration) error { return nil }
+
 func TestEndAllDuringARefreshIsFinal(t *testing.T) {
 	threat.Covers(t, 53)
 	synctest.Test(t, func(t *testing.T) {

@@ -33,7 +33,8 @@
 // sign-ins and refreshes cost a sign-in. Lost logouts are made again by the
 // replica that made them, whenever it has lost a connection (see graves); if that
 // replica is gone too, a session is back that its browser was told to forget, and
-// min-replicas-to-write is what helps. Revisions are random, so that a lost
-// Replace and another one after it are never taken for each other. A lease can be
-// lost too, see session.Manager.Fresh for what that costs.
+// min-replicas-to-write is what helps. A Join that is lost, where the record before
+// it is not, leaves a session that ending all of its user does not find. Revisions
+// are random, so that a lost Replace and another one after it are never taken for
+// each other. A lease can be lost too, see session.Manager.Fresh for what that costs.
 package redis
