@@ -73,9 +73,9 @@ func (g *Gateway) endpoints() map[string]endpoint {
 
 		"/auth/backchannel-logout": {name: "backchannel_logout", methods: map[string]func(*call) error{http.MethodPost: (*call).backchannelLogout}},
 
-		protectedResourcePath:        get("protected_resource", (*call).protectedResource),
-		protectedResourcePath + "/*": get("protected_resource", (*call).protectedResource),
-		"/.well-known/jwks.json":     get("jwks", (*call).jwks),
+		"/.well-known/oauth-protected-resource":   get("protected_resource", (*call).protectedResource),
+		"/.well-known/oauth-protected-resource/*": get("protected_resource", (*call).protectedResource),
+		"/.well-known/jwks.json":                  get("jwks", (*call).jwks),
 	}
 	live.always, ready.always = true, true
 	for _, prefix := range []string{"", "/auth", "/api/v1"} {
