@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -42,6 +43,9 @@ type setup struct {
 	Env    Env
 	Extra  map[string]any // client metadata at the provider, by registered names
 	Late   bool           // the provider starts when the test says so
+	// Backchannel has the provider tell the first gateway of sign-outs, by "sid" (and
+	// sub) or by "sub" alone.
+	Backchannel string
 }
 
 const clientID = "gateway"
@@ -72,6 +76,11 @@ func newWorld(t testing.TB, s setup) *world {
 	for _, name := range []string{"TOKEN_HASH_SALT", "UA_HASH_SALT", "CSRF_SECRET_KEY", "STATE_TOKEN_KEY"} {
 		w.Env[name] = rand.Text() + rand.Text()
 		w.ledger.add(name, w.Env[name])
+	}
+	if s.Backchannel != "" {
+		client.BackchannelLogoutURI = public + "/auth/backchannel-logout"
+		client.Extra = map[string]any{"backchannel_logout_session_required": s.Backchannel == "sid"}
+		maps.Copy(client.Extra, s.Extra)
 	}
 	if s.Method == "private_key_jwt" {
 		client.JWKSURI = public + "/.well-known/jwks.json"
