@@ -64,7 +64,7 @@ func (r *resources) assemble(c *config.Config, s *served) (*gateway.Generation, 
 	if err != nil {
 		return nil, err
 	}
-	sessions, err := r.sessionManager(c, keys, relyingParty)
+	sessions, err := r.sessionManager(c, s, relyingParty)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,8 @@ func pendingID(ring keyring.Ring) []string {
 	return nil
 }
 
-func (r *resources) sessionManager(c *config.Config, keys rings, rp *oidc.RelyingParty) (*session.Manager, error) {
+func (r *resources) sessionManager(c *config.Config, s *served, rp *oidc.RelyingParty) (*session.Manager, error) {
+	keys, proofs := s.rings, s.proofs
 	salt, err := seal.NewHasher(keys[nameTokenHashSalt], session.PurposeSalt, r.meter)
 	if err != nil {
 		return nil, err
@@ -117,9 +118,10 @@ func (r *resources) sessionManager(c *config.Config, keys rings, rp *oidc.Relyin
 			PrefixV4: c.Session.BindAddressPrefix.IPv4, PrefixV6: c.Session.BindAddressPrefix.IPv6, UserAgent: c.Session.BindUserAgent,
 		},
 		Idle: c.Session.IdleTimeout, Absolute: c.Session.Lifetime, RefreshAhead: c.Session.RefreshAhead,
-		Alone:    c.Store.RedisURL.IsZero(),
-		Lost:     func(version string) bool { return r.lost.lost(version, time.Now()) },
-		Orphaned: r.revoke(rp),
+		Alone:       c.Store.RedisURL.IsZero(),
+		Lost:        func(version string) bool { return r.lost.lost(version, time.Now()) },
+		Orphaned:    r.revoke(rp),
+		HasTokenKey: func(version string) bool { return proofs != nil && proofs.Has(version) },
 	})
 }
 

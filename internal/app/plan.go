@@ -107,7 +107,7 @@ func (a *app) planCompromise(p *admin.Plan, d definition, ring keyring.Ring, cou
 		notice("users who are at the identity provider's sign-in page now: they begin again")
 	case nameDPoPKey:
 		say("use it, and end the others at once")
-		notice("whoever is signed in: what is bound to the others can't be used, so proxied calls fail until the access token is renewed")
+		notice("nobody whose session has a refresh token: their access tokens are renewed at the next request, which waits for it; the others' calls fail until they sign in again")
 	case nameSigningKey:
 		say("use it, and withdraw the others from /.well-known/jwks.json at once")
 		notice("nobody, once the identity provider has accepted the new key")
