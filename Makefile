@@ -15,7 +15,7 @@ test: ## everything, on a fresh Debian machine with Go and Node: installs what i
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory check-threats
 
-parts: ## install what the tests need: redis-server, chromium, nginx, promtool, npm packages
+parts: ## install what the tests need: redis-server, chromium, nginx, caddy, haproxy, promtool, npm packages
 	@scripts/install-test-parts.sh
 
 lint: ## gofmt, go vet, staticcheck

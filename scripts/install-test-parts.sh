@@ -14,7 +14,7 @@ done
 
 # program:package. gcc and the C headers are what go test -race links with.
 missing=()
-for part in gcc:gcc git:git strace:strace redis-server:redis-server chromium:chromium nginx:nginx curl:curl openssl:openssl promtool:prometheus; do
+for part in gcc:gcc git:git strace:strace redis-server:redis-server chromium:chromium nginx:nginx caddy:caddy haproxy:haproxy curl:curl openssl:openssl promtool:prometheus; do
   PATH="$PATH:/usr/sbin" command -v "${part%%:*}" >/dev/null || missing+=("${part##*:}")
 done
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)

@@ -8,6 +8,7 @@ import (
 
 	"keyway/internal/oidc"
 	"keyway/internal/problem"
+	"keyway/internal/route"
 	"keyway/internal/upstream"
 )
 
@@ -101,7 +102,11 @@ func (c *call) forwardBelow() error {
 
 func (c *call) forwardAnswer(q question, known bool) error {
 	q.by = aProxy
-	if _, err := c.answerFor(q, known); err != nil {
+	if may, err := c.answerFor(q, known); err != nil {
+		// A sign-in is of no use where a token is wanted.
+		if r := may.match.Route; r != nil && r.Auth == route.AuthBearer {
+			return err
+		}
 		if to := c.signInFor(q, known, err); to != "" {
 			c.w.Header().Set("Location", to)
 			c.w.WriteHeader(http.StatusFound)

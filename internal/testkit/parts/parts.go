@@ -33,12 +33,14 @@ var (
 		nodeWithPackages}
 	Chromium = Part{"chromium", "the pages, in a browser", program("chromium")}
 	Nginx    = Part{"nginx", "nginx in front of the gateway", program("nginx")}
+	Caddy    = Part{"caddy", "caddy that asks the gateway who may", program("caddy")}
+	HAProxy  = Part{"haproxy", "haproxy that asks the gateway who may", program("haproxy")}
 	Strace   = Part{"strace", "disks that fail at each write, as the kernel would have it", program("strace")}
 	Promtool = Part{"promtool", "the alert rules, as Prometheus evaluates them", program("promtool")}
 )
 
 // All lists every part, in the order in which they are reported.
-func All() []Part { return []Part{Redis, Node, Chromium, Nginx, Strace, Promtool} }
+func All() []Part { return []Part{Redis, Node, Chromium, Nginx, Caddy, HAProxy, Strace, Promtool} }
 
 // Need leaves the calling test out if one of the parts is missing, or fails it
 // if the environment requires them all. It returns the paths of their programs
