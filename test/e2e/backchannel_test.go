@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -58,6 +59,11 @@ func TestBackchannelLogoutAtOIDCProvider(t *testing.T) {
 			}
 			events := phone.At(two.URL).Open(t, "/api/ticks")
 			defer events.Body.Close()
+			streamEnds := make(chan struct{})
+			go func() {
+				defer close(streamEnds)
+				_, _ = io.Copy(io.Discard, events.Body)
+			}()
 
 			signOutThere(t, w, laptop)
 			since := time.Now()
@@ -72,6 +78,14 @@ func TestBackchannelLogoutAtOIDCProvider(t *testing.T) {
 					wantStatus(t, phone.At(at).Get(t, "/api/notes"), 200)
 				}
 				wantStatus(t, grace.At(at).Get(t, "/api/notes"), 200)
+			}
+			if by == "sub" {
+				select {
+				case <-streamEnds:
+					t.Logf("phone's stream ended at most %s after", time.Since(since))
+				case <-time.After(5 * time.Second):
+					t.Error("the phone's stream goes on")
+				}
 			}
 			if !strings.Contains(one.Output(), "the identity provider signed somebody out") {
 				t.Errorf("the gateway's log does not say so:\n%s", one.Output())
