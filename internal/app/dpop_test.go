@@ -69,6 +69,17 @@ func TestBoundTokens(t *testing.T) {
 	if first.JKT == "" || service.JKT != first.JKT || service.Token == first.Token || first.Path != "/v1/mine" {
 		t.Errorf("%+v\n%+v", first, service)
 	}
+	report := post(t, client(t), gateway.Admin, `{}`)
+	proved := false
+	for _, c := range report.Checks {
+		proved = proved || c.ID == "issued.dpop-key" && c.OK && !c.Skipped
+		if !c.OK && !c.Skipped && !strings.HasPrefix(c.ID, "jwks.") {
+			t.Errorf("with tokens that are bound the check %s fails: %s", c.ID, c.Saw)
+		}
+	}
+	if !proved {
+		t.Errorf("the key of proofs is not checked: %+v", report.Checks)
+	}
 	turn := func(how string) {
 		t.Helper()
 		req, _ := http.NewRequest(http.MethodPost, gateway.Admin+"/admin/v1/rotations", strings.NewReader(`{"secrets":["dpop-key"],"compromised":`+how+`}`))

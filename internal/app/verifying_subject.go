@@ -2,11 +2,13 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
 	"keyway/internal/bearer"
 	"keyway/internal/config"
+	"keyway/internal/dpop"
 	"keyway/internal/keyring"
 	"keyway/internal/oidc"
 	"keyway/internal/problem"
@@ -86,7 +88,7 @@ func (a *app) verifiedBearer(now *served, s *verify.Subject) {
 		return verify.Unknown
 	}
 	at := slices.IndexFunc(a.config.IdPs, func(idp config.IdP) bool { return len(idp.Audience) > 0 && idp.Issuer == a.config.OIDC.Issuer })
-	if rp := now.generation.SignIn; rp != nil && at >= 0 {
+	if rp := now.generation.SignIn; rp != nil && at >= 0 && now.proofs == nil { // a bound token is none that others may present
 		audience := a.config.IdPs[at].Audience[0]
 		scopes := scopesFor(a.config.Routes, audience)
 		s.Fresh = func(ctx context.Context) (string, error) {
@@ -165,13 +167,35 @@ func (a *app) seals() []verify.Seal {
 			return checker.Check(token, throwAway, time.Now())
 		}, nil
 	}
-	return []verify.Seal{
+	proofs := func(ring keyring.Ring) (func(keyring.Ring) error, error) {
+		by, err := dpop.New(ring, nil)
+		if err != nil {
+			return nil, err
+		}
+		version := by.Active()
+		proof, err := by.Prove(dpop.Request{Version: version, Method: "GET", URL: "https://invalid.invalid/"})
+		return func(ring keyring.Ring) error {
+			if _, err := ring.Lookup(version); err != nil {
+				return err
+			}
+			jkt, err := dpop.Check(proof)
+			if err == nil && jkt != version {
+				err = fmt.Errorf("the proof is by the key %s", jkt)
+			}
+			return err
+		}, err
+	}
+	all := []verify.Seal{
 		{Secret: nameSessionKey, What: "session records", Issue: sealer(session.PurposeRecord)},
 		{Secret: nameTokenHashSalt, What: "session ids", Issue: hasher(session.PurposeSalt)},
 		{Secret: nameUAHashSalt, What: "session binding", Issue: hasher(session.PurposeUA)},
 		{Secret: nameCSRFKey, What: "CSRF tokens", Issue: tokens},
 		{Secret: nameStateKey, What: "state of sign-ins", Issue: sealer("login state")},
 	}
+	if bindsTokens(a.config) {
+		all = append(all, verify.Seal{Secret: nameDPoPKey, What: "proofs for tokens", Issue: proofs})
+	}
+	return all
 }
 
 // verifiedTurning is what waits, and what should have ended.

@@ -98,6 +98,12 @@ func TestProof(t *testing.T) {
 		if iat := time.Unix(int64(payload["iat"].(float64)), 0); time.Since(iat).Abs() > time.Minute {
 			t.Errorf("iat %v", iat)
 		}
+		if jkt, err := Check(proof); err != nil || jkt != keys.Active() {
+			t.Errorf("read back: %q, %v", jkt, err)
+		}
+		if _, err := Check(proof[:len(proof)-10] + "AAAAAAAAAA"); err == nil {
+			t.Error("a proof with another signature is read back")
+		}
 		again, _ := keys.Prove(request)
 		if _, other := open(t, again); other["jti"] == payload["jti"] || len(payload["jti"].(string)) < 16 {
 			t.Errorf("jti %v, %v", payload["jti"], other["jti"])
