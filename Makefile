@@ -3,7 +3,7 @@ SHELL := /bin/bash -o pipefail
 .DEFAULT_GOAL := help
 FUZZTIME ?= 20s
 
-.PHONY: help test parts lint page unit check-threats threats storm bench fuzz build
+.PHONY: help test parts lint page unit check-threats threats check-conformance conformance storm bench fuzz build
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -14,6 +14,7 @@ test: ## everything, on a fresh Debian machine with Go and Node: installs what i
 	@$(MAKE) --no-print-directory page
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory check-threats
+	@$(MAKE) --no-print-directory check-conformance
 
 parts: ## install what the tests need: redis-server, chromium, nginx, caddy, haproxy, promtool, npm packages
 	@scripts/install-test-parts.sh
@@ -35,6 +36,12 @@ check-threats: ## docs/reference/threats.md says what the last test run showed
 
 threats: ## write docs/reference/threats.md from the last test run
 	@go run ./test/threats
+
+check-conformance: ## docs/reference/conformance.md says what the last test run showed
+	@go run ./test/conformance/table -check
+
+conformance: ## write docs/reference/conformance.md from the last test run
+	@go run ./test/conformance/table
 
 storm: ## every secret turns under load while replicas and Redis come and go: STORM_TIME (5m), STORM_SEED
 	STORM_TIME=$${STORM_TIME:-5m} KEYWAY_REQUIRE_PARTS=1 go test -count=1 -v -timeout 0 -run '^TestStorm$$' ./test/storm

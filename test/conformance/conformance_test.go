@@ -51,7 +51,7 @@ func TestConformance(t *testing.T) {
 // tell prepares the lie, for the variant.
 func (w *world) tell(lie lies.Lie, v lies.Variant) {
 	h := lie.Tell(w.stage)
-	if v == lies.FormPost && h.ResponseMode == "" {
+	if (v == lies.FormPost || v == lies.FormSecret) && h.ResponseMode == "" {
 		h.ResponseMode = "form_post"
 	}
 	w.provider.SetHooks(h)
@@ -106,6 +106,13 @@ func (w *world) signsIn(lie lies.Lie, v lies.Variant) string {
 	}
 	ada.wantSignedIn(true)
 	did := "signed in"
+	if w.counts()[idp.EndpointUserinfo] > before[idp.EndpointUserinfo] {
+		// Name and e-mail are in UserInfo alone (OpenID Connect Core, 5.4).
+		if user := ada.session().User; user.Email != "ada@example.test" || user.Name != "Ada Lovelace" {
+			w.t.Errorf("want what UserInfo says of ada, found %+v", user)
+		}
+		did += ", with the claims of UserInfo"
+	}
 	if lie.Repeat {
 		again := bring(by)
 		if calls := w.counts()[idp.EndpointToken] - before[idp.EndpointToken]; calls != 1 || !oneOf(again.code, []string{"", "login_failed"}) {

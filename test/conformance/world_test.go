@@ -76,7 +76,7 @@ func newWorld(t *testing.T, v lies.Variant) *world {
 		RefreshLeeway: time.Hour,
 		HTTPClient:    &http.Client{Transport: recorder{w, transport}, Timeout: patience},
 	})
-	w.stage = lies.Stage{Provider: w.provider.Provider, ClientID: clientID, ClientSecret: clientSecret, Home: w.gateway + "/"}
+	w.stage = lies.Stage{Provider: w.provider.Provider, ClientID: clientID, ClientSecret: clientSecret}
 	api := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") {
 			w.apiCalls.Add(1)
@@ -90,7 +90,7 @@ func newWorld(t *testing.T, v lies.Variant) *world {
 
 func method(v lies.Variant) string {
 	switch v {
-	case lies.SecretBasic:
+	case lies.SecretBasic, lies.FormSecret:
 		return idp.AuthSecretBasic
 	case lies.SecretPost:
 		return idp.AuthSecretPost
@@ -313,21 +313,29 @@ func (p *person) signIn() *person {
 	return p
 }
 
-// sub is who the browser is signed in as; "": nobody.
-func (p *person) sub() string {
+// shown is what pages see of a session.
+type shown struct {
+	Authenticated bool
+	User          struct{ Sub, Name, Email string }
+}
+
+func (p *person) session() shown {
 	p.w.t.Helper()
 	page := p.get(p.w.gateway + "/auth/session")
-	var s struct {
-		Authenticated bool
-		User          struct{ Sub string }
-	}
+	var s shown
 	if err := json.Unmarshal(page.Body, &s); err != nil || page.Status != http.StatusOK {
 		p.w.t.Fatalf("session: %d %s", page.Status, page.Body)
 	}
-	if !s.Authenticated {
-		return ""
+	return s
+}
+
+// sub is who the browser is signed in as; "": nobody.
+func (p *person) sub() string {
+	p.w.t.Helper()
+	if s := p.session(); s.Authenticated {
+		return s.User.Sub
 	}
-	return s.User.Sub
+	return ""
 }
 
 // subjects are the demo users' by name.

@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"net/http"
 	"net/url"
-	"strings"
 )
 
 func digests(secrets []string) [][]byte {
@@ -115,14 +114,4 @@ func basic(r *http.Request) (id, secret string, ok bool) {
 	id, err1 := url.QueryUnescape(id)
 	secret, err2 := url.QueryUnescape(secret)
 	return id, secret, err1 == nil && err2 == nil && id != ""
-}
-
-// bearer returns the token of an Authorization header (RFC 6750, 2.1).
-func bearer(r *http.Request) (string, bool) {
-	values := r.Header.Values("Authorization")
-	if len(values) != 1 {
-		return "", false
-	}
-	scheme, token, ok := strings.Cut(values[0], " ")
-	return strings.TrimSpace(token), ok && strings.EqualFold(scheme, "Bearer") && token != ""
 }

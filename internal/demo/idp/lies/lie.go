@@ -12,10 +12,7 @@ type Stage struct {
 	Provider     *idp.Provider
 	ClientID     string
 	ClientSecret string // of the client, if it has one
-	Home         string // where the client has browsers sent after signing out
 }
-
-func (s Stage) issuer() string { return s.Provider.Issuer() }
 
 // Kind is the part of a relying party's life in which a lie is told.
 type Kind string

@@ -9,6 +9,7 @@ const (
 	SecretBasic Variant = "secret_basic" // client_secret_basic
 	SecretPost  Variant = "secret_post"  // client_secret_post
 	FormPost    Variant = "form_post"    // the provider answers by form_post
+	FormSecret  Variant = "form_secret"  // the same, and client_secret_basic
 	FAPI        Variant = "fapi"         // every request must be pushed
 )
 
@@ -57,11 +58,7 @@ func Runs() []Run {
 		}
 	}
 	for _, l := range All() {
-		if l.Secret {
-			add(Run{l.ID, SecretBasic})
-			continue
-		}
-		add(Run{l.ID, Usual})
+		add(Once(l))
 	}
 	for _, p := range Plans() {
 		for _, m := range p.Modules {
@@ -73,12 +70,22 @@ func Runs() []Run {
 	return list
 }
 
+// Once is the run of a lie where no plan asks for another.
+func Once(l Lie) Run {
+	if l.Secret {
+		return Run{l.ID, SecretBasic}
+	}
+	return Run{l.ID, Usual}
+}
+
 // Of is the run of a lie for a module of the plan.
 func (p Plan) Of(m Module, id string) Run {
 	switch l, _ := Named(id); {
 	case m.Name == "oidcc-client-test-client-secret-post":
 		return Run{id, SecretPost}
-	case m.Name == "oidcc-client-test-client-secret-basic" && p.Variant == Usual, l.Secret:
+	case m.Name == "oidcc-client-test-client-secret-basic" && p.Variant == FormPost:
+		return Run{id, FormSecret}
+	case m.Name == "oidcc-client-test-client-secret-basic", l.Secret:
 		return Run{id, SecretBasic}
 	}
 	return Run{id, p.Variant}
