@@ -27,8 +27,10 @@ lint: ## gofmt, go vet, staticcheck
 page: ## the embedded demo page is what its sources give
 	@scripts/check-page.sh
 
-unit: ## all Go tests with the race detector; none may be left out
-	KEYWAY_REQUIRE_PARTS=1 go run ./test/summary -json out/test.json -- go test -race -count=1 -json ./...
+unit: ## all Go tests with the race detector; none may be left out; then the hunt for their secrets in all that was said
+	rm -rf out/leakhunt && mkdir -p out && mkdir -m 700 out/leakhunt
+	KEYWAY_LEAKHUNT=$(CURDIR)/out/leakhunt KEYWAY_REQUIRE_PARTS=1 go run ./test/summary -json out/test.json -- go test -race -count=1 -json ./...
+	go run ./test/leakhunt -dir out/leakhunt -json out/test.json
 	go test -count=1 -run Allocates ./test/bench
 
 check-threats: ## docs/reference/threats.md says what the last test run showed
@@ -49,8 +51,8 @@ storm: ## every secret turns under load while replicas and Redis come and go: ST
 bench: ## speed and memory, as ratios in one run
 	go run ./test/bench
 
-fuzz: ## every fuzz target for FUZZTIME (20s)
-	@FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+fuzz: ## every fuzz target, or those named in FUZZ, for FUZZTIME (20s); what they find new is kept in testdata/fuzz
+	@FUZZTIME=$(FUZZTIME) scripts/fuzz.sh $(FUZZ)
 
 build: ## the stripped, static binary, as out/keyway
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o out/keyway ./cmd/keyway
