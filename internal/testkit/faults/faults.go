@@ -54,6 +54,40 @@ func (l *Link) Latency(d time.Duration) {
 	l.add("latency", "downstream", map[string]any{"latency": d.Milliseconds()})
 }
 
+// Jitter holds back each answer for about the given time, more or less.
+func (l *Link) Jitter(d, moreOrLess time.Duration) {
+	l.t.Helper()
+	l.add("latency", "downstream", map[string]any{"latency": d.Milliseconds(), "jitter": moreOrLess.Milliseconds()})
+}
+
+// Truncate ends each connection after so many bytes of answers, in order: what is
+// missing of the last one is seen only by who knows how long it was to be.
+func (l *Link) Truncate(bytes int) {
+	l.t.Helper()
+	l.add("limit_data", "downstream", map[string]any{"bytes": bytes})
+}
+
+// ResetAfter ends connections with a TCP RST so long after something was sent on
+// them, whatever of the answer has come by then. Answers crawl, so that it is
+// mostly in their midst.
+func (l *Link) ResetAfter(d time.Duration) {
+	l.t.Helper()
+	l.add("bandwidth", "downstream", map[string]any{"rate": 1})
+	l.add("reset_peer", "upstream", map[string]any{"timeout": d.Milliseconds()})
+}
+
+// Trickle lets so many kilobytes of answers through in a second.
+func (l *Link) Trickle(kilobytes int) {
+	l.t.Helper()
+	l.add("bandwidth", "downstream", map[string]any{"rate": kilobytes})
+}
+
+// SlowClose holds back the end of each connection.
+func (l *Link) SlowClose(d time.Duration) {
+	l.t.Helper()
+	l.add("slow_close", "downstream", map[string]any{"delay": d.Milliseconds()})
+}
+
 // Reset ends connections with a TCP RST as soon as something is sent on them.
 func (l *Link) Reset() {
 	l.t.Helper()

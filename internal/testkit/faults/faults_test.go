@@ -132,3 +132,48 @@ func TestUpstreamMayComeLater(t *testing.T) {
 		t.Error("an answer from nobody")
 	}
 }
+
+func TestTruncate(t *testing.T) {
+	link := faults.Proxy(t, echo(t))
+	link.Truncate(2)
+	c := dial(t, link.Addr())
+	for range 2 {
+		if err := ask(c, patience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := ask(c, patience); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("after two bytes: %v, want an end", err)
+	}
+	link.Up()
+	mustWork(t, link)
+}
+
+func TestResetAfter(t *testing.T) {
+	link := faults.Proxy(t, echo(t))
+	link.ResetAfter(50 * time.Millisecond)
+	c := dial(t, link.Addr())
+	c.SetDeadline(time.Now().Add(patience))
+	c.Write(make([]byte, 100_000))
+	if n, err := io.Copy(io.Discard, c); n == 100_000 || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d bytes came back, %v", n, err)
+	}
+	link.Up()
+	mustWork(t, link)
+}
+
+func TestSlowness(t *testing.T) {
+	for name, slow := range map[string]func(*faults.Link){
+		"jitter":     func(l *faults.Link) { l.Jitter(100*time.Millisecond, 50*time.Millisecond) },
+		"trickle":    func(l *faults.Link) { l.Trickle(1) },
+		"slow close": func(l *faults.Link) { l.SlowClose(100 * time.Millisecond) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			link := faults.Proxy(t, echo(t))
+			slow(link)
+			mustWork(t, link)
+			link.Up()
+			mustWork(t, link)
+		})
+	}
+}
