@@ -44,6 +44,25 @@ func DecodeObject(data []byte, v any) error {
 	return nil
 }
 
+// DecodeNumbers is DecodeObject, but that numbers in an any are kept as they are
+// written, as a [Number]: 12345678901234567890 is not the float64 that is next to it.
+func DecodeNumbers(data []byte, v any) error {
+	// The strict decoder looks first, since one that keeps numbers stops behind the
+	// first value.
+	if err := DecodeObject(data, v); err != nil {
+		return err
+	}
+	decoder := josejson.NewDecoder(bytes.NewReader(data))
+	decoder.SetNumberType(josejson.UnmarshalJSONNumber)
+	if decoder.Decode(v) != nil {
+		return fmt.Errorf("%w: malformed", errJSON)
+	}
+	return nil
+}
+
+// Number is a number as it is written.
+type Number = josejson.Number
+
 // kindOf keeps "string", "number", "array" of a decoder's description, and
 // drops a value that may follow.
 func kindOf(description string) string {

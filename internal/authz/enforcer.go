@@ -1,0 +1,181 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/singleflight"
+
+	"keyway/internal/principal"
+)
+
+// Options of NewEnforcer. PDP is needed.
+type Options struct {
+	PDP PDP
+	// Subject is what subjects are called; SubjectAccount if empty.
+	Subject SubjectForm
+	// TTLAllow and TTLDeny are how long an answer is used again; 0: not at all.
+	// MaxSize is how many are remembered; 0: none.
+	TTLAllow, TTLDeny time.Duration
+	MaxSize           int
+	// Deadline bounds one question, retries and all; 5 s if 0.
+	Deadline time.Duration
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Enforcer asks the PDP, and remembers what it said. It outlives generations, so
+// that a rotation does not have everything asked again. Safe for concurrent use.
+type Enforcer struct {
+	o       Options
+	answers *otter.Cache[key, answer] // nil: nothing is remembered
+	flights singleflight.Group
+	epoch   atomic.Uint64
+}
+
+type answer struct {
+	decision *Decision
+	till     time.Time
+}
+
+// NewEnforcer checks o. Close it when it is not needed any more.
+func NewEnforcer(o Options) (*Enforcer, error) {
+	if o.PDP == nil {
+		return nil, errors.New("authz: expected a decision point, found none")
+	}
+	if o.TTLAllow < 0 || o.TTLDeny < 0 || o.MaxSize < 0 {
+		return nil, errors.New("authz: expected times and a size of at least 0")
+	}
+	if o.Subject == "" {
+		o.Subject = SubjectAccount
+	}
+	if o.Deadline <= 0 {
+		o.Deadline = 5 * time.Second
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	e := &Enforcer{o: o}
+	if o.MaxSize > 0 && max(o.TTLAllow, o.TTLDeny) > 0 {
+		e.answers = otter.Must(&otter.Options[key, answer]{
+			MaximumSize:      o.MaxSize,
+			ExpiryCalculator: otter.ExpiryWriting[key, answer](max(o.TTLAllow, o.TTLDeny)), // frees the memory
+		})
+	}
+	return e, nil
+}
+
+// Close ends what the cache does in the background.
+func (e *Enforcer) Close() {
+	if e.answers != nil {
+		e.answers.InvalidateAll()
+		e.answers.StopAllGoroutines()
+	}
+}
+
+// Forget is for when the policies have changed: no answer from before it is used
+// again, one that is under way neither.
+func (e *Enforcer) Forget() {
+	e.epoch.Add(1)
+	if e.answers != nil {
+		e.answers.InvalidateAll()
+	}
+}
+
+// Verdict is a decision, and how it came about.
+type Verdict struct {
+	Decision
+	Resource Entity
+	Cached   bool
+}
+
+// Decide says whether who may do what a request asks for. Whatever goes wrong on
+// the way denies; the error, if any, says what it was, and is for the log.
+func (e *Enforcer) Decide(ctx context.Context, who *principal.Principal, ask *Ask, f Facts, at Circumstances) (Verdict, error) {
+	var v Verdict
+	var err error
+	if v.Resource, err = ask.Resolve(f); err != nil {
+		v.Reason = "the request can't be put into a question"
+		return v, err
+	}
+	epoch := e.epoch.Load()
+	k, err := keyOf(epoch, who, e.o.Subject, ask.action, &v.Resource, at)
+	if err != nil {
+		v.Reason = "the request can't be put into a question"
+		return v, err
+	}
+	if e.answers != nil {
+		if found, ok := e.answers.GetIfPresent(k); ok && e.o.Now().Before(found.till) {
+			v.Decision, v.Cached = *found.decision, true
+			return v, nil
+		}
+	}
+	v.Decision, err = e.ask(ctx, k, epoch, e.question(who, ask, v.Resource, at))
+	if err != nil {
+		v.Decision = Decision{Reason: "the decision point has not answered"}
+	}
+	return v, err
+}
+
+// question is what a PDP is asked.
+func (e *Enforcer) question(who *principal.Principal, ask *Ask, resource Entity, at Circumstances) Question {
+	q := Question{
+		Subject: subjectOf(who, e.o.Subject), Action: Action{Name: ask.action}, Resource: resource,
+		Context: map[string]any{ContextTime: timeText(e.o.Now())},
+	}
+	if at.Address.IsValid() {
+		q.Context[ContextAddress] = at.Address.String()
+	}
+	if at.CorrelationID != "" {
+		q.Context[ContextCorrelation] = at.CorrelationID
+	}
+	return q
+}
+
+// ask asks once for all who have the same question. Who goes away first ends nobody's
+// wait but its own.
+func (e *Enforcer) ask(ctx context.Context, k key, epoch uint64, q Question) (Decision, error) {
+	result := e.flights.DoChan(string(k[:]), func() (answered any, err error) {
+		defer func() {
+			if recover() != nil { // not the panic's own text: it may have anything
+				answered, err = Decision{}, errDefect
+			}
+		}()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.o.Deadline)
+		defer cancel()
+		began := e.o.Now() // what it says is true of then, at least
+		d, err := e.o.PDP.Evaluate(ctx, q)
+		if err != nil {
+			return Decision{}, err
+		}
+		e.remember(k, epoch, d, began)
+		return d, nil
+	})
+	select {
+	case r := <-result:
+		if r.Err != nil {
+			return Decision{}, r.Err
+		}
+		return r.Val.(Decision), nil
+	case <-ctx.Done():
+		return Decision{}, fmt.Errorf("authz: %w", context.Cause(ctx))
+	}
+}
+
+var errDefect = errors.New("authz: a defect while asking; please report it")
+
+// remember keeps an answer, never a failure.
+func (e *Enforcer) remember(k key, epoch uint64, d Decision, began time.Time) {
+	ttl := e.o.TTLDeny
+	if d.Allow {
+		ttl = e.o.TTLAllow
+	}
+	if e.answers == nil || ttl <= 0 || e.epoch.Load() != epoch {
+		return // the key of another epoch is another key, too
+	}
+	e.answers.Set(k, answer{&d, began.Add(ttl)})
+}

@@ -1,0 +1,66 @@
+package authz
+
+import (
+	"fmt"
+
+	"keyway/internal/principal"
+)
+
+// SubjectForm is what a subject's id is.
+type SubjectForm string
+
+// The forms.
+const (
+	// SubjectAccount is auth:account:<provider>:<sub>, which no two people share.
+	SubjectAccount SubjectForm = "account"
+	// SubjectSub is the sub as the provider gives it, which is unique at one provider
+	// only (OpenID Connect Core section 2).
+	SubjectSub SubjectForm = "sub"
+)
+
+// ParseSubjectForm reads the name of a form.
+func ParseSubjectForm(text string) (SubjectForm, error) {
+	switch f := SubjectForm(text); f {
+	case SubjectAccount, SubjectSub:
+		return f, nil
+	}
+	return "", fmt.Errorf("expected %s or %s, found %.40q", SubjectAccount, SubjectSub, text)
+}
+
+// Types of subjects.
+const (
+	SubjectUser   = "user"   // of a session
+	SubjectClient = "client" // who presents an access token
+)
+
+// subjectOf is a principal in the words of AuthZEN.
+func subjectOf(who *principal.Principal, form SubjectForm) Entity {
+	e := Entity{Type: SubjectUser, ID: who.Subject, Properties: map[string]any{"provider": who.Provider, "sub": who.Subject}}
+	if who.SessionID == "" {
+		e.Type = SubjectClient
+	}
+	if form == SubjectAccount {
+		e.ID = who.Account()
+	}
+	set := func(name, value string) {
+		if value != "" {
+			e.Properties[name] = value
+		}
+	}
+	set("email", who.Email)
+	set("name", who.Name)
+	// Always there, so that a policy may ask whether they contain something.
+	e.Properties["roles"] = listOf(who.Roles)
+	e.Properties["permissions"] = listOf(who.Permissions)
+	if !who.AuthTime.IsZero() {
+		e.Properties["auth_time"] = timeText(who.AuthTime)
+	}
+	return e
+}
+
+func listOf(values []string) []string {
+	if values == nil {
+		return []string{}
+	}
+	return values
+}
