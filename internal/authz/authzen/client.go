@@ -1,0 +1,291 @@
+package authzen
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"keyway/internal/authz"
+	"keyway/internal/jwks"
+)
+
+// Credential is one live version of what we authenticate with.
+type Credential struct {
+	Version string
+	// Authorization is the header's value, with which the version is shown; it may ask
+	// for a token.
+	Authorization func(context.Context) (string, error)
+}
+
+// Outcomes of [Observer.ClientAuth].
+const (
+	Accepted = "accepted"
+	Refused  = "refused"
+)
+
+// Observer is told what happens at the server. Calls may be concurrent; no argument
+// holds a secret or a user.
+type Observer interface {
+	// PDPRequest: one HTTP request; status 0 means that no answer came.
+	PDPRequest(endpoint string, status int, took time.Duration)
+	// ClientAuth: the credential of this version was accepted or refused.
+	ClientAuth(version, outcome string)
+}
+
+// Options of New. Evaluation and HTTP are needed.
+type Options struct {
+	// Evaluation and Evaluations are the endpoints' whole URLs. Without the second,
+	// questions are asked one by one.
+	Evaluation, Evaluations string
+	// HTTP makes the requests; it is not asked to follow redirects.
+	HTTP *http.Client
+	// Credentials gives the live versions, the active one first, for each request;
+	// nil, or none: nothing is shown.
+	Credentials func() []Credential
+	// Timeout bounds one answer; 2 s if 0.
+	Timeout time.Duration
+	// Attempts is how often one question is asked at most; 1 if 0. Backoff is the pause
+	// before the second, and doubles.
+	Attempts int
+	Backoff  time.Duration
+	// Failures in a row after which the server is left alone for OpenFor; 0: never.
+	Failures int
+	OpenFor  time.Duration
+	Observer Observer
+}
+
+// Client is an authz.PDP over HTTP. Safe for concurrent use.
+type Client struct {
+	o       Options
+	http    http.Client
+	breaker *gobreaker.CircuitBreaker[[]byte]
+}
+
+var _ authz.PDP = (*Client)(nil)
+
+// ErrUnavailable is that no answer came, or that the server was not asked because
+// none came lately.
+var ErrUnavailable = errors.New("the decision point can't be reached")
+
+// ErrRefused is that the server does not take our credentials.
+var ErrRefused = errors.New("the decision point refuses our credentials")
+
+// maxTried bounds how many live credentials one question is asked with.
+const maxTried = 3
+
+// New builds a client. It asks nobody.
+func New(o Options) (*Client, error) {
+	if o.Evaluation == "" || o.HTTP == nil {
+		return nil, errors.New("authzen: expected an endpoint and an HTTP client, found one or none")
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 2 * time.Second
+	}
+	o.Attempts = max(o.Attempts, 1)
+	if o.Observer == nil {
+		o.Observer = noObserver{}
+	}
+	c := &Client{o: o, http: *o.HTTP}
+	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	if o.Failures > 0 {
+		c.breaker = gobreaker.NewCircuitBreaker[[]byte](gobreaker.Settings{
+			Timeout:     o.OpenFor,
+			ReadyToTrip: func(n gobreaker.Counts) bool { return int(n.ConsecutiveFailures) >= o.Failures },
+			// An answer that can't be used, and a refusal, are answers; a caller who went
+			// away says nothing about the server.
+			IsSuccessful: func(err error) bool { return !errors.Is(err, ErrUnavailable) },
+			IsExcluded:   func(err error) bool { return errors.Is(err, context.Canceled) },
+		})
+	}
+	return c, nil
+}
+
+type noObserver struct{}
+
+func (noObserver) PDPRequest(string, int, time.Duration) {}
+func (noObserver) ClientAuth(string, string)             {}
+
+// Evaluate implements authz.PDP.
+func (c *Client) Evaluate(ctx context.Context, q authz.Question) (authz.Decision, error) {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return authz.Decision{}, fmt.Errorf("authzen: %w", err)
+	}
+	answer, err := c.ask(ctx, "evaluation", c.o.Evaluation, body)
+	if err != nil {
+		return authz.Decision{}, err
+	}
+	return authz.ParseDecision(answer)
+}
+
+// batch is an access evaluations request (section 7.1) without defaults: each
+// question says all.
+type batch struct {
+	Evaluations []authz.Question `json:"evaluations"`
+	Options     struct {
+		Semantic string `json:"evaluations_semantic"`
+	} `json:"options"`
+}
+
+// EvaluateAll implements authz.PDP. More than authz.MaxBatch are asked in several
+// requests.
+func (c *Client) EvaluateAll(ctx context.Context, qs []authz.Question) ([]authz.Decision, error) {
+	all := make([]authz.Decision, 0, len(qs))
+	if c.o.Evaluations == "" {
+		for _, q := range qs {
+			d, err := c.Evaluate(ctx, q)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, d)
+		}
+		return all, nil
+	}
+	for len(qs) > 0 {
+		n := min(len(qs), authz.MaxBatch)
+		request := batch{Evaluations: qs[:n]}
+		request.Options.Semantic = "execute_all"
+		body, err := json.Marshal(request)
+		if err != nil {
+			return nil, fmt.Errorf("authzen: %w", err)
+		}
+		answer, err := c.ask(ctx, "evaluations", c.o.Evaluations, body)
+		if err != nil {
+			return nil, err
+		}
+		some, err := authz.ParseDecisions(answer, n)
+		if err != nil {
+			return nil, err
+		}
+		all, qs = append(all, some...), qs[n:]
+	}
+	return all, nil
+}
+
+// ask asks until an answer comes, within the bounds.
+func (c *Client) ask(ctx context.Context, endpoint, address string, body []byte) ([]byte, error) {
+	pause := c.o.Backoff
+	for attempt := 1; ; attempt++ {
+		answer, err := c.guarded(func() ([]byte, error) { return c.try(ctx, endpoint, address, body) })
+		if !errors.Is(err, ErrUnavailable) || attempt == c.o.Attempts || errors.Is(err, errOpen) {
+			return answer, err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		}
+		pause *= 2
+	}
+}
+
+// errOpen is that the server was not asked.
+var errOpen = fmt.Errorf("%w: it failed several times in a row, and is left alone for a while", ErrUnavailable)
+
+func (c *Client) guarded(try func() ([]byte, error)) ([]byte, error) {
+	if c.breaker == nil {
+		return try()
+	}
+	answer, err := c.breaker.Execute(try)
+	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+		return nil, errOpen
+	}
+	return answer, err
+}
+
+// try asks once, with each live credential until one is taken.
+func (c *Client) try(ctx context.Context, endpoint, address string, body []byte) ([]byte, error) {
+	var credentials []Credential
+	if c.o.Credentials != nil {
+		credentials = c.o.Credentials()
+	}
+	if len(credentials) == 0 {
+		answer, status, err := c.send(ctx, endpoint, address, body, "")
+		if err == nil && status == http.StatusUnauthorized {
+			return nil, fmt.Errorf("%w: none is configured", ErrRefused)
+		}
+		return answer, err
+	}
+	refused := ErrRefused
+	for i, credential := range credentials[:min(len(credentials), maxTried)] {
+		authorization, err := credential.Authorization(ctx)
+		if err != nil {
+			if i == 0 {
+				refused = fmt.Errorf("%w: no token could be had: %w", ErrUnavailable, err)
+			}
+			continue
+		}
+		answer, status, err := c.send(ctx, endpoint, address, body, authorization)
+		if err != nil {
+			return nil, err
+		}
+		if status == http.StatusUnauthorized {
+			c.o.Observer.ClientAuth(credential.Version, Refused)
+			continue
+		}
+		c.o.Observer.ClientAuth(credential.Version, Accepted)
+		return answer, nil
+	}
+	return nil, refused
+}
+
+// send makes one request. What no answer and a server's failure have in common is that
+// nothing was decided.
+func (c *Client) send(ctx context.Context, endpoint, address string, body []byte, authorization string) (answer []byte, status int, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.o.Timeout, errTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: its address is no URL", ErrUnavailable)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Accept", "application/json")
+	if authorization != "" {
+		request.Header.Set("Authorization", authorization)
+	}
+	began := time.Now()
+	response, err := c.http.Do(request)
+	if err != nil {
+		c.o.Observer.PDPRequest(endpoint, 0, time.Since(began))
+		if cause := context.Cause(ctx); errors.Is(cause, context.Canceled) {
+			return nil, 0, cause
+		}
+		return nil, 0, fmt.Errorf("%w: %w", ErrUnavailable, jwks.Transport(err))
+	}
+	defer response.Body.Close()
+	answer, err = io.ReadAll(io.LimitReader(response.Body, authz.MaxAnswer+1))
+	status = response.StatusCode
+	c.o.Observer.PDPRequest(endpoint, status, time.Since(began))
+	switch {
+	case err != nil:
+		return nil, status, fmt.Errorf("%w: reading the answer: %w", ErrUnavailable, jwks.Transport(err))
+	case status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout:
+		return nil, status, fmt.Errorf("%w: status %d", ErrUnavailable, status)
+	case status == http.StatusUnauthorized:
+		return nil, status, nil
+	case status != http.StatusOK:
+		return nil, status, fmt.Errorf("%w: expected status 200, found %d", authz.ErrAnswer, status)
+	case len(answer) > authz.MaxAnswer:
+		return nil, status, fmt.Errorf("%w: more than %d bytes", authz.ErrAnswer, authz.MaxAnswer)
+	case !isJSON(response.Header.Get("Content-Type")):
+		return nil, status, fmt.Errorf("%w: expected application/json", authz.ErrAnswer)
+	}
+	return answer, status, nil
+}
+
+var errTimeout = errors.New("it took too long")
+
+func isJSON(contentType string) bool {
+	kind, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(kind), "application/json")
+}
