@@ -145,6 +145,8 @@ func TestNoTwoQuestionsShareAnAnswer(t *testing.T) {
 		with(func(a *asked) { a.who.Roles = []string{"editor", "admin"} }),
 		with(func(a *asked) { a.who.Roles = []string{"editoradmin"} }),
 		with(func(a *asked) { a.who.Roles, a.who.Permissions = nil, []string{"editor"} }),
+		with(func(a *asked) { a.who.Roles, a.who.Scopes = nil, []string{"editor"} }),
+		with(func(a *asked) { a.who.ClientID = "ada" }),
 		with(func(a *asked) { a.who.Email = "ada@example.test" }),
 		with(func(a *asked) { a.who.Name = "ada@example.test" }),
 		with(func(a *asked) { a.who.AuthTime = time.Unix(1, 0) }),

@@ -33,12 +33,12 @@ func keyOf(epoch uint64, who *principal.Principal, subject SubjectForm, action s
 	b := (*buffer)[:0]
 	b = binary.BigEndian.AppendUint64(b, epoch)
 	for _, part := range [...]string{
-		string(subject), who.Provider, who.Subject, who.SessionID, who.Email, who.Name, action, resource.Type, resource.ID,
+		string(subject), who.Provider, who.Subject, who.SessionID, who.ClientID, who.Email, who.Name, action, resource.Type, resource.ID,
 	} {
 		b = appendPart(b, part)
 	}
 	b = binary.BigEndian.AppendUint64(b, uint64(who.AuthTime.Unix()))
-	for _, list := range [...][]string{who.Roles, who.Permissions} {
+	for _, list := range [...][]string{who.Roles, who.Permissions, who.Scopes} {
 		b = binary.BigEndian.AppendUint64(b, uint64(len(list)))
 		for _, item := range list {
 			b = appendPart(b, item)

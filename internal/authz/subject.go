@@ -29,14 +29,14 @@ func ParseSubjectForm(text string) (SubjectForm, error) {
 
 // Types of subjects.
 const (
-	SubjectUser   = "user"   // of a session
-	SubjectClient = "client" // who presents an access token
+	SubjectUser   = "user"
+	SubjectClient = "client" // that acts for itself: its own subject (RFC 9068 section 2.2)
 )
 
 // subjectOf is a principal in the words of AuthZEN.
 func subjectOf(who *principal.Principal, form SubjectForm) Entity {
 	e := Entity{Type: SubjectUser, ID: who.Subject, Properties: map[string]any{"provider": who.Provider, "sub": who.Subject}}
-	if who.SessionID == "" {
+	if who.SessionID == "" && who.ClientID == who.Subject {
 		e.Type = SubjectClient
 	}
 	if form == SubjectAccount {
@@ -49,9 +49,11 @@ func subjectOf(who *principal.Principal, form SubjectForm) Entity {
 	}
 	set("email", who.Email)
 	set("name", who.Name)
+	set("client_id", who.ClientID)
 	// Always there, so that a policy may ask whether they contain something.
 	e.Properties["roles"] = listOf(who.Roles)
 	e.Properties["permissions"] = listOf(who.Permissions)
+	e.Properties["scopes"] = listOf(who.Scopes)
 	if !who.AuthTime.IsZero() {
 		e.Properties["auth_time"] = timeText(who.AuthTime)
 	}
