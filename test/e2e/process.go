@@ -174,6 +174,8 @@ func (p *Process) WaitReady(t testing.TB) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+	p.Signal(syscall.SIGQUIT) // where does it hang?
+	_, _ = p.ExitCode(stopWithin)
 	t.Fatalf("keyway is not ready after %v (%s); it said:\n%s", readyWithin, last, p.Output())
 }
 
