@@ -17,6 +17,9 @@
 //   - Authorization is what the route's token policy says. A client's own never
 //     passes, not even on public routes; a policy that can't get its token fails
 //     the request instead of sending it without (502 upstream_auth_failed).
+//   - A token that is bound to a key (RFC 9449) goes out with the scheme DPoP and with a
+//     proof for this request, or not at all. That an upstream wants a nonce is no
+//     client's business: it is sent once more, and if that can't be, the request fails.
 //   - Only the configured services are ever connected to, whatever Host, absolute
 //     request target or redirect says.
 //   - The only protocol upgrade is a well-formed WebSocket handshake on a route
