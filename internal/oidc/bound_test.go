@@ -14,6 +14,7 @@ import (
 	"keyway/internal/jwks"
 	"keyway/internal/keyring"
 	"keyway/internal/oidc"
+	"keyway/internal/problem"
 	"keyway/internal/threat"
 )
 
@@ -229,7 +230,7 @@ func TestKeyTurnsInMidSignIn(t *testing.T) {
 	// A code whose key is gone for good is of no use to anybody.
 	b = newBrowser()
 	query = w.visit(t, b, w.begin(t, b, oidc.SignInRequest{}))
-	if _, err := rp(versions(young)).Finish(t.Context(), oidc.CallbackRequest{Params: query, Cookie: b.cookie}); !errors.Is(err, dpop.ErrNoKey) {
+	if _, err := rp(versions(young)).Finish(t.Context(), oidc.CallbackRequest{Params: query, Cookie: b.cookie}); !errors.Is(err, dpop.ErrNoKey) || problem.CodeOf(err) != problem.LoginFailed {
 		t.Errorf("got %v", err)
 	}
 }

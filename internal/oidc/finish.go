@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"keyway/internal/dpop"
 	"keyway/internal/jwks"
 	"keyway/internal/keyring"
 	"keyway/internal/problem"
@@ -82,7 +84,7 @@ func (rp *RelyingParty) Finish(ctx context.Context, r CallbackRequest) (Grant, e
 		return grant, err
 	case signed && !t.Signed:
 		return over, fail(problem.LoginFailed, ErrParameters, "a signed response was not asked for")
-	case !signed && t.Signed:
+	case !signed && (t.Signed || rp.o.JARM):
 		// It may say the same as a signed one would. That is what an attacker's says, too.
 		return over, fail(problem.LoginFailed, ErrResponse, "expected a signed one (JARM), found a plain one")
 	case signed:
@@ -113,8 +115,11 @@ func (rp *RelyingParty) Finish(ctx context.Context, r CallbackRequest) (Grant, e
 		"code":          {params["code"]},
 		"redirect_uri":  {t.RedirectURI},
 		"code_verifier": {t.Verifier},
-	}, rp.scopes, t.Key)
-	if err != nil {
+	}, rp.scopes, cmp.Or(t.Key, rp.client.binds())) // begun before tokens were bound: they are now
+	switch {
+	case errors.Is(err, dpop.ErrNoKey):
+		return over, problem.New(problem.LoginFailed, err) // a new sign-in is bound to a key that is there
+	case err != nil:
 		return over, coded(err, problem.LoginFailed)
 	}
 	if tokens.IDToken.IsZero() {

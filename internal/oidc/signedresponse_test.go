@@ -169,6 +169,39 @@ func TestPlainResponseWhereASignedOneIsDue(t *testing.T) {
 	})
 }
 
+// A sign-in that was begun before a restart with other settings ends as strictly as
+// either demands.
+func TestSettingsChangeInMidSignIn(t *testing.T) {
+	threat.Covers(t, 10)
+	key := signingKey(t)
+	var options oidc.Options
+	var us oidc.ClientOptions
+	w := newWorld(t, func(s *setup) { options, us = s.rp, s.us })
+	strict := func() *oidc.RelyingParty {
+		us.DPoP = proofKeys(t, key)
+		client, err := oidc.NewClient(us)
+		if err != nil {
+			t.Fatal(err)
+		}
+		options.Provider, options.Client = w.provider, client
+		rp, err := oidc.New(options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rp
+	}
+	b := newBrowser()
+	query := w.visit(t, b, w.begin(t, b, oidc.SignInRequest{}))
+	options.JARM = true
+	_, err := strict().Finish(t.Context(), oidc.CallbackRequest{Params: query, Cookie: b.cookie})
+	wantError(t, err, oidc.ErrResponse)
+	options.JARM = false
+	grant, err := strict().Finish(t.Context(), oidc.CallbackRequest{Params: query, Cookie: b.cookie})
+	if err != nil || grant.Tokens.Key != key.ID() {
+		t.Errorf("bound to %q, %v", grant.Tokens.Key, err)
+	}
+}
+
 // Whoever sends made-up responses by the thousand does not have keys fetched.
 func TestMadeUpResponsesFetchNothing(t *testing.T) {
 	threat.Covers(t, 10)
