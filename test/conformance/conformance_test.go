@@ -171,8 +171,18 @@ func (w *world) refreshes(lie lies.Lie) string {
 	}})
 	w.mustStart()
 	ada := w.person("ada").signIn()
-	w.tell(lie, lies.Usual)
+	h := lie.Tell(w.stage)
+	if told := h.Token; len(lie.Want.Refused) == 0 {
+		h.Token = func(r *http.Request, a *idp.Answer) {
+			if told != nil {
+				told(r, a)
+			}
+			a.Edit(func(m map[string]any) { m["expires_in"] = 1 }) // so that the next refresh is soon
+		}
+	}
+	w.provider.SetHooks(h)
 	before := w.counts()
+	w.provider.ForgetSeen()
 	status, code := ada.api()
 	if w.counts()[idp.EndpointToken] == before[idp.EndpointToken] {
 		w.t.Error("the token endpoint was not called")
@@ -182,7 +192,7 @@ func (w *world) refreshes(lie lies.Lie) string {
 			w.t.Errorf("the API, through the gateway: %d %s", status, code)
 		}
 		ada.wantSignedIn(true)
-		return "refreshed; the session goes on"
+		return "refreshed; the session goes on" + w.refreshesAgain(ada, lie.ID == "refresh-not-replaced")
 	}
 	if !oneOf(code, lie.Want.Refused) {
 		w.t.Errorf("want %s, found %d %q", strings.Join(lie.Want.Refused, " or "), status, code)
@@ -203,6 +213,31 @@ func (w *world) refreshes(lie lies.Lie) string {
 	w.eventually("the session goes on", func() bool { status, _ := ada.api(); return status == http.StatusOK })
 	ada.wantSignedIn(true)
 	return did + "; the session goes on once the provider is well again"
+}
+
+// refreshesAgain fails the test unless the next refresh is by the right token: the
+// new one, if there was one.
+func (w *world) refreshesAgain(p *person, same bool) (did string) {
+	w.t.Helper()
+	used := func() (tokens []string) {
+		for _, seen := range w.provider.Seen(idp.EndpointToken) {
+			if seen.Form.Get("grant_type") == idp.GrantRefresh {
+				tokens = append(tokens, seen.Form.Get("refresh_token"))
+			}
+		}
+		return tokens
+	}
+	if len(used()) != 1 {
+		w.t.Fatalf("want one refresh, found %d", len(used()))
+	}
+	w.eventually("the next refresh", func() bool { p.api(); return len(used()) > 1 })
+	if found := used(); (found[0] == found[1]) != same {
+		w.t.Errorf("the same refresh token as before: %v, want %v", found[0] == found[1], same)
+	}
+	if same {
+		return ", with the refresh token of before"
+	}
+	return ", with the new refresh token"
 }
 
 func (p *person) csrf() string {

@@ -58,8 +58,8 @@ func claims() []Lie {
 		claim("exp-before-iat", "Issues an ID token that ends before it begins.", at("exp", -30*time.Second)),
 		claim("exp-huge", "Has 1e300 for exp.", set("exp", json.Number("1e300"))),
 		claim("exp-text", "Has a text for exp.", set("exp", "tomorrow")),
-		claim("iat-future", "Has a clock that is 65 s fast.", func(t *idp.JWT) {
-			t.Claims["iat"], t.Claims["exp"] = time.Now().Add(65*time.Second).Unix(), time.Now().Add(10*time.Minute).Unix()
+		claim("iat-future", "Has a clock that is 75 s fast.", func(t *idp.JWT) {
+			t.Claims["iat"], t.Claims["exp"] = time.Now().Add(75*time.Second).Unix(), time.Now().Add(10*time.Minute).Unix()
 		}),
 		claim("iat-old", "Issues an ID token that is a day old and lives for a year.", func(t *idp.JWT) {
 			t.Claims["iat"], t.Claims["exp"] = time.Now().Add(-24*time.Hour).Unix(), time.Now().Add(365*24*time.Hour).Unix()
