@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -35,10 +36,14 @@ type protected struct {
 type doorman struct {
 	part  parts.Part
 	start func(t *testing.T, program, dir, public, gate, app string) *exec.Cmd
+	// simulate stands in for a program that the tests can't install.
+	simulate func(t *testing.T, gate, app string) http.Handler
 }
 
 var doormen = map[string]doorman{
-	"nginx": {parts.Nginx, func(t *testing.T, program, dir, public, gate, app string) *exec.Cmd {
+	"traefik": {simulate: likeTraefik},
+	"envoy":   {simulate: likeEnvoy},
+	"nginx": {part: parts.Nginx, start: func(t *testing.T, program, dir, public, gate, app string) *exec.Cmd {
 		servers := regexp.MustCompile(`(?m)^\s*ssl_.*;$`).ReplaceAllString(deployed(t, "nginx/keyway.conf"), "")
 		servers = substitute(t, servers, "listen 443 ssl", "listen "+public, "127.0.0.1:8000", gate, "127.0.0.1:9000", app)
 		var conf strings.Builder
@@ -49,13 +54,13 @@ var doormen = map[string]doorman{
 		conf.WriteString(servers + "}\n")
 		return exec.Command(program, "-p", dir, "-c", written(t, dir, "nginx.conf", conf.String()))
 	}},
-	"caddy": {parts.Caddy, func(t *testing.T, program, dir, public, gate, app string) *exec.Cmd {
+	"caddy": {part: parts.Caddy, start: func(t *testing.T, program, dir, public, gate, app string) *exec.Cmd {
 		file := substitute(t, deployed(t, "caddy/Caddyfile"), "\napp.example.com {", "\nhttp://"+public+" {", "127.0.0.1:8000", gate, "127.0.0.1:9000", app)
 		cmd := exec.Command(program, "run", "--adapter", "caddyfile", "--config", written(t, dir, "Caddyfile", "{\n\tadmin off\n}\n"+file))
 		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 		return cmd
 	}},
-	"haproxy": {parts.HAProxy, func(t *testing.T, program, dir, public, gate, app string) *exec.Cmd {
+	"haproxy": {part: parts.HAProxy, start: func(t *testing.T, program, dir, public, gate, app string) *exec.Cmd {
 		lua := written(t, dir, "keyway.lua", substitute(t, deployed(t, "haproxy/keyway.lua"), "127.0.0.1:8000", gate))
 		file := substitute(t, deployed(t, "haproxy/haproxy.cfg"), "/etc/haproxy/keyway.lua", lua,
 			"bind :443 ssl crt /etc/haproxy/tls/app.pem", "bind "+public, "127.0.0.1:8000", gate, "127.0.0.1:9000", app)
@@ -92,7 +97,6 @@ func written(t *testing.T, dir, name, text string) string {
 // startProtected starts all of it: a provider, keyway, the application, the proxy.
 func startProtected(t *testing.T, f doorman) *protected {
 	t.Helper()
-	program := parts.Need(t, f.part)[0]
 	public := fmt.Sprint("127.0.0.1:", ports.Reserve(t, 1))
 	w := &protected{App: startRawApp(t)}
 	w.IdP = idptest.Start(t, idp.Options{Clients: []idp.Client{
@@ -114,9 +118,18 @@ routes:
 		"BFF_CALLBACK_URL": "http://" + public + "/auth/callback", "BFF_TRUSTED_PROXIES": "127.0.0.1", "BFF_COOKIE_SECURE": "false",
 		"TOKEN_HASH_SALT": forwardSalt("a"), "UA_HASH_SALT": forwardSalt("b"), "CSRF_SECRET_KEY": forwardSalt("c"), "STATE_TOKEN_KEY": forwardSalt("d"),
 	}, "serve")
-	run := t.TempDir()
-	cmd := f.start(t, program, run, public, strings.TrimPrefix(w.Gate.URL, "http://"), w.App.addr)
-	w.Front = &Process{Process: child.Start(t, cmd), URL: "http://" + public}
+	gate := strings.TrimPrefix(w.Gate.URL, "http://")
+	w.Front = &Process{URL: "http://" + public}
+	if f.simulate != nil {
+		l, err := net.Listen("tcp", public)
+		must(t, err)
+		server := &httptest.Server{Listener: l, Config: &http.Server{Handler: f.simulate(t, gate, w.App.addr)}}
+		server.Start()
+		t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
+	} else {
+		cmd := f.start(t, parts.Need(t, f.part)[0], t.TempDir(), public, gate, w.App.addr)
+		w.Front.Process = child.Start(t, cmd)
+	}
 	w.Front.waitListening(t)
 	return w
 }
