@@ -23,9 +23,9 @@ func main() {
 	dir := flag.String("dir", "out/leakhunt", "folder that the tests have written to")
 	stream := flag.String("json", "", "file with the output of go test -json; none: not looked through")
 	floor := floors{}
-	flag.IntVar(&floor.secrets, "min-secrets", 3_000, "secrets that there must be at least")
-	flag.IntVar(&floor.outputs, "min-outputs", 1_000, "outputs that there must be at least")
-	flag.IntVar(&floor.megabytes, "min-mb", 5, "megabytes of output that there must be at least")
+	flag.IntVar(&floor.secrets, "min-secrets", 8_000, "secrets that there must be at least")
+	flag.IntVar(&floor.outputs, "min-outputs", 8_000, "outputs that there must be at least")
+	flag.IntVar(&floor.megabytes, "min-mb", 12, "megabytes of output that there must be at least")
 	flag.Parse()
 	started := time.Now()
 	g, err := gather(*dir, *stream)
