@@ -1,7 +1,10 @@
 package upstream
 
 import (
+	"bufio"
 	"context"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -179,4 +182,42 @@ func TestUpstreamDemandsNonce(t *testing.T) {
 			t.Errorf("answered %d", w.Code)
 		}
 	})
+}
+
+// A WebSocket opens with a proof for its handshake, also when the first is refused for
+// its nonce.
+func TestWebSocketWithABoundToken(t *testing.T) {
+	threat.Covers(t, 21)
+	keys := proofKeys(t)
+	accepted := make(chan seen, 10)
+	base := listen(t, func(c net.Conn) {
+		r := bufio.NewReader(c)
+		for {
+			s, err := readSeen(r)
+			if err != nil {
+				return
+			}
+			accepted <- s
+			if len(accepted) == 1 {
+				_, _ = io.WriteString(c, "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: DPoP error=\"use_dpop_nonce\"\r\nDPoP-Nonce: n-1\r\nContent-Length: 0\r\n\r\n")
+				continue
+			}
+			_, _ = io.WriteString(c, switched+"hello")
+			<-t.Context().Done()
+			return
+		}
+	})
+	f := newFront(t, Service{Name: "api", BaseURL: base}, func(_ *http.Request, req *Request) {
+		req.Streaming, req.Token = true, NewTokenPolicy(Passthrough, "", nil)
+		req.AccessToken, req.AccessKey, req.Proofs = secret.NewValue([]byte("user-token")), keys.Active(), keys
+	})
+	_, r, head := shake(t, f, "")
+	if !strings.HasPrefix(head, "HTTP/1.1 101 ") || strings.Contains(strings.ToLower(head), "dpop") {
+		t.Fatalf("answered %q", head)
+	}
+	expect(t, r, "hello")
+	first, second := receive(t, accepted, "the first handshake"), receive(t, accepted, "the second")
+	if a, b := first.field("DPoP"), second.field("DPoP"); len(a) != 1 || len(b) != 1 || a[0] == b[0] || second.field("Authorization")[0] != "DPoP user-token" {
+		t.Errorf("proofs %q, %q", a, b)
+	}
 }
