@@ -28,4 +28,8 @@
 //
 // Nothing here stores anything. What needs remembering once, that a
 // transaction was used, goes through [OneTime].
+//
+// What is demanded of a provider is never left out because it does not offer it: tokens
+// that are bound to a key (RFC 9449, by package dpop), signed requests (RFC 9101) and
+// signed responses (JARM). Then there is no sign-in, see [RelyingParty.Check].
 package oidc
