@@ -26,7 +26,11 @@ func (l *loader) checkAvailable() {
 		}
 	}
 	if l.pdp.Configured() {
-		l.note(l.files[PDPFile].at("connection.base_url"), "connection.base_url", "this version does not ask it yet", "")
+		key := "connection.base_url"
+		if l.pdp.Embedded() {
+			key = "policies"
+		}
+		l.note(l.files[PDPFile].at(key), key, "this version does not ask it yet", "")
 	}
 	for i, p := range l.idps.IdPs {
 		if p.TokenEndpointAuthMethod == AuthTLSClient {

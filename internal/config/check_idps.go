@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"net/url"
 	"reflect"
 	"slices"
 
@@ -61,50 +60,5 @@ func (l *loader) checkIdPs() {
 		if needsSecret && p.ClientSecret.IsZero() {
 			l.wrong(IdPsFile, key+".token_endpoint_auth_method", string(p.TokenEndpointAuthMethod)+" without a client_secret", "client_secret: file:/path or ${NAME}")
 		}
-	}
-}
-
-func (l *loader) checkPDP() {
-	p := &l.pdp
-	l.insecure(PDPFile, reflect.ValueOf(*p), "")
-	// The credentials' endpoint has no flag of its own; the connection's counts.
-	c := &p.Connection.Credentials
-	if u, err := url.Parse(c.TokenURL); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) && !p.Connection.AllowInsecureHTTP {
-		l.wrong(PDPFile, "connection.credentials.token_url", "plain http to a host that is not this machine", "https, or connection.allow_insecure_http: true")
-	}
-	const ck = "connection.credentials"
-	switch c.Method {
-	case "bearer":
-		if c.Token.IsZero() {
-			l.wrong(PDPFile, ck+".token", "bearer without a token", "token: file:/path or ${NAME}")
-		}
-	case "client_credentials":
-		if c.ClientID == "" || c.ClientSecret.IsZero() {
-			l.wrong(PDPFile, ck+".client_id", "client_credentials without client_id and client_secret", "both")
-		}
-	case "none":
-		if !c.Token.IsZero() || !c.ClientSecret.IsZero() {
-			l.wrong(PDPFile, ck+".method", "credentials that are not used, since method is none", "method: bearer or client_credentials")
-		}
-	}
-	for _, e := range []struct{ key, path string }{{"endpoints.evaluation", p.Endpoints.Evaluation}, {"endpoints.evaluations", p.Endpoints.Evaluations}} {
-		if err := route.Canonical(e.path); err != nil {
-			l.wrong(PDPFile, e.key, "found "+shown(e.path), "expected a path below base_url, such as /access/v1/evaluation")
-		}
-	}
-	if len(p.EndpointMap) > 0 && !p.Configured() {
-		l.wrong(PDPFile, "endpoint_map", "mappings without a decision point to ask", "connection.base_url")
-	}
-	for _, path := range sortedKeys(p.EndpointMap) {
-		key := "endpoint_map." + path
-		pattern, err := route.ParsePattern(path)
-		if err != nil {
-			l.wrong(PDPFile, key, "found the path "+shown(path), err.Error())
-			continue
-		}
-		l.checkMappings(PDPFile, key, p.EndpointMap[path], route.Methods(), pattern)
-	}
-	if p.CircuitBreaker.OpenFor < p.Connection.Timeout && l.given(PDPFile, "circuit_breaker.open_for") {
-		l.note(l.files[PDPFile].at("circuit_breaker.open_for"), "circuit_breaker.open_for", "shorter than one attempt may take", "more than connection.timeout")
 	}
 }

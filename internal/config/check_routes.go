@@ -80,8 +80,8 @@ func (l *loader) checkRouteKeys(key string, e *routeEntry) {
 		if e.Auth == route.AuthNone {
 			l.wrong(RoutesFile, key+".authz", "the policy decision point is asked about a caller whom auth: none does not know", "auth: session, or authz: none")
 		}
-		if !l.pdp.Configured() && !l.broken(PDPFile, "connection.base_url") && !l.unreadable(PDPFile) {
-			l.wrong(RoutesFile, key+".authz", "there is no policy decision point to ask", "connection.base_url in pdp.yaml")
+		if !l.pdp.Configured() && !l.broken(PDPFile, "connection.base_url") && !l.broken(PDPFile, "policies") && !l.unreadable(PDPFile) {
+			l.wrong(RoutesFile, key+".authz", "there is no policy decision point to ask", "connection.base_url or policies in pdp.yaml")
 		}
 	}
 }
@@ -111,59 +111,6 @@ func (l *loader) checkTokenPolicy(key string, e *routeEntry) {
 	}
 	if (p.Mode == route.TokenSession || p.Mode == route.TokenNone) && (p.Audience != "" || len(p.Scopes) > 0) {
 		l.wrong(RoutesFile, key+".token_policy", "audience and scopes, which "+string(p.Mode)+" does not use", "mode: service_token, or remove them")
-	}
-}
-
-func (l *loader) checkAuthzMap(key string, e *routeEntry) {
-	if len(e.AuthzMap) == 0 {
-		return
-	}
-	if e.Authz == route.AuthzNone {
-		l.wrong(RoutesFile, key+".authz_map", "a mapping that is never asked, since authz is none", "remove it")
-	}
-	pattern, err := route.ParsePattern(e.Path)
-	if err != nil {
-		return // said with the path
-	}
-	methods := (&route.Route{Methods: e.Methods}).EffectiveMethods()
-	l.checkMappings(RoutesFile, key+".authz_map", e.AuthzMap, methods, pattern)
-}
-
-// checkMappings looks at mappings by method, of a route or of the endpoint_map.
-func (l *loader) checkMappings(file, key string, mappings map[string]Mapping, methods []string, p route.Pattern) {
-	for _, method := range sortedKeys(mappings) {
-		mk := key + "." + method
-		if !slices.Contains(methods, method) {
-			l.wrong(file, mk, "found the method "+shown(method), "expected one that is answered: "+strings.Join(methods, ", ")+meant(method, methods))
-		}
-		m := mappings[method]
-		if m.IDFrom != "" && !strings.HasPrefix(m.IDFrom, "{") && !strings.HasPrefix(m.IDFrom, "$") {
-			l.wrong(file, mk+".id_from", "found "+shown(m.IDFrom), "expected {param} from the path, or $.a.b from a JSON body")
-		}
-		l.checkSource(file, mk+".id_from", m.IDFrom, p)
-		for _, name := range sortedKeys(m.Props) {
-			l.checkSource(file, mk+".props."+name, m.Props[name], p)
-		}
-	}
-}
-
-// checkSource looks at where a value is read from: {param} must be in the path.
-func (l *loader) checkSource(file, key, source string, p route.Pattern) {
-	params := p.Params()
-	switch {
-	case strings.HasPrefix(source, "{"):
-		name := strings.TrimSuffix(source[1:], "}")
-		if !strings.HasSuffix(source, "}") || !slices.Contains(params, name) {
-			have := "none"
-			if len(params) > 0 {
-				have = "{" + strings.Join(params, "}, {") + "}"
-			}
-			l.wrong(file, key, "found "+shown(source), "expected a parameter of the path "+p.String()+", which has "+have+meant(name, params))
-		}
-	case strings.HasPrefix(source, "$"):
-		if source != "$" && !strings.HasPrefix(source, "$.") && !strings.HasPrefix(source, "$[") {
-			l.wrong(file, key, "found "+shown(source), "expected JSONPath such as $.note.id (RFC 9535)")
-		}
 	}
 }
 

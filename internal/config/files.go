@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"time"
 
+	"keyway/internal/authz"
 	"keyway/internal/limit"
 	"keyway/internal/route"
 )
@@ -39,7 +40,7 @@ type routeEntry struct {
 	PreservePath  bool               `yaml:"preserve_path" default:"false" doc:"Keep the path as it came. So it is without upstream_path anyway."`
 	Methods       []string           `yaml:"methods" enum:"GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS" doc:"Methods that it answers; GET includes HEAD. By default all of these."`
 	Auth          route.Auth         `yaml:"auth" enum:"session|bearer|none" default:"session" doc:"Who may call: a signed-in browser, a client with an access token of an entry of idps.yaml, anyone."`
-	Authz         route.Authz        `yaml:"authz" enum:"none|pdp" default:"none" doc:"Whether the policy decision point is asked. pdp comes later, and is refused until then."`
+	Authz         route.Authz        `yaml:"authz" enum:"none|pdp" default:"none" doc:"Whether the policy decision point is asked (pdp.yaml). pdp comes later, and is refused until then."`
 	AuthzMap      map[string]Mapping `yaml:"authz_map" doc:"By method, what the policy decision point is asked."`
 	Streaming     bool               `yaml:"streaming" default:"false" doc:"Answers are streams: flushed at once, no timeout once they began."`
 	TokenPolicy   tokenPolicyEntry   `yaml:"token_policy" doc:"Which token the upstream gets. Issuing one fails closed: 502 upstream_auth_failed."`
@@ -69,8 +70,8 @@ type tokenPolicyEntry struct {
 type Mapping struct {
 	Resource string            `yaml:"resource" required:"true" doc:"Resource type."`
 	Action   string            `yaml:"action" required:"true" doc:"Action name."`
-	IDFrom   string            `yaml:"id_from" doc:"Where the resource's id is: {param} from the path, or $.a.b (RFC 9535) from a JSON body."`
-	Props    map[string]string `yaml:"props" doc:"Resource properties: {param}, $.a.b, or a constant."`
+	IDFrom   string            `yaml:"id_from" doc:"Where the resource's id is: {param} of the path, ?name of the query, or $.a.b (RFC 9535) of a JSON body, which must be one value. By default no one in particular."`
+	Props    map[string]string `yaml:"props" doc:"Resource properties: {param}, ?name, $.a.b, or a constant."`
 }
 
 // idpsFile is idps.yaml.
@@ -113,21 +114,31 @@ type ClaimSource struct {
 
 // PDP is pdp.yaml.
 type PDP struct {
-	Connection      PDPConnection                 `yaml:"connection" doc:"Where the policy decision point is (AuthZEN 1.0)."`
-	Endpoints       PDPEndpoints                  `yaml:"endpoints" doc:"Paths below base_url."`
-	Cache           PDPCache                      `yaml:"cache" doc:"Decisions that are remembered."`
-	Retry           PDPRetry                      `yaml:"retry" doc:"Another try when it fails; never after an answer."`
-	CircuitBreaker  PDPCircuitBreaker             `yaml:"circuit_breaker" doc:"A failing decision point is left alone for a while; meanwhile the answer is 403."`
-	EndpointMap     map[string]map[string]Mapping `yaml:"endpoint_map" doc:"Older form of mapping: path, then method. Asked after a route's own authz_map."`
-	DerivedDefaults bool                          `yaml:"derived_defaults" default:"false" doc:"Where nothing is mapped, derive resource and action from path and method. Otherwise the answer is 403."`
+	Connection      PDPConnection     `yaml:"connection" doc:"Where the policy decision point is (AuthZEN 1.0)."`
+	Policies        string            `yaml:"policies" doc:"Folder of Cedar policies: the decision point is in this process, and there is no connection. Relative to the working directory. A change is seen within a second."`
+	Endpoints       PDPEndpoints      `yaml:"endpoints" doc:"Paths below base_url."`
+	SubjectID       authz.SubjectForm `yaml:"subject_id" enum:"account|sub" default:"account" doc:"What a subject's id is. account: auth:account:<provider>:<sub>, which no two people share. sub: as the provider gives it, for decision points that know one provider's people only."`
+	Cache           PDPCache          `yaml:"cache" doc:"Decisions that are remembered."`
+	Retry           PDPRetry          `yaml:"retry" doc:"Another try when it fails; never after an answer."`
+	CircuitBreaker  PDPCircuitBreaker `yaml:"circuit_breaker" doc:"A failing decision point is left alone for a while; meanwhile the answer is 403."`
+	BodyBytes       int               `yaml:"body_bytes" default:"65536" min:"0" max:"16777216" doc:"How much of a JSON body is read to put a question, in bytes; a larger one is 413. Only where a mapping reads the body."`
+	EndpointMap     EndpointMap       `yaml:"endpoint_map" doc:"Older form of mapping: path, then method. Asked after a route's own authz_map. A path is written as in routes, and has to take in all that the route takes."`
+	DerivedDefaults bool              `yaml:"derived_defaults" default:"false" doc:"Where nothing is mapped, derive resource and action from path and method. Otherwise the answer is 403."`
+	Strict          bool              `yaml:"authz_validation_strict" default:"false" doc:"Refuse a configuration in which a route with authz: pdp has a method without a mapping. Otherwise that is a note, and the answer 403."`
 }
 
+// EndpointMap is mappings by path, then by method.
+type EndpointMap map[string]map[string]Mapping
+
 // Configured says whether there is a decision point at all.
-func (p PDP) Configured() bool { return p.Connection.BaseURL != nil }
+func (p PDP) Configured() bool { return p.Connection.BaseURL != nil || p.Embedded() }
+
+// Embedded says whether it is in this process.
+func (p PDP) Embedded() bool { return p.Policies != "" }
 
 // PDPConnection is where the decision point is.
 type PDPConnection struct {
-	BaseURL           *url.URL       `yaml:"base_url" url:"base" doc:"Where it is. Required when a route has authz: pdp."`
+	BaseURL           *url.URL       `yaml:"base_url" url:"base" doc:"Where it is. It, or policies, is required when a route has authz: pdp."`
 	Timeout           time.Duration  `yaml:"timeout" default:"2s" min:"1ms" max:"1m" doc:"How long one answer may take."`
 	Credentials       PDPCredentials `yaml:"credentials" doc:"How we authenticate there."`
 	CAFile            string         `yaml:"ca_file" doc:"PEM file of the authorities to trust instead of the system's."`

@@ -36,6 +36,8 @@ type Config struct {
 	Dir   string    // where it was read from
 	Files []string  // the files that were there
 	Notes []Problem // what is allowed and probably not meant
+
+	asked map[*route.Route]map[string]Asked // by method
 }
 
 // Options says where a configuration is.
@@ -119,6 +121,7 @@ type loader struct {
 	idps     idpsFile
 	pdp      PDP
 	table    *route.Table
+	asked    map[*route.Route]map[string]Asked
 
 	files   map[string]*decoder // by file name
 	present map[string]bool     // the files that are there
@@ -172,7 +175,7 @@ func (l *loader) load(files map[string][]byte) (*Config, error) {
 	}
 	return &Config{
 		Settings: l.settings, Services: l.routes.Services, Routes: l.table, IdPs: l.idps.IdPs, PDP: l.pdp,
-		Dir: l.dir, Files: present, Notes: l.sorted(l.notes),
+		Dir: l.dir, Files: present, Notes: l.sorted(l.notes), asked: l.asked,
 	}, nil
 }
 

@@ -228,10 +228,21 @@ type CORS struct {
 	AllowOrigins []string `yaml:"allow_origins" env:"CORS__ALLOW_ORIGINS" list:"json" doc:"Exact origins that may call with credentials, as in https://app.example.com. The variable holds a JSON array. None by default."`
 }
 
-// AuthzSettings is the kill switch.
+// AuthzSettings is the kill switch, and what is told of decisions.
 type AuthzSettings struct {
-	Enabled bool `yaml:"enabled" env:"MS_BFF_AUTHZ_ENABLED" default:"true" doc:"Ask the policy decision point where a route says so. false switches all checks OFF: every signed-in user may do everything that a route offers."`
+	Enabled bool        `yaml:"enabled" env:"MS_BFF_AUTHZ_ENABLED" default:"true" doc:"Ask the policy decision point where a route says so. false switches all checks OFF: every signed-in user may do everything that a route offers."`
+	Events  AuthzEvents `yaml:"events" enum:"all|denied|off" default:"all" doc:"Which decisions of the policy decision point are told to the sinks of audit as AUTHZ_DECISION."`
 }
+
+// AuthzEvents is which decisions are told.
+type AuthzEvents string
+
+// The choices.
+const (
+	AuthzEventsAll    AuthzEvents = "all"
+	AuthzEventsDenied AuthzEvents = "denied"
+	AuthzEventsOff    AuthzEvents = "off"
+)
 
 // Limits bound what clients may take.
 type Limits struct {
