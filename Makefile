@@ -16,7 +16,7 @@ test: ## everything, on a fresh Debian machine with Go and Node: installs what i
 	@$(MAKE) --no-print-directory check-threats
 	@$(MAKE) --no-print-directory check-conformance
 
-parts: ## install what the tests need: redis-server, chromium, nginx, caddy, haproxy, promtool, npm packages
+parts: ## install what the tests need: redis-server, chromium, nginx, caddy, haproxy, promtool, npm packages, the Open Policy Agent
 	@scripts/install-test-parts.sh
 
 lint: ## gofmt, go vet, staticcheck

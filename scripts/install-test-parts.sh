@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond Go and Node: programs from Debian, and npm
-# packages at the versions of the lock files. What is there already is left
-# alone, so a second run takes no time.
+# Installs what the tests need beyond Go and Node: programs from Debian, npm packages
+# at the versions of the lock files, and the Open Policy Agent, built from source.
+# What is there already is left alone, so a second run takes no time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -49,3 +49,12 @@ for dir in test/node internal/demo/spa/web; do
     touch "$installed"
   fi
 done
+
+# The Open Policy Agent, at the version of its own module, by rename: a test may be
+# running the one that is there.
+if [ ! -e out/opa ] || [ tools/opa/go.mod -nt out/opa ]; then
+  echo "building the Open Policy Agent"
+  mkdir -p out
+  CGO_ENABLED=0 go build -modfile=tools/opa/go.mod -trimpath -ldflags='-s -w' -o "out/opa.$$" github.com/open-policy-agent/opa
+  mv "out/opa.$$" out/opa
+fi

@@ -37,10 +37,11 @@ var (
 	HAProxy  = Part{"haproxy", "haproxy that asks the gateway who may", program("haproxy")}
 	Strace   = Part{"strace", "disks that fail at each write, as the kernel would have it", program("strace")}
 	Promtool = Part{"promtool", "the alert rules, as Prometheus evaluates them", program("promtool")}
+	OPA      = Part{"opa", "the Open Policy Agent, a decision point that we did not write", builtOPA}
 )
 
 // All lists every part, in the order in which they are reported.
-func All() []Part { return []Part{Redis, Node, Chromium, Nginx, Caddy, HAProxy, Strace, Promtool} }
+func All() []Part { return []Part{Redis, Node, Chromium, Nginx, Caddy, HAProxy, Strace, Promtool, OPA} }
 
 // Need leaves the calling test out if one of the parts is missing, or fails it
 // if the environment requires them all. It returns the paths of their programs
@@ -128,6 +129,28 @@ func program(name string) func() (string, error) {
 		}
 		return "", fmt.Errorf("no program %s in PATH", name)
 	}
+}
+
+// builtOPA is what scripts/install-test-parts.sh builds of the version in tools/opa:
+// one of another version in PATH would decide as that version does.
+func builtOPA() (string, error) {
+	root, err := findRoot()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(root, "out", "opa")
+	built, err := os.Stat(path)
+	if err != nil {
+		return "", errors.New("it is not built as out/opa")
+	}
+	wanted, err := os.Stat(filepath.Join(root, "tools", "opa", "go.mod"))
+	if err != nil {
+		return "", err
+	}
+	if built.ModTime().Before(wanted.ModTime()) {
+		return "", errors.New("out/opa is older than tools/opa/go.mod")
+	}
+	return path, nil
 }
 
 func nodeWithPackages() (string, error) {
