@@ -24,6 +24,9 @@ type Options struct {
 	MaxSize           int
 	// Deadline bounds one question, retries and all; 5 s if 0.
 	Deadline time.Duration
+	// Waiting is how many questions may be under way at once; 1000 if 0. Beyond,
+	// there is no answer: a decision point that hangs must not take the memory.
+	Waiting int
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -35,7 +38,17 @@ type Enforcer struct {
 	answers *otter.Cache[key, answer] // nil: nothing is remembered
 	flights singleflight.Group
 	epoch   atomic.Uint64
+	changed atomic.Pointer[chan struct{}]
+	waiting chan struct{}
 }
+
+const defaultWaiting = 1000
+
+// Reasons of denials that nobody has decided.
+const (
+	reasonUnclear    = "the request can't be put into a question"
+	reasonUnanswered = "the decision point has not answered"
+)
 
 type answer struct {
 	decision *Decision
@@ -59,7 +72,11 @@ func NewEnforcer(o Options) (*Enforcer, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	e := &Enforcer{o: o}
+	if o.Waiting <= 0 {
+		o.Waiting = defaultWaiting
+	}
+	e := &Enforcer{o: o, waiting: make(chan struct{}, o.Waiting)}
+	e.changed.Store(new(make(chan struct{})))
 	if o.MaxSize > 0 && max(o.TTLAllow, o.TTLDeny) > 0 {
 		e.answers = otter.Must(&otter.Options[key, answer]{
 			MaximumSize:      o.MaxSize,
@@ -69,13 +86,21 @@ func NewEnforcer(o Options) (*Enforcer, error) {
 	return e, nil
 }
 
-// Close ends what the cache does in the background.
+// Close ends what the cache does in the background. It closes Changed, so that
+// whoever goes by an old decision asks whoever decides now.
 func (e *Enforcer) Close() {
 	if e.answers != nil {
 		e.answers.InvalidateAll()
 		e.answers.StopAllGoroutines()
 	}
+	e.tell()
 }
+
+// Changed is closed at the next Forget. Who goes by a decision for longer than a
+// request takes asks again then.
+func (e *Enforcer) Changed() <-chan struct{} { return *e.changed.Load() }
+
+func (e *Enforcer) tell() { close(*e.changed.Swap(new(make(chan struct{})))) }
 
 // Forget is for when the policies have changed: no answer from before it is used
 // again, one that is under way neither.
@@ -84,6 +109,7 @@ func (e *Enforcer) Forget() {
 	if e.answers != nil {
 		e.answers.InvalidateAll()
 	}
+	e.tell()
 }
 
 // Verdict is a decision, and how it came about.
@@ -99,32 +125,55 @@ func (e *Enforcer) Decide(ctx context.Context, who *principal.Principal, ask *As
 	var v Verdict
 	var err error
 	if v.Resource, err = ask.Resolve(f); err != nil {
-		v.Reason = "the request can't be put into a question"
+		v.Reason = reasonUnclear
 		return v, err
 	}
 	epoch := e.epoch.Load()
 	k, err := keyOf(epoch, who, e.o.Subject, ask.action, &v.Resource, at)
 	if err != nil {
-		v.Reason = "the request can't be put into a question"
+		v.Reason = reasonUnclear
 		return v, err
 	}
-	if e.answers != nil {
-		if found, ok := e.answers.GetIfPresent(k); ok && e.o.Now().Before(found.till) {
-			v.Decision, v.Cached = *found.decision, true
-			return v, nil
-		}
+	if d, ok := e.recall(k); ok {
+		v.Decision, v.Cached = *d, true
+		return v, nil
 	}
-	v.Decision, err = e.ask(ctx, k, epoch, e.question(who, ask, v.Resource, at))
+	v.Decision, err = e.ask(ctx, k, epoch, e.question(who, ask.action, v.Resource, at))
 	if err != nil {
-		v.Decision = Decision{Reason: "the decision point has not answered"}
+		v.Decision = Decision{Reason: reasonUnanswered}
 	}
 	return v, err
 }
 
+// recall is what is remembered.
+func (e *Enforcer) recall(k key) (*Decision, bool) {
+	if e.answers == nil {
+		return nil, false
+	}
+	found, ok := e.answers.GetIfPresent(k)
+	if !ok || !e.o.Now().Before(found.till) {
+		return nil, false
+	}
+	return found.decision, true
+}
+
+// ErrBusy is that too many questions are under way.
+var ErrBusy = errors.New("authz: too many questions wait for an answer already")
+
+// enter counts a question among those that are under way, until leave.
+func (e *Enforcer) enter() (leave func(), err error) {
+	select {
+	case e.waiting <- struct{}{}:
+		return func() { <-e.waiting }, nil
+	default:
+		return nil, ErrBusy
+	}
+}
+
 // question is what a PDP is asked.
-func (e *Enforcer) question(who *principal.Principal, ask *Ask, resource Entity, at Circumstances) Question {
+func (e *Enforcer) question(who *principal.Principal, action string, resource Entity, at Circumstances) Question {
 	q := Question{
-		Subject: subjectOf(who, e.o.Subject), Action: Action{Name: ask.action}, Resource: resource,
+		Subject: subjectOf(who, e.o.Subject), Action: Action{Name: action}, Resource: resource,
 		Context: map[string]any{ContextTime: timeText(e.o.Now())},
 	}
 	if at.Address.IsValid() {
@@ -145,6 +194,11 @@ func (e *Enforcer) ask(ctx context.Context, k key, epoch uint64, q Question) (De
 				answered, err = Decision{}, errDefect
 			}
 		}()
+		leave, err := e.enter()
+		if err != nil {
+			return Decision{}, err
+		}
+		defer leave()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.o.Deadline)
 		defer cancel()
 		began := e.o.Now() // what it says is true of then, at least

@@ -70,9 +70,8 @@ func (c *call) admit(q question) (admitted, error) {
 		s, err := c.admitSession(q, nil)
 		return admitted{session: s}, err
 	}
-	if r.Authz != route.AuthzNone && r.Authz != "" {
-		// Closed until there is somebody to ask.
-		return admitted{}, problem.Newf(problem.Forbidden, "route %s: authz %q, and no decision point to ask", r.ID, r.Authz)
+	if err := c.closed(r); err != nil {
+		return admitted{}, err
 	}
 	switch r.Auth {
 	case route.AuthNone:

@@ -21,9 +21,9 @@ const (
 )
 
 // endAll ends all sessions of w whose ID token was issued at until or before; a zero
-// until is all. It counts them for reason, and returns what they were, those that
-// it ended before it failed included. The error is coded, and is never one to serve the request
-// again for: its body is read.
+// until is all. It counts them for reason, and returns what they were, those that it
+// ended before it failed included. The error is coded, and is never one to serve the
+// request again for: its body is read.
 func (c *call) endAll(ctx context.Context, w session.Whose, until time.Time, reason string) ([]session.Record, error) {
 	var all []session.Record
 	for try := 1; ; try++ {

@@ -121,7 +121,9 @@ func (c *call) forwardAnswer(q question, known bool) error {
 // copies to the request that it asked about. There is never a token among them.
 func (c *call) answerFor(q question, known bool) (may admitted, err error) {
 	if known {
-		may, err = c.admit(q)
+		if may, err = c.admit(q); err == nil {
+			_, err = c.authorize(q, &may.match)
+		}
 	} else {
 		// Nothing is known but the cookie, so that is all that is decided.
 		may.session, err = c.admitSession(question{method: http.MethodGet, by: q.by}, nil)
@@ -132,9 +134,9 @@ func (c *call) answerFor(q question, known bool) (may admitted, err error) {
 	h := c.w.Header()
 	// There is no body that a browser could show. Without these the header has as
 	// many fields as a Go map holds without growing.
-	delete(h, "X-Content-Type-Options")
-	delete(h, "Referrer-Policy")
-	delete(h, "Content-Security-Policy")
+	delete(h, hContentTypeOptions)
+	delete(h, hReferrerPolicy)
+	delete(h, hCSP)
 	upstream.SetIdentity(h, &c.who)
 	c.w.WriteHeader(http.StatusOK)
 	return may, nil

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"keyway/internal/authz"
 	"keyway/internal/limit"
 	"keyway/internal/principal"
 	"keyway/internal/problem"
@@ -56,6 +57,10 @@ type Options struct {
 
 	// Limiter says when too much comes from an address prefix; nil: it never does.
 	Limiter *limit.Limiter
+	// Decided is told of each decision about a request. It must be quick, and must keep
+	// nothing of what the event points to. May be nil.
+	Decided func(authz.Event)
+
 	// Callers count for the limits of routes; nil: by prefixes of 32 and 64 bits.
 	Callers *limit.Callers
 }
@@ -75,6 +80,8 @@ type Gateway struct {
 	traces  *trace.Tracer
 	busy    atomic.Int64
 	limits  *limits
+	decided func(authz.Event) // may be nil
+	again   chan struct{}     // bounds streams that are decided about again
 	// revokers bounds the revocations that are under way.
 	revokers chan struct{}
 	// callbacks are the sign-ins that are being finished.
@@ -95,6 +102,8 @@ func New(o Options) *Gateway {
 		refused: o.Refused,
 		traces:  o.Traces,
 		limits:  newLimits(o.Limiter, o.Callers),
+		decided: o.Decided,
+		again:   make(chan struct{}, againAtOnce),
 
 		revokers: make(chan struct{}, revokersMax),
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"keyway/internal/authz"
 	"keyway/internal/bearer"
 	"keyway/internal/dpop"
 	"keyway/internal/oidc"
@@ -47,6 +48,13 @@ type Parts struct {
 	Proxy    *upstream.Proxy
 	Proofs   *dpop.Keys   // that tokens are bound to; nil: they are bearer tokens
 	JWKS     http.Handler // nil: no signing key
+	// Authz decides about routes with authz: pdp; nil: they are closed.
+	Authz Authorizer
+	// Asks is what it is asked about the requests of Routes.
+	Asks *authz.Asks
+	// AccessAPI has pages ask Authz at /access/v1/, where no route has these paths: for
+	// a decision point in this process, which has no address of its own.
+	AccessAPI bool
 }
 
 // Bearer says whose the token is that a request presents in Authorization.
@@ -79,6 +87,11 @@ type Settings struct {
 	BodyBytes int64
 	// ConcurrentRequests bounds what is under way at once; 0: no bound.
 	ConcurrentRequests int64
+	// AuthzDisabled lets everybody who is signed in do whatever routes with authz: pdp
+	// offer. It is for the day on which the decision point can't be repaired.
+	AuthzDisabled bool
+	// AuthzBodyBytes bounds a body that has to be read to ask a question.
+	AuthzBodyBytes int64
 }
 
 // CSRFCookie is how the cookie with the CSRF token is set: readable by script,

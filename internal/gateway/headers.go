@@ -27,7 +27,7 @@ type SecurityHeaders struct {
 // fixedHeaders are header values that are the same for every answer. Nobody may
 // change them once they are made; http.Header's own methods don't.
 type fixedHeaders struct {
-	hsts, frameOptions, referrerPolicy, contentType []string // nil: not sent
+	hsts, frameOptions, referrerPolicy, contentTypeOptions []string // nil: not sent
 	clearSiteData                                   []string
 }
 
@@ -44,7 +44,7 @@ func newFixedHeaders(s *Settings) *fixedHeaders {
 		f.referrerPolicy = []string{o.ReferrerPolicy}
 	}
 	if o.NoSniff {
-		f.contentType = noSniff
+		f.contentTypeOptions = noSniff
 	}
 	if len(s.ClearSiteData) > 0 {
 		// Quoted strings, of which a browser ignores those that it does not know.
@@ -58,7 +58,7 @@ const (
 	hHSTS           = "Strict-Transport-Security"
 	hFrameOptions   = "X-Frame-Options"
 	hReferrerPolicy = "Referrer-Policy"
-	hContentType    = "X-Content-Type-Options"
+	hContentTypeOptions    = "X-Content-Type-Options"
 	hCSP            = "Content-Security-Policy"
 	hResourcePolicy = "Cross-Origin-Resource-Policy"
 	hClearSiteData  = "Clear-Site-Data"
@@ -75,8 +75,8 @@ func (f *fixedHeaders) add(h http.Header, https bool) {
 	if f.referrerPolicy != nil {
 		addIfMissing(h, hReferrerPolicy, f.referrerPolicy)
 	}
-	if f.contentType != nil {
-		addIfMissing(h, hContentType, f.contentType)
+	if f.contentTypeOptions != nil {
+		addIfMissing(h, hContentTypeOptions, f.contentTypeOptions)
 	}
 }
 
@@ -150,7 +150,7 @@ func (c *call) dress() http.ResponseWriter {
 func (c *call) ownHeaders(endpoint string) {
 	h := c.w.Header()
 	h["Cache-Control"] = noStore
-	h[hContentType] = noSniff
+	h[hContentTypeOptions] = noSniff
 	h[hReferrerPolicy] = noReferrer
 	h[hCSP] = noContent
 	if endpoint == "verify" {

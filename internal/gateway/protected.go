@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 
@@ -52,7 +53,7 @@ func (c *call) protectedResource() error {
 		// should keep for others.
 		c.w.Header()["Cache-Control"] = forMinutes
 	}
-	return c.writeJSON(200, about)
+	return c.writeJSON(http.StatusOK, about)
 }
 
 // bearerRoutes are the routes for bearer tokens that have a path, by whatever

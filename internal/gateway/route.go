@@ -40,11 +40,11 @@ func (c *call) serveRoute() error {
 	defer func() { c.event.Upstream(c.outcome.UpstreamStatus, c.outcome.Err) }()
 	switch {
 	case may.session != nil:
-		return c.forwardForSession(r, request, may.session)
+		return c.forwardForSession(&may.match, request, may.session)
 	case r.Auth != route.AuthNone:
 		request.Principal, request.AccessToken = &c.who, may.token
 	}
-	return c.forward(r, request, nil)
+	return c.forward(&may.match, request, nil)
 }
 
 // routePreflight answers for any route that has the path, whatever its method.
@@ -67,7 +67,8 @@ func (c *call) routePreflight() error {
 
 // forwardForSession adds who the user is and, where the route passes it on, an
 // access token that is good for a while.
-func (c *call) forwardForSession(r *route.Route, request upstream.Request, s *session.Session) error {
+func (c *call) forwardForSession(match *route.Match, request upstream.Request, s *session.Session) error {
+	r := match.Route
 	if c.gen.policies[r].Mode() == upstream.Passthrough {
 		var err error
 		if s, err = c.fresh(s); err != nil {
@@ -83,7 +84,7 @@ func (c *call) forwardForSession(r *route.Route, request upstream.Request, s *se
 		c.who = s.Principal() // a refresh may have brought other claims
 	}
 	request.Principal = &c.who
-	return c.forward(r, request, s)
+	return c.forward(match, request, s)
 }
 
 // Values of headers that are always the same. Nobody may change what they hold;
@@ -95,8 +96,14 @@ var (
 	noContent  = []string{"default-src 'none'; frame-ancestors 'none'"}
 )
 
-// forward hands the request over to the proxy, as a stream if the route is one.
-func (c *call) forward(r *route.Route, request upstream.Request, s *session.Session) error {
+// forward hands the request over to the proxy, as a stream if the route is one, if
+// the user may do what it asks for. What is decided about is who the user is by now.
+func (c *call) forward(match *route.Match, request upstream.Request, s *session.Session) error {
+	r := match.Route
+	decided, err := c.authorize(question{method: c.r.Method, path: c.path, query: c.query}, match)
+	if err != nil {
+		return err
+	}
 	request.Token, request.Proofs = c.gen.policies[r], c.gen.Proofs
 	// From here on the request is the proxy's, for hours if it is a stream. It must
 	// not keep its generation, and so the keys of then, in memory.
@@ -119,9 +126,15 @@ func (c *call) forward(r *route.Route, request upstream.Request, s *session.Sess
 	c.leave()
 	if s != nil {
 		// A stream outlives the check at its beginning: it ends with the session.
-		watched, stop := sessions.Watch(ctx, s)
+		watched, stop := sessions.WatchPrincipal(ctx, s, decided.tell())
 		defer stop()
 		ctx = watched
+	}
+	if decided.route != "" {
+		// And when it would not be let in any more.
+		allowed, stop := c.gateway.keepDeciding(ctx, decided, c.who)
+		defer stop()
+		ctx = allowed
 	}
 	return proxy.Forward(c.dress(), c.r.WithContext(ctx), request)
 }

@@ -3,7 +3,10 @@ package session
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
+
+	"keyway/internal/principal"
 )
 
 const (
@@ -19,18 +22,55 @@ const (
 // here, on another replica, idle or absolute. An open stream is no use of the
 // session: it does not put off the idle timeout. Call stop when done.
 func (m *Manager) Watch(ctx context.Context, s *Session) (_ context.Context, stop func()) {
-	return m.shared.watch(ctx, s.key, s.rec.AbsoluteExpiry)
+	return m.WatchPrincipal(ctx, s, nil)
+}
+
+// WatchPrincipal is Watch, and tells of who is signed in whenever that is told
+// otherwise than s does, or than it was told last: when a refresh has brought other
+// claims, here or on another replica, within a second. told is called on one
+// goroutine, and must not block; nil: nobody wants to know.
+func (m *Manager) WatchPrincipal(ctx context.Context, s *Session, told func(principal.Principal)) (_ context.Context, stop func()) {
+	return m.shared.watch(ctx, s.key, s.rec.AbsoluteExpiry, &known{told: told, who: s.Principal(), revision: s.revision})
+}
+
+// known is what a watcher knows of a session.
+type known struct {
+	told     func(principal.Principal)
+	who      principal.Principal
+	revision uint64
+}
+
+// look tells if a record says otherwise, and reports whether that could be found out.
+func (k *known) look(m *Manager, key Key, it Item) bool {
+	if k.told == nil || it.Revision == k.revision {
+		return true
+	}
+	s, err := m.open(key, it)
+	if err != nil {
+		return false // a later generation may have the key
+	}
+	k.revision = it.Revision
+	if who := s.Principal(); !sameClaims(&who, &k.who) {
+		k.who = who
+		k.told(who)
+	}
+	return true
+}
+
+func sameClaims(a, b *principal.Principal) bool {
+	return a.Provider == b.Provider && a.Subject == b.Subject && a.SessionID == b.SessionID && a.Email == b.Email && a.Name == b.Name &&
+		a.AuthTime.Equal(b.AuthTime) && slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Permissions, b.Permissions)
 }
 
 // watch is Watch without the Manager and the Session: a stream may go on for
 // hours, and must not keep a generation's keys and a session's tokens in memory.
-func (s *Shared) watch(ctx context.Context, k Key, absolute time.Time) (_ context.Context, stop func()) {
+func (s *Shared) watch(ctx context.Context, k Key, absolute time.Time, has *known) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	changed, unsubscribe := s.watchers.add(k)
 	go func() {
 		defer unsubscribe()
 		for {
-			next, over := s.watchOnce(ctx, k, absolute)
+			next, over := s.watchOnce(ctx, k, absolute, has)
 			if over {
 				cancel(ErrEnded)
 				return
@@ -50,7 +90,7 @@ func (s *Shared) watch(ctx context.Context, k Key, absolute time.Time) (_ contex
 }
 
 // watchOnce asks the store, which also makes the store tell of the next change.
-func (s *Shared) watchOnce(ctx context.Context, k Key, absolute time.Time) (next time.Duration, over bool) {
+func (s *Shared) watchOnce(ctx context.Context, k Key, absolute time.Time, has *known) (next time.Duration, over bool) {
 	defer func() {
 		if panicked := recover(); panicked != nil { // a stream must not go on unwatched
 			s.defect(panicked)
@@ -66,6 +106,8 @@ func (s *Shared) watchOnce(ctx context.Context, k Key, absolute time.Time) (next
 	case left <= 0 || errors.Is(err, ErrNotFound):
 		return 0, true
 	case err != nil:
+		return min(watchRetry, left), false
+	case !has.look(s.newest.Load(), k, it):
 		return min(watchRetry, left), false
 	default:
 		return min(watchEvery, left, max(it.Expires.Sub(now), time.Millisecond)), false
