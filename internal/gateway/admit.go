@@ -19,20 +19,7 @@ type question struct {
 	method string
 	path   string // escaped, as sent
 	query  string // raw, as sent
-	by     asker
 }
-
-// asker is who acts on the answer.
-type asker uint8
-
-const (
-	// ourselves: whoever may is forwarded to the route's service.
-	ourselves asker = iota
-	// aServer asks at /auth/verify and acts on the status alone.
-	aServer
-	// aProxy asks at /auth/forward and passes on what is not a yes.
-	aProxy
-)
 
 // admitted is what is known of a request that may pass.
 type admitted struct {
@@ -56,11 +43,11 @@ func (c *call) admit(q question) (admitted, error) {
 	case route.Refused:
 		return admitted{}, ambiguous(match.Err)
 	default:
-		if q.by == ourselves {
+		if c.asked == plain {
 			return admitted{}, problem.New(problem.NotFound, nil)
 		}
 	}
-	if q.by == ourselves {
+	if c.asked == plain { // we forward it
 		c.event.Route = r.ID
 		if err := c.enter(); err != nil {
 			return admitted{}, err
@@ -75,7 +62,7 @@ func (c *call) admit(q question) (admitted, error) {
 	}
 	switch r.Auth {
 	case route.AuthNone:
-		if q.by == aServer {
+		if c.asked == statusOnly {
 			// A server that forgets to say which request it holds back would let the
 			// client choose one. So whatever it says, nobody passes there without
 			// showing who he is; what is open to all, the server doesn't ask about.
@@ -160,7 +147,7 @@ func needOf(r *route.Route) bearer.Need {
 func (c *call) guard(q question, r *route.Route, s *session.Session) error {
 	safe := isSafe(q.method)
 	if safe && !opensTunnel(c.r.Header) {
-		if q.by == ourselves { // the others' answers don't reach the browser
+		if c.asked == plain { // the others' answers don't reach the browser
 			c.renewCSRF(s)
 		}
 		return nil

@@ -116,7 +116,7 @@ func (c *call) authorize(q question, match *route.Match) (decided, error) {
 	}()
 	if ask.ReadsBody() {
 		var err error
-		if f.body, f.bodyErr, err = c.bodyToDecide(q); err != nil {
+		if f.body, f.bodyErr, err = c.bodyToDecide(); err != nil {
 			return decided{}, err
 		}
 	}

@@ -30,8 +30,8 @@ var (
 // bodyToDecide is a request's body, where that can be read as what the upstream will
 // read it as; unread says why it can't. The failure is one of the body itself: too
 // large, too slow, cut. The request keeps it, byte for byte.
-func (c *call) bodyToDecide(q question) (body []byte, unread, failed error) {
-	if q.by != ourselves {
+func (c *call) bodyToDecide() (body []byte, unread, failed error) {
+	if c.asked != plain {
 		return nil, errHeldBack, nil
 	}
 	if unread := readable(c.r); unread != nil {

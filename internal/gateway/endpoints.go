@@ -111,7 +111,7 @@ func (c *call) serveOwn(e endpoint) error {
 			return err
 		}
 	}
-	c.ownHeaders(e.name)
+	c.ownHeaders()
 	if isPreflight(c.r) && e.asked == plain { // an answer of ours would be a yes
 		c.gen.Settings.CORS.preflight(c.w, c.r, e.allow(), false)
 		return nil

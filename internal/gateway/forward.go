@@ -12,11 +12,11 @@ import (
 	"keyway/internal/upstream"
 )
 
-// contract is what the proxy that asks can take for an answer.
+// contract is who acts on our answer about a request, and what it can take for one.
 type contract uint8
 
 const (
-	// plain: it is no proxy that asks.
+	// plain: nobody asks. It is our own, or whoever may is forwarded to the route's service.
 	plain contract = iota
 	// statusOnly is /auth/verify: 200, 401 or 403. nginx takes anything else for a
 	// fault of its own configuration.
@@ -72,7 +72,6 @@ func (c *call) verify() error {
 	if err != nil {
 		return err
 	}
-	q.by = aServer
 	_, err = c.answerFor(q, known)
 	return err
 }
@@ -101,7 +100,6 @@ func (c *call) forwardBelow() error {
 }
 
 func (c *call) forwardAnswer(q question, known bool) error {
-	q.by = aProxy
 	if may, err := c.answerFor(q, known); err != nil {
 		// A sign-in is of no use where a token is wanted.
 		if r := may.match.Route; r != nil && r.Auth == route.AuthBearer {
@@ -126,7 +124,7 @@ func (c *call) answerFor(q question, known bool) (may admitted, err error) {
 		}
 	} else {
 		// Nothing is known but the cookie, so that is all that is decided.
-		may.session, err = c.admitSession(question{method: http.MethodGet, by: q.by}, nil)
+		may.session, err = c.admitSession(question{method: http.MethodGet}, nil)
 	}
 	if err != nil {
 		return may, err

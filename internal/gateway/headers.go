@@ -28,7 +28,7 @@ type SecurityHeaders struct {
 // change them once they are made; http.Header's own methods don't.
 type fixedHeaders struct {
 	hsts, frameOptions, referrerPolicy, contentTypeOptions []string // nil: not sent
-	clearSiteData                                   []string
+	clearSiteData                                          []string
 }
 
 func newFixedHeaders(s *Settings) *fixedHeaders {
@@ -55,13 +55,13 @@ func newFixedHeaders(s *Settings) *fixedHeaders {
 
 // Names as http.Header keeps them: its methods would look for the canonical form.
 const (
-	hHSTS           = "Strict-Transport-Security"
-	hFrameOptions   = "X-Frame-Options"
-	hReferrerPolicy = "Referrer-Policy"
-	hContentTypeOptions    = "X-Content-Type-Options"
-	hCSP            = "Content-Security-Policy"
-	hResourcePolicy = "Cross-Origin-Resource-Policy"
-	hClearSiteData  = "Clear-Site-Data"
+	hHSTS               = "Strict-Transport-Security"
+	hFrameOptions       = "X-Frame-Options"
+	hReferrerPolicy     = "Referrer-Policy"
+	hContentTypeOptions = "X-Content-Type-Options"
+	hCSP                = "Content-Security-Policy"
+	hResourcePolicy     = "Cross-Origin-Resource-Policy"
+	hClearSiteData      = "Clear-Site-Data"
 )
 
 // add completes h with what it does not say.
@@ -145,15 +145,15 @@ func (c *call) dress() http.ResponseWriter {
 // ownHeaders are those of our own endpoints. What they say is about one user at one
 // moment, so none of it may be stored, shown in a frame, or used by another site's page.
 //
-// A proxy that asks, at verify, copies what it is told and has no page to protect: it
-// is told no more than it was, and a header of its answer costs each request.
-func (c *call) ownHeaders(endpoint string) {
+// A server that asks, at /auth/verify, copies what it is told and has no page to
+// protect: it is told no more than it was, and a header of its answer costs each request.
+func (c *call) ownHeaders() {
 	h := c.w.Header()
 	h["Cache-Control"] = noStore
 	h[hContentTypeOptions] = noSniff
 	h[hReferrerPolicy] = noReferrer
 	h[hCSP] = noContent
-	if endpoint == "verify" {
+	if c.asked == statusOnly {
 		return
 	}
 	h[hResourcePolicy] = sameOrigin
