@@ -182,8 +182,8 @@ func TestNoncesAreOfOneServer(t *testing.T) {
 	for i := range 1000 {
 		keys.Took(fmt.Sprintf("https://h%d.example/", i), []string{"n"})
 	}
-	if n := keys.nonces.size(); n != 2 || keys.nonces.recent.Len() != 2 {
-		t.Errorf("%d are kept", n)
+	if kept, recent := len(keys.nonces.by), keys.nonces.recent.Len(); kept != 2 || recent != 2 {
+		t.Errorf("%d are kept, %d in their order; want 2", kept, recent)
 	}
 }
 

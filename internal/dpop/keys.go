@@ -33,7 +33,7 @@ const Scheme = "DPoP"
 // NonceError is the error code of a server that wants a nonce (section 8).
 const NonceError = "use_dpop_nonce"
 
-// Algorithms are what proofs are signed with, best first.
+// algorithms are what proofs are signed with, best first.
 var algorithms = []string{jwks.ES256, jwks.EdDSA, jwks.PS256}
 
 // Algorithm is the best for a key of ours, given a server's

@@ -71,13 +71,6 @@ func (n *Nonces) keep(address string, values []string) bool {
 	return true
 }
 
-// size is how many are kept.
-func (n *Nonces) size() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return len(n.by)
-}
-
 // wellFormed: RFC 9449 section 8.1 allows NQCHAR (RFC 6749 appendix A), so that a
 // nonce can be quoted as it is.
 func wellFormed(s string) bool {

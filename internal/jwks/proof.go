@@ -15,10 +15,6 @@ import (
 	jose "github.com/go-jose/go-jose/v4"
 )
 
-// Algorithm is what [Signer.Sign] would sign with for a peer that accepts these. The
-// error is ErrNoAlgorithm when there is none.
-func (s *Signer) Algorithm(allowed []string) (string, error) { return s.choose(allowed) }
-
 // A ProofSigner makes compact JWS that carry the public key they are checked with
 // in their header (`jwk`), and no `kid`: for a peer that has never seen the key. It
 // is immutable and safe for concurrent use.

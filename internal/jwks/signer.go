@@ -46,14 +46,16 @@ func (s *Signer) KeyID() string { return s.key.ID() }
 // support (Discovery 1.0 section 3), and not the better one that it may lack.
 // The error is ErrNoAlgorithm when there is none.
 func (s *Signer) Sign(claims any, typ string, allowed []string) (string, error) {
-	algorithm, err := s.choose(allowed)
+	algorithm, err := s.Algorithm(allowed)
 	if err != nil {
 		return "", err
 	}
 	return s.sign(claims, typ, algorithm)
 }
 
-func (s *Signer) choose(allowed []string) (string, error) {
+// Algorithm is what [Signer.Sign] signs with for a peer that accepts these. The error
+// is ErrNoAlgorithm when there is none.
+func (s *Signer) Algorithm(allowed []string) (string, error) {
 	able := s.key.Algorithms()
 	if len(allowed) == 0 {
 		if slices.Contains(able, RS256) {
