@@ -174,15 +174,15 @@ const listPage = 64
 // errEnough ends the walk through the store.
 var errEnough = errors.New("session: enough")
 
-// List says which sessions live, the newest of those it found first; more, that there are others besides, or
-// some that this replica has not the keys to read. Being listed is no use of a
-// session. It fails with ErrWhose and ErrUnavailable. Sessions that a release without
+// List says which sessions live, the newest of those it found first; more, that there
+// are others besides, or some that this replica has not the keys to read. Being listed
+// is no use of a session. It fails with ErrWhose and ErrUnavailable. Sessions that a release without
 // groups created are listed with everybody's only.
 func (m *Manager) List(ctx context.Context, o ListOptions) (found []Info, more bool, err error) {
 	if o.Most < 1 {
 		return nil, false, fmt.Errorf("session: asked for at most %d sessions, want at least 1", o.Most)
 	}
-	l := lister{m: m, o: o}
+	l := lister{m: m, o: o, seen: map[string]bool{}}
 	if o.Whose == (Whose{}) {
 		page := make([]Key, 0, listPage)
 		err = m.heads(ctx, func(k Key, _ head) error {
@@ -238,12 +238,9 @@ func (l *lister) read(ctx context.Context, keys []Key) error {
 			return unreadable(err)
 		case l.o.Whose == (Whose{}) || l.o.Whose.has(*s.rec):
 			if !l.seen[s.rec.PublicID] {
+				l.seen[s.rec.PublicID] = true
 				l.found = append(l.found, s.info())
 			}
-			if l.seen == nil {
-				l.seen = map[string]bool{}
-			}
-			l.seen[s.rec.PublicID] = true
 		}
 		return nil
 	})
