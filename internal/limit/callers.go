@@ -20,12 +20,7 @@ type Callers struct {
 // NewCallers makes Callers; v4 and v6 are the leading bits of an address that count
 // as one, 0 means 32 and 64.
 func NewCallers(v4, v6 int) *Callers {
-	if v4 == 0 {
-		v4 = 32
-	}
-	if v6 == 0 {
-		v6 = 64
-	}
+	v4, v6 = prefixes(v4, v6)
 	return &Callers{epoch: time.Now(), v4: v4, v6: v6, one: maphash.MakeSeed(), other: maphash.MakeSeed(), at: newTable[[2]uint64](MaxKeys)}
 }
 

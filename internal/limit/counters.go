@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"net/netip"
@@ -9,10 +10,8 @@ import (
 
 // Key is what is counted of whom.
 type Key struct {
-	Kind    Kind
-	network [16]byte
-	family  byte // 4, 6, or 0: an address that is not known
-	bits    byte
+	Kind   Kind
+	prefix netip.Prefix // the zero one: an address that is not known
 }
 
 // AppendTo appends bytes that no other key has. An address can be worked out from
@@ -20,31 +19,25 @@ type Key struct {
 func (k Key) AppendTo(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(k.Kind)))
 	b = append(b, k.Kind...)
-	b = append(b, k.family, k.bits)
-	return append(b, k.network[:]...)
+	b, _ = k.prefix.AppendBinary(b) // never fails; of 1, 5 or 17 bytes, so no two families are one
+	return b
 }
 
 // KeyOf is the key of addr's prefix, v4 or v6 bits long. A v4 address mapped to v6 is
 // the v4 address, and a zone says nothing.
 func KeyOf(kind Kind, addr netip.Addr, v4, v6 int) Key {
-	k := Key{Kind: kind}
-	bits := 0
-	switch {
-	case addr.Is4() || addr.Is4In6():
-		k.family, k.bits, bits = 4, byte(v4), 96+v4
-	case addr.Is6():
-		k.family, k.bits, bits = 6, byte(v6), v6
-	default:
-		return k
+	addr = addr.Unmap()
+	bits := v6
+	if addr.Is4() {
+		bits = v4
 	}
-	k.network = addr.As16() // without a zone
-	for i := range k.network {
-		if left := bits - 8*i; left < 8 {
-			k.network[i] &= ^byte(0xff >> max(left, 0))
-		}
-	}
-	return k
+	prefix, _ := addr.Prefix(bits) // without a zone, and without the bits behind
+	return Key{kind, prefix}
 }
+
+// prefixes are lengths of prefixes, with the defaults for 0: a whole IPv4 address, and
+// what one customer has of IPv6.
+func prefixes(v4, v6 int) (int, int) { return cmp.Or(v4, 32), cmp.Or(v6, 64) }
 
 // Counters count for everybody who asks them. They are safe for concurrent use.
 type Counters interface {

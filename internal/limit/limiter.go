@@ -45,12 +45,7 @@ type Limiter struct {
 
 // New makes a Limiter. Replicas share what they count if shared is not nil.
 func New(r Rates, shared Counters) *Limiter {
-	if r.IPv4Prefix == 0 {
-		r.IPv4Prefix = 32
-	}
-	if r.IPv6Prefix == 0 {
-		r.IPv6Prefix = 64
-	}
+	r.IPv4Prefix, r.IPv6Prefix = prefixes(r.IPv4Prefix, r.IPv6Prefix)
 	return &Limiter{epoch: time.Now(), rates: r, own: NewMemory(), shared: shared, spent: newTable[Key](MaxKeys)}
 }
 

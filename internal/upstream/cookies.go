@@ -73,7 +73,7 @@ func ownCookie(name string) bool {
 		}
 		name = decoded
 	}
-	folded := string(fold(make([]byte, 0, len(name)), name))
+	folded := string(Fold(make([]byte, 0, len(name)), name))
 	for {
 		rest := folded
 		for _, prefix := range [...]string{"host-", "secure-", "http-"} {

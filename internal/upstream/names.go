@@ -119,7 +119,7 @@ var reservedPrefixes = [...]string{
 // ends.
 func reserved(name string) bool {
 	var buf [foldedMax]byte
-	folded := fold(buf[:0], name)
+	folded := Fold(buf[:0], name)
 	if reservedNames[string(folded)] {
 		return true
 	}
@@ -150,7 +150,7 @@ var cacheNames = map[string]bool{"expires": true, "pragma": true, "age": true, "
 // an upstream, given whether the response is not to be stored.
 func notForClients(name string, noStore bool) bool {
 	var buf [foldedMax]byte
-	folded := fold(buf[:0], name)
+	folded := Fold(buf[:0], name)
 	if foreignNames[string(folded)] || hasAnyPrefix(folded, foreignPrefixes[:]) {
 		return true
 	}
@@ -161,7 +161,7 @@ func notForClients(name string, noStore bool) bool {
 		return true
 	}
 	if len(name) > foldedMax {
-		folded = fold(buf[:0], name[len(name)-foldedMax:])
+		folded = Fold(buf[:0], name[len(name)-foldedMax:])
 	}
 	return bytes.HasSuffix(folded, []byte("-cache-control"))
 }
@@ -179,10 +179,7 @@ func hasAnyPrefix(folded []byte, prefixes []string) bool {
 // Fold appends to buf, up to its capacity, a header's name as the laxest server reads
 // it: in lower case, each run of other characters than letters and digits a hyphen.
 // It allocates nothing.
-func Fold(buf []byte, name string) []byte { return fold(buf, name) }
-
-// fold appends the folded name to buf, up to buf's capacity.
-func fold(buf []byte, name string) []byte {
+func Fold(buf []byte, name string) []byte {
 	gap := false
 	for i := 0; i < len(name) && len(buf) < cap(buf); i++ {
 		c := name[i]

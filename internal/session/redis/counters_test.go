@@ -79,8 +79,8 @@ func TestWhatIsCountedNamesNobodyAndExpires(t *testing.T) {
 	}
 }
 
-// A Redis that hangs costs one who signs in a fifth of a second, and the next
-// nothing; each replica counts by itself meanwhile, and goes on from there.
+// A Redis that hangs holds nobody up for long; each replica counts by itself
+// meanwhile, and goes on from there. How long, package limit tests without a Redis.
 func TestRedisHangs(t *testing.T) {
 	server := redisserver.Start(t)
 	limiter := limit.New(few, open(t, server.URL()).Counters(named))
@@ -96,7 +96,7 @@ func TestRedisHangs(t *testing.T) {
 			t.Error("refused while Redis hangs")
 		}
 	}
-	if took := time.Since(began); took > 5*limit.Patience {
+	if took := time.Since(began); took > 10*time.Second { // a call without a bound never returns
 		t.Errorf("three took %v", took)
 	}
 	if _, ok := limiter.Take(t.Context(), limit.SignIn, from); ok {
