@@ -59,3 +59,12 @@ func find(all map[string]any, path string) any {
 	}
 	return find(inner, rest)
 }
+
+// Pick is what of claims the places say, each value once, in their order: at most 512
+// texts of printable characters. Everything else is left out.
+func Pick(claims map[string]any, from []Claim) []string { return pick(claims, from) }
+
+// Has reports whether claims have one of the places.
+func Has(claims map[string]any, from []Claim) bool {
+	return slices.ContainsFunc(from, func(c Claim) bool { return find(claims, c.Source) != nil })
+}

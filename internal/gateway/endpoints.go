@@ -61,15 +61,16 @@ func (g *Gateway) endpoints() map[string]endpoint {
 	verify, forward := get("verify", (*call).verify), get("forward", (*call).forwardAuth)
 	verify.asked, forward.asked = statusOnly, passedOn
 	own := map[string]endpoint{
-		"/auth/login":       {name: "login", methods: map[string]func(*call) error{http.MethodGet: (*call).login}},
-		"/auth/callback":    getAndPost("callback", (*call).callback, (*call).callbackForm),
-		"/auth/logout":      getAndPost("logout", (*call).logout, (*call).logout),
-		"/auth/session":     get("session", (*call).sessionInfo),
-		"/api/auth/session": get("session", (*call).sessionInfo),
-		"/auth/csrf":        get("csrf", (*call).csrfToken),
-		"/auth/verify":      verify,
-		"/auth/forward":     forward,
-		"/auth/forward/*":   {name: "forward", asked: passedOn, methods: map[string]func(*call) error{anyMethod: (*call).forwardBelow}},
+		"/auth/login":        {name: "login", methods: map[string]func(*call) error{http.MethodGet: (*call).login}},
+		"/auth/callback":     getAndPost("callback", (*call).callback, (*call).callbackForm),
+		"/auth/logout":       getAndPost("logout", (*call).logout, (*call).logout),
+		"/auth/session":      get("session", (*call).sessionInfo),
+		"/api/auth/session":  get("session", (*call).sessionInfo),
+		"/auth/csrf":         get("csrf", (*call).csrfToken),
+		"/auth/capabilities": get("capabilities", (*call).capabilities),
+		"/auth/verify":       verify,
+		"/auth/forward":      forward,
+		"/auth/forward/*":    {name: "forward", asked: passedOn, methods: map[string]func(*call) error{anyMethod: (*call).forwardBelow}},
 
 		"/auth/backchannel-logout": {name: "backchannel_logout", methods: map[string]func(*call) error{http.MethodPost: (*call).backchannelLogout}},
 

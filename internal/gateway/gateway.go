@@ -292,6 +292,9 @@ func (c *call) serve() error {
 	if own, ok := below(c.gateway.under, path); ok {
 		return c.serveOwn(own)
 	}
+	if own, ok := c.access(); ok {
+		return c.serveOwn(own)
+	}
 	return c.serveRoute()
 }
 

@@ -74,7 +74,9 @@ type Settings struct {
 	// PostLogoutPath is where the IdP sends the browser after sign-out.
 	PostLogoutPath string
 	// Provider is the alias of the IdP in identities.
-	Provider   string
+	Provider string
+	// Rights are where roles and permissions of users are. They follow at each refresh.
+	Rights     Rights
 	CSRFCookie CSRFCookie
 	// PublicHosts are the hosts that browsers know us under, the first being the
 	// usual one; empty: whatever a request says.

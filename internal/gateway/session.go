@@ -44,9 +44,9 @@ func (c *call) fresh(s *session.Session) (*session.Session, error) {
 	if c.gen.SignIn == nil {
 		return s, nil
 	}
-	rp, g := c.gen.SignIn, c.gateway // a refresh may outlive the request, which lets go of its generation
+	rp, rights, g := c.gen.SignIn, c.gen.Settings.Rights, c.gateway // a refresh may outlive the request, which lets go of its generation
 	return c.gen.Sessions.Fresh(c.r.Context(), s, func(ctx context.Context, record session.Record) (session.Record, error) {
-		return g.refresh(ctx, rp, record)
+		return g.refresh(ctx, rp, rights, record)
 	})
 }
 

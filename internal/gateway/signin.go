@@ -136,7 +136,7 @@ func (c *call) finishSignIn() finished {
 	if err != nil {
 		return done
 	}
-	record := newRecord(c.gen.Settings.Provider, grant)
+	record := newRecord(&c.gen.Settings, grant)
 	// The IdP took its time. What is issued now must be issued with what is active now.
 	now := c.gateway.current()
 	if done.cookie, done.session, done.err = now.Sessions.Renew(ctx, c.r.Header["Cookie"], record, c.sender()); done.err == nil {
@@ -186,15 +186,18 @@ func (c *call) readForm() (string, error) {
 }
 
 // newRecord is what is kept of a sign-in.
-func newRecord(provider string, grant oidc.Grant) session.Record {
+func newRecord(settings *Settings, grant oidc.Grant) session.Record {
+	roles, permissions := settings.Rights.of(grant)
 	claims := shownClaims(grant)
 	return session.Record{
-		Provider:     provider,
+		Provider:     settings.Provider,
 		Issuer:       grant.Claims.Issuer,
 		Subject:      grant.Claims.Subject,
 		SID:          grant.Claims.SessionID,
 		Email:        text(grant, "email"),
 		Name:         text(grant, "name"),
+		Roles:        roles,
+		Permissions:  permissions,
 		Claims:       claims,
 		AccessToken:  grant.Tokens.AccessToken,
 		AccessExpiry: grant.Tokens.Expiry,
@@ -266,7 +269,7 @@ func text(grant oidc.Grant, name string) string {
 }
 
 // refresh is how the session room asks the IdP for new tokens.
-func (g *Gateway) refresh(ctx context.Context, rp *oidc.RelyingParty, record session.Record) (session.Record, error) {
+func (g *Gateway) refresh(ctx context.Context, rp *oidc.RelyingParty, rights Rights, record session.Record) (session.Record, error) {
 	started := time.Now()
 	ctx, span := trace.Internal(ctx, "session.refresh")
 	defer span.End()
@@ -286,6 +289,7 @@ func (g *Gateway) refresh(ctx context.Context, rp *oidc.RelyingParty, record ses
 		return record, err
 	}
 	g.metrics.TokenRefresh("session", "ok")
+	record = rights.refreshed(ctx, rp, answer, record)
 	tokens := answer.Tokens
 	record.AccessToken = tokens.AccessToken
 	record.AccessExpiry = tokens.Expiry

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"slices"
 
 	"keyway/internal/jwks"
 )
@@ -32,4 +33,19 @@ func (rp *RelyingParty) userInfo(ctx context.Context, m *Metadata, tokens Tokens
 		return nil, fmt.Errorf("%w: sub is not the ID token's", ErrUserInfo)
 	}
 	return claims, nil
+}
+
+// UserInfo asks the UserInfo endpoint about subject with new tokens, where Finish would
+// ask it; asked is false where not.
+func (rp *RelyingParty) UserInfo(ctx context.Context, tokens Tokens, subject string) (claims map[string]any, asked bool, err error) {
+	m, err := rp.metadata(ctx)
+	if err != nil || m.UserInfoEndpoint == "" || rp.o.SkipUserInfo {
+		return nil, false, err
+	}
+	// An answer without a scope means the one that was asked for (RFC 6749 section 6).
+	if tokens.Scopes != nil && !slices.Contains(tokens.Scopes, "openid") {
+		return nil, false, nil
+	}
+	claims, err = rp.userInfo(ctx, m, tokens, subject)
+	return claims, true, err
 }

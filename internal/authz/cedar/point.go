@@ -72,8 +72,8 @@ func (p *Point) EvaluateAll(_ context.Context, qs []authz.Question) ([]authz.Dec
 	all := make([]authz.Decision, len(qs))
 	for i, q := range qs {
 		var err error
-		if all[i], err = now.decide(q); err != nil {
-			return nil, err
+		if all[i], err = now.decide(q); err != nil { // the others have nothing to do with it
+			all[i] = authz.Decision{Reason: "the question can't be put in Cedar's words: " + oneLine(err)}
 		}
 	}
 	return all, nil
@@ -103,6 +103,14 @@ func (p *policies) decide(q authz.Question) (authz.Decision, error) {
 	about, err := contextOf(q.Context)
 	if err != nil {
 		return authz.Decision{}, fmt.Errorf("cedar: context: %w", err)
+	}
+	if subject.UID == resource.UID {
+		// Somebody, about himself. What a request says of him must not pass for what
+		// his provider says, nor the other way round.
+		if resource, err = merged(subject, resource); err != nil {
+			return authz.Decision{}, err
+		}
+		subject = resource
 	}
 	entities := types.EntityMap{subject.UID: subject, resource.UID: resource}
 	decision, why := cedar.Authorize(p.set, entities, cedar.Request{
@@ -134,6 +142,22 @@ func reason(decision cedar.Decision, why cedar.Diagnostic) string {
 		return "permitted by " + strings.Join(ids, ", ")
 	}
 	return "forbidden by " + strings.Join(ids, ", ")
+}
+
+// merged is one entity of two descriptions, which must not contradict each other.
+func merged(subject, resource types.Entity) (types.Entity, error) {
+	all := types.RecordMap{}
+	for name, v := range subject.Attributes.All() {
+		all[name] = v
+	}
+	for name, v := range resource.Attributes.All() {
+		if has, ok := all[name]; ok && !has.Equal(v) {
+			return types.Entity{}, fmt.Errorf("cedar: the subject is the resource, and %.40q is told in two ways", string(name))
+		}
+		all[name] = v
+	}
+	subject.Attributes = types.NewRecord(all)
+	return subject, nil
 }
 
 func entity(e authz.Entity) (types.Entity, error) {
