@@ -54,7 +54,7 @@ func (c *call) admit(q question) (admitted, error) {
 		}
 	}
 	if r == nil {
-		s, err := c.admitSession(q, nil)
+		s, err := c.admitUnlisted(q)
 		return admitted{session: s}, err
 	}
 	if err := c.closed(r); err != nil {
@@ -82,6 +82,28 @@ func (c *call) admit(q question) (admitted, error) {
 	// Whatever else a table may say one day: closed until somebody opens it.
 	c.w.Header().Set("WWW-Authenticate", `Bearer realm="bff"`)
 	return admitted{}, problem.Newf(problem.InvalidToken, "route %s: auth %q is not available", r.ID, r.Auth)
+}
+
+// admitUnlisted lets a request pass, for whoever is signed in, whose path no route has.
+// Another server makes of that path what it likes, and what it likes may be that of a
+// route: /admin/ and /Admin are /admin for many. There a session, or any session, is not
+// enough, so it is not enough here.
+func (c *call) admitUnlisted(q question) (*session.Session, error) {
+	var held, stricter *route.Route
+	for _, r := range c.gen.Routes.Near(q.path) {
+		switch {
+		case r.Auth == route.AuthNone:
+		case r.Auth != route.AuthSession || r.Authz != route.AuthzNone && r.Authz != "":
+			stricter = r
+		default:
+			held = r
+		}
+	}
+	s, err := c.admitSession(q, held)
+	if err == nil && stricter != nil {
+		return nil, problem.Newf(problem.AmbiguousPath, "no route has this path; for a server that ignores case, or what a path ends with, it is that of route %s", stricter.ID)
+	}
+	return s, err
 }
 
 // admitSession lets a request pass that comes from a signed-in user, of his own

@@ -13,6 +13,7 @@ const MaxRoutes = 2000
 type Table struct {
 	entries []*entry
 	root    node
+	loose   node // see Near
 }
 
 // entry is a route with what was worked out from it once.
@@ -88,7 +89,8 @@ func NewTable(routes []Route) (*Table, error) {
 		return nil, errors.Join(errs...)
 	}
 	for _, e := range t.entries {
-		t.root.insert(e)
+		t.root.insert(e.pattern.segs, e)
+		t.loose.insert(loose(e.pattern.segs), e)
 	}
 	return t, nil
 }
@@ -130,8 +132,8 @@ func conflict(a, b *entry) *Conflict {
 	return c
 }
 
-func (n *node) insert(e *entry) {
-	for _, s := range e.pattern.segs {
+func (n *node) insert(segs []segment, e *entry) {
+	for _, s := range segs {
 		var next *node
 		if s.param {
 			if n.param == nil {
