@@ -1,5 +1,5 @@
 // Package admin is the API by which an operator, or a program of theirs, sees
-// and turns secrets while the gateway serves.
+// and turns secrets while the gateway serves, and finds and ends sessions of users.
 //
 // A [Handler] answers under /admin/v1/, on the admin listener only. It decides
 // who may ask and what is a well-formed question, and leaves the answer to a
@@ -15,7 +15,8 @@
 // that it is JSON, which no form can, and mean one thing to every reader.
 // [Handler.Guard] keeps such pages from what else is on the listener.
 //
-// No answer holds a value of a secret: the types have no place for one.
+// No answer holds a value of a secret, nor a user's token or cookie: the types have
+// no place for one.
 //
 // [Handler.Console] is the same for people: a page that asks this API. Where a
 // token, or a role at a provider, is needed, whoever shows one gets a cookie that

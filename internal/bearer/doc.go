@@ -3,8 +3,9 @@
 //
 // A token is checked at the one provider that it is of: a JWT access token (RFC
 // 9068) by that provider's keys, chosen by issuer and audience; any other by
-// asking (introspection, RFC 7662). An opaque token does not say whose it is,
-// and is introspected at each provider that allows it, until one knows it.
+// asking (introspection, RFC 7662, also by a signed answer, RFC 9701). An opaque
+// token does not say whose it is, and is introspected at each provider that the
+// route accepts and that allows it, until one knows it.
 //
 // What it promises:
 //
@@ -14,6 +15,9 @@
 //     no bearer tokens.
 //   - That a provider can't be asked is never the caller's fault: 503, or 502 if
 //     it answers nonsense, and not 401. It is not remembered, either.
+//   - What a route needs of a token beyond that (audience, scopes, whose it is: a
+//     [Need]) is looked at for each request anew, whatever the last route was told.
+//     No provider is shown a token for a route that does not accept its tokens.
 //   - A token is looked for in one place, a single Authorization header. The
 //     query, the body and cookies are not looked at.
 //   - An answer is used again until the token expires, and for a minute at most:

@@ -12,6 +12,9 @@
 //     reached ends none: "can't know" is an error of its own, [ErrUnavailable].
 //   - What has ended stays ended. No refresh that was under way, and no cached
 //     copy, brings it back; another replica sees it within a second.
+//   - All sessions of a user end at once, by whatever replica they were begun, and
+//     none slips through that is being begun meanwhile ([Manager.EndAll]). To find
+//     them the store has groups, under salted hashes that name nobody.
 //   - One refresh at a time for a session, across tabs and replicas, whose
 //     result everybody gets, whoever closes the tab that began it.
 //   - The absolute lifetime is never extended.

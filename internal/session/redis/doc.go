@@ -7,6 +7,7 @@
 //	i:{bb}        sorted set of the records of that bucket by expiry, for counting
 //	g:<hex>       sorted set of the records of a group by expiry; lives as long as the last of them
 //	l:<name>      a lease: its owner
+//	n:<name>      how much came from an address prefix lately, see Counters
 //
 // bb is the first byte of the key in hex. In a cluster it makes a record and its
 // index lie in one slot, so that one script changes both, and spreads them over
