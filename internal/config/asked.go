@@ -71,7 +71,7 @@ func shapeOf(path string) (shape, bool) {
 }
 
 // covers says whether each path of r is one of s, too. If so, names is what each
-// parameter of s is at r, as a source.
+// parameter of s is at r, as a source; empty if it has no words.
 func (s *shape) covers(r *shape) (names map[string]string, ok bool) {
 	n := len(s.texts)
 	switch {
@@ -86,7 +86,10 @@ func (s *shape) covers(r *shape) (names map[string]string, ok bool) {
 		case s.params[i] && r.params[i]:
 			names[text] = "{" + r.texts[i] + "}"
 		case s.params[i] && r.texts[i] != "": // a parameter is never empty
-			names[text] = r.texts[i]
+			names[text] = ""
+			if !strings.ContainsAny(r.texts[i][:1], "{?$") { // which make a source of it
+				names[text] = r.texts[i]
+			}
 		case s.params[i] || r.params[i] || text != r.texts[i]:
 			return nil, false
 		}
@@ -111,6 +114,41 @@ func (s *shape) derived(method string) (route.Mapping, bool) {
 	return route.Mapping(m), ok
 }
 
+// Coverage is how an entry of the endpoint_map and a route's path lie to one another.
+type Coverage uint8
+
+// The ways. Only an entry that takes in all of a route's paths is asked by.
+const (
+	CoversNone Coverage = iota
+	CoversSome
+	CoversAll
+)
+
+// Cover compares the path of an entry of the endpoint_map with that of a route. With
+// CoversAll, names are what the entry's parameters are at the route. A path that is
+// none covers nothing.
+func Cover(entry, path string) (names map[string]string, c Coverage) {
+	e, ok := shapeOf(entry)
+	if !ok {
+		return nil, CoversNone
+	}
+	r, ok := shapeOf(path)
+	if !ok {
+		return nil, CoversNone
+	}
+	if names, ok := e.covers(&r); ok {
+		return names, CoversAll
+	}
+	if _, overlap := e.pattern.Overlap(r.pattern, false); overlap {
+		return nil, CoversSome
+	}
+	return nil, CoversNone
+}
+
+// At is the mapping in the names of a route, which Cover gave. It fails where one of
+// its sources has no words there.
+func (m Mapping) At(names map[string]string) (route.Mapping, error) { return renamed(m, names) }
+
 // renamed is a mapping of the endpoint_map in the names of a route.
 func renamed(m Mapping, names map[string]string) (route.Mapping, error) {
 	out := route.Mapping{Resource: m.Resource, Action: m.Action}
@@ -122,8 +160,8 @@ func renamed(m Mapping, names map[string]string) (route.Mapping, error) {
 		if !ok {
 			return "", fmt.Errorf("%s is no parameter of it", source)
 		}
-		if !strings.HasPrefix(to, "{") && strings.ContainsAny(to[:1], "?$") {
-			return "", fmt.Errorf("%s is %q there, which can't be written as a constant", source, to)
+		if to == "" {
+			return "", fmt.Errorf("%s stands for a text there that can't be written as a constant", source)
 		}
 		return to, nil
 	}

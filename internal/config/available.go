@@ -18,19 +18,9 @@ func (l *loader) checkAvailable() {
 		refuse(SettingsFile, "oidc.token_auth_method", "tls_client_auth", "private_key_jwt, client_secret_basic or client_secret_post")
 	}
 	for i, r := range l.routes.Routes {
-		if r.Authz == route.AuthzPDP {
-			refuse(RoutesFile, fmt.Sprintf("routes[%d].authz", i), "authz: pdp", "none; the service decides, by the identity headers or the token that it gets")
-		}
 		if r.TokenPolicy.Mode == route.TokenOnBehalfOf {
 			refuse(RoutesFile, fmt.Sprintf("routes[%d].token_policy.mode", i), "on_behalf_of", "session_passthrough, service_token or none")
 		}
-	}
-	if l.pdp.Configured() {
-		key := "connection.base_url"
-		if l.pdp.Embedded() {
-			key = "policies"
-		}
-		l.note(l.files[PDPFile].at(key), key, "this version does not ask it yet", "")
 	}
 	for i, p := range l.idps.IdPs {
 		if p.TokenEndpointAuthMethod == AuthTLSClient {

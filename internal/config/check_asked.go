@@ -13,8 +13,9 @@ import (
 type endpoint struct {
 	shape
 	mappings map[string]Mapping
-	used     map[string]bool // methods that some route asks by
-	idle     bool            // it takes in a route, which does not ask
+	used     map[string]bool   // methods that some route asks by
+	instead  map[string]string // where the route's own mapping of a method is
+	idle     bool              // it takes in a route, which does not ask
 }
 
 // checkAsked works out what each method of each route is asked about, and looks at
@@ -27,7 +28,7 @@ func (l *loader) checkAsked() {
 	var endpoints []*endpoint
 	for _, path := range sortedKeys(l.pdp.EndpointMap) {
 		if s, ok := shapeOf(path); ok {
-			endpoints = append(endpoints, &endpoint{shape: s, mappings: l.pdp.EndpointMap[path], used: make(map[string]bool)})
+			endpoints = append(endpoints, &endpoint{shape: s, mappings: l.pdp.EndpointMap[path], used: make(map[string]bool), instead: make(map[string]string)})
 		}
 	}
 	keys := make(map[string]string, len(l.routes.Routes)) // of entries, by source
@@ -57,17 +58,23 @@ func (l *loader) checkAsked() {
 // askedOf is about one route.
 func (l *loader) askedOf(r *route.Route, s *shape, key string, endpoints []*endpoint) {
 	methods := r.EffectiveMethods()
-	byMethod := l.fromEndpoints(r, s, methods, endpoints)
+	own := make(map[string]string) // where the route's own mappings are
+	for _, method := range methods {
+		if _, inline := r.Mapping(method); inline {
+			at := method
+			if _, written := r.AuthzMap[method]; !written {
+				at = "GET"
+			}
+			own[method] = l.files[RoutesFile].at(key + ".authz_map." + at).String()
+		}
+	}
+	byMethod := l.fromEndpoints(r, s, methods, own, endpoints)
 	all := make(map[string]Asked, len(methods))
 	var missing []string
 	for _, method := range methods {
 		a, ok := Asked{}, false
 		if m, inline := r.Mapping(method); inline {
-			at := method
-			if _, own := r.AuthzMap[method]; !own {
-				at = "GET"
-			}
-			a, ok = Asked{Mapping: m, From: FromAuthzMap, Source: l.files[RoutesFile].at(key + ".authz_map." + at).String()}, true
+			a, ok = Asked{Mapping: m, From: FromAuthzMap, Source: own[method]}, true
 		} else if a, ok = byMethod[method]; !ok && method == "HEAD" {
 			a, ok = byMethod["GET"]
 		}
@@ -108,8 +115,9 @@ func (l *loader) checkMissing(r *route.Route, key string, missing []string) {
 	}
 }
 
-// fromEndpoints is what the endpoint_map says about a route, by method.
-func (l *loader) fromEndpoints(r *route.Route, s *shape, methods []string, endpoints []*endpoint) map[string]Asked {
+// fromEndpoints is what the endpoint_map says about a route, by method, where the
+// route says nothing of its own.
+func (l *loader) fromEndpoints(r *route.Route, s *shape, methods []string, own map[string]string, endpoints []*endpoint) map[string]Asked {
 	found := make(map[string]Asked)
 	for _, e := range endpoints {
 		names, covers := e.covers(s)
@@ -121,7 +129,6 @@ func (l *loader) fromEndpoints(r *route.Route, s *shape, methods []string, endpo
 			if !slices.Contains(methods, method) && (method != "GET" || !slices.Contains(methods, "HEAD")) {
 				continue
 			}
-			e.used[method] = true
 			key := "endpoint_map." + e.path + "." + method
 			if before, twice := found[method]; twice {
 				l.wrong(PDPFile, key, fmt.Sprintf("%s and %s (%s) are both about %s of route %s (%s)", e.path, before.Path, before.Source, method, r, r.Source),
@@ -135,6 +142,11 @@ func (l *loader) fromEndpoints(r *route.Route, s *shape, methods []string, endpo
 				}
 				continue
 			}
+			if own[method] != "" {
+				e.instead[method] = own[method]
+				continue
+			}
+			e.used[method] = true
 			found[method] = Asked{Mapping: m, From: FromEndpointMap, Path: e.path, Source: l.files[PDPFile].at(key).String()}
 		}
 	}
@@ -164,6 +176,8 @@ func (l *loader) checkIdle(endpoints []*endpoint) {
 			key := "endpoint_map." + e.path + "." + method
 			switch {
 			case e.used[method] || l.brokenBelow(PDPFile, key):
+			case e.instead[method] != "":
+				l.note(l.files[PDPFile].at(key), key, "never asked: the route's own authz_map counts ("+e.instead[method]+")", "remove it")
 			case e.idle:
 				l.note(l.files[PDPFile].at(key), key, "never asked: the route has authz: none", "authz: pdp on the route, or remove it")
 			default:

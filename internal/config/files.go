@@ -40,7 +40,7 @@ type routeEntry struct {
 	PreservePath  bool               `yaml:"preserve_path" default:"false" doc:"Keep the path as it came. So it is without upstream_path anyway."`
 	Methods       []string           `yaml:"methods" enum:"GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS" doc:"Methods that it answers; GET includes HEAD. By default all of these."`
 	Auth          route.Auth         `yaml:"auth" enum:"session|bearer|none" default:"session" doc:"Who may call: a signed-in browser, a client with an access token of an entry of idps.yaml, anyone."`
-	Authz         route.Authz        `yaml:"authz" enum:"none|pdp" default:"none" doc:"Whether the policy decision point is asked (pdp.yaml). pdp comes later, and is refused until then."`
+	Authz         route.Authz        `yaml:"authz" enum:"none|pdp" default:"none" doc:"Whether the policy decision point is asked, as pdp.yaml says."`
 	AuthzMap      map[string]Mapping `yaml:"authz_map" doc:"By method, what the policy decision point is asked."`
 	Streaming     bool               `yaml:"streaming" default:"false" doc:"Answers are streams: flushed at once, no timeout once they began."`
 	TokenPolicy   tokenPolicyEntry   `yaml:"token_policy" doc:"Which token the upstream gets. Issuing one fails closed: 502 upstream_auth_failed."`

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -40,6 +41,9 @@ func (d *decoder) decodeFile(data []byte, into any) {
 		d.add(mark{file: d.file}, "", fmt.Sprintf("brackets nested more than %d deep", maxNesting), "")
 		return
 	}
+	// The parser counts some line breaks of two bytes twice (YAML 1.2 section 5.4 makes
+	// them one anyway).
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
 	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		// Not err itself: its text quotes the source, which may hold a secret.
