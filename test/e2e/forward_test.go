@@ -25,6 +25,7 @@ func TestForwardAuth(t *testing.T) {
 			w.strangers(t, name)
 			b := w.signIn(t)
 			w.identity(t, name, b)
+			w.planted(t, name, b)
 			w.spoofed(t, b)
 			w.writes(t, b)
 			w.paths(t, name)
@@ -122,6 +123,30 @@ func (w *protected) identity(t *testing.T, name string, b *Browser) {
 		}
 		if len(valuesOf(head, "Authorization")) > 0 {
 			t.Error("the application sees a token")
+		}
+	})
+}
+
+// planted is for a browser in which a neighbour's host has set a cookie of our
+// cookie's other name (RFC 6265 section 8.6): whatever it is next to, ours stays ours.
+func (w *protected) planted(t *testing.T, name string, b *Browser) {
+	t.Run("planted cookies", func(t *testing.T) {
+		threat.Covers(t, 42)
+		if doormen[name].simulate != nil {
+			return // they pass it on in any case; the how-to says so
+		}
+		ours := "bff_session=" + b.Jar.Get("bff_session").Value
+		for _, cookies := range []string{
+			ours + "; theirs=1; __Host-bff_session=x", "__Host-bff_session=x; " + ours, ours + "; __Host-bff_session=x; __Host-bff_session=y",
+			"__Host-bff_session=x; " + ours + "; __Host-bff_session=y", ours + ";__Host-bff_session=x", ours + "; x__Host-bff_session=x",
+			ours + "\r\nCookie: __Host-bff_session=x", "__Host-bff_session=x\r\nCookie: " + ours,
+		} {
+			_, before := w.App.last()
+			status, _ := w.raw(t, "GET /api/notes HTTP/1.1\r\nHost: "+strings.TrimPrefix(w.Front.URL, "http://")+"\r\nCookie: "+cookies+"\r\n\r\n")
+			head, n := w.App.last()
+			if status == 200 && n == before || n != before && strings.Contains(head, b.Jar.Get("bff_session").Value) {
+				t.Errorf("%s: %d, and the application sees the session cookie among them", strings.ReplaceAll(cookies, ours, "ours"), status)
+			}
 		}
 	})
 }
