@@ -43,6 +43,8 @@ type Options struct {
 	Auditor  Auditor
 	Charter  Charter
 	Load     Load
+	// Policies is told that policies have changed.
+	Policies Policies
 	// SignIn lets people in through an identity provider.
 	SignIn SignIn
 	// PublicURL is where browsers reach the console, when that is not the address in
@@ -62,6 +64,7 @@ type Handler struct {
 	auditor  Auditor
 	charter  Charter
 	load     Load
+	policies Policies
 	signIn   SignIn
 	record   func(audit.Event)
 	public   *url.URL // nil: by Host
@@ -81,7 +84,7 @@ type endpoint func(w http.ResponseWriter, r *http.Request) error
 // New makes a Handler.
 func New(o Options) *Handler {
 	h := &Handler{
-		control: o.Control, verifier: o.Verifier, people: o.Sessions, auditor: o.Auditor, charter: o.Charter, load: o.Load,
+		control: o.Control, verifier: o.Verifier, people: o.Sessions, auditor: o.Auditor, charter: o.Charter, load: o.Load, policies: o.Policies,
 		signIn: o.SignIn, record: o.Record, token: o.Token, loopback: o.Loopback, log: o.Log,
 		polls: make(chan struct{}, maxPolls), verifies: make(chan struct{}, maxVerifies), streams: make(chan struct{}, maxStreams),
 	}
@@ -96,17 +99,18 @@ func New(o Options) *Handler {
 		h.log = slog.New(slog.DiscardHandler)
 	}
 	h.paths = map[string]map[string]endpoint{
-		"status":       {http.MethodGet: h.status},
-		"rotations":    {http.MethodGet: h.rotations, http.MethodPost: h.rotate},
-		"rollbacks":    {http.MethodPost: h.rollback},
-		"verify":       {http.MethodGet: h.lastVerify, http.MethodPost: h.verify},
-		"audit":        {http.MethodGet: h.audit},
-		"series":       {http.MethodGet: h.series},
-		"events":       {http.MethodGet: h.events},
-		"load":         {http.MethodGet: h.loadState, http.MethodPost: h.turnLoad},
-		"openapi.json": {http.MethodGet: h.describe},
-		"sessions":     {http.MethodGet: h.listSessions, http.MethodDelete: h.endSessions},
-		oneSession:     {http.MethodDelete: h.endOneSession},
+		"status":           {http.MethodGet: h.status},
+		"rotations":        {http.MethodGet: h.rotations, http.MethodPost: h.rotate},
+		"rollbacks":        {http.MethodPost: h.rollback},
+		"verify":           {http.MethodGet: h.lastVerify, http.MethodPost: h.verify},
+		"audit":            {http.MethodGet: h.audit},
+		"series":           {http.MethodGet: h.series},
+		"events":           {http.MethodGet: h.events},
+		"load":             {http.MethodGet: h.loadState, http.MethodPost: h.turnLoad},
+		"policies/changed": {http.MethodPost: h.policiesChanged},
+		"openapi.json":     {http.MethodGet: h.describe},
+		"sessions":         {http.MethodGet: h.listSessions, http.MethodDelete: h.endSessions},
+		oneSession:         {http.MethodDelete: h.endOneSession},
 	}
 	withHead(h.paths)
 	return h

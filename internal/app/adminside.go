@@ -18,6 +18,9 @@ func (a *app) adminAPI() (*admin.Handler, error) {
 		Control: control{a}, Verifier: verifier{a}, Sessions: a.newOperating(), Loopback: isLoopback(a.config.Admin.Addr), Log: a.log,
 		SignIn: a.consoleSignIn(), Load: a.load, Charter: a.resources.metrics.Series(), Auditor: a.recorder, Record: a.record,
 	}
+	if a.resources.authorizing != nil {
+		o.Policies = a.policies
+	}
 	if at := a.config.Admin.PublicURL; at != nil {
 		o.PublicURL = at.String()
 	}

@@ -93,6 +93,8 @@ type app struct {
 	turnings  map[string]rotation.Secret
 	verifying *verifying
 	opener    *opener
+	policies  *policies
+	decisions *audit.Decisions // nil: nobody is told
 	current   atomic.Pointer[served]
 
 	mirrored      keyring.Ring // what the folder of keys has
@@ -192,6 +194,9 @@ func (a *app) open(ctx context.Context, env func(string) (string, bool)) error {
 	if err := a.resources.openPeers(c); err != nil {
 		return err
 	}
+	if err := a.openAuthorizing(c); err != nil {
+		return err
+	}
 	if err := a.resources.openKeys(ctx, c, opener); err != nil {
 		return err
 	}
@@ -208,6 +213,10 @@ func (a *app) open(ctx context.Context, env func(string) (string, bool)) error {
 	if err := a.openAuditing(opener); err != nil {
 		return err
 	}
+	if err := a.openDecisions(opener); err != nil {
+		return err
+	}
+	a.policies = newPolicies(a)
 	a.follower.read.Store(began.UnixNano())
 	if err := a.publish(a.first); err != nil {
 		return err
@@ -261,7 +270,7 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 		Current: a.generation, Log: a.log, Metrics: a.resources.metrics, Health: health,
 		StreamsPerSession: c.Limits.StreamsPerSession,
 		Reread:            a.reread, MayIssue: a.mayIssue, Refused: a.refused, Traces: a.resources.tracer(),
-		Limiter: a.limiter(), Callers: a.callers(),
+		Limiter: a.limiter(), Callers: a.callers(), Decided: a.decided,
 	})
 	public := &http.Server{
 		Handler:           gw,

@@ -12,7 +12,9 @@ import (
 func (a *app) background() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
-	for _, run := range []func(context.Context){a.side.run, a.follower.run, a.runner.Run, a.recorder.Run, a.chronicle.run, a.reloads, a.verifications} {
+	for _, run := range []func(context.Context){a.side.run, a.follower.run, a.runner.Run, a.recorder.Run, a.chronicle.run, a.reloads, a.verifications,
+		a.policies.run, a.watchPolicies, a.remindSwitchedOff, a.tellDecisions,
+	} {
 		group.Go(func() { again(ctx, a.log, run) })
 	}
 	group.Go(func() {

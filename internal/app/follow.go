@@ -97,7 +97,7 @@ func (f *follower) run(ctx context.Context) {
 
 // heard is told that an entry of the board was changed.
 func (f *follower) heard(name string) {
-	if strings.HasPrefix(name, fleet.LeasePrefix) || strings.HasPrefix(name, fleet.JournalPrefix) || strings.HasPrefix(name, auditPrefix) {
+	if strings.HasPrefix(name, fleet.LeasePrefix) || strings.HasPrefix(name, fleet.JournalPrefix) || strings.HasPrefix(name, auditPrefix) || name == policiesEntry {
 		return
 	}
 	f.Wake()

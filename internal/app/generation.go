@@ -76,7 +76,7 @@ func (r *resources) assemble(c *config.Config, s *served) (*gateway.Generation, 
 	if err != nil {
 		return nil, err
 	}
-	return gateway.NewGeneration(gateway.Parts{
+	parts := gateway.Parts{
 		Bearer:   presented,
 		Settings: settings(c),
 		Sessions: sessions,
@@ -86,7 +86,9 @@ func (r *resources) assemble(c *config.Config, s *served) (*gateway.Generation, 
 		Proxy:    r.proxy,
 		Proofs:   s.proofs,
 		JWKS:     counted{s.published, r},
-	}), nil
+	}
+	r.authorizing.parts(&parts)
+	return gateway.NewGeneration(parts), nil
 }
 
 // pendingID is what others may issue with already.
@@ -230,6 +232,9 @@ func settings(c *config.Config) gateway.Settings {
 		},
 		BodyBytes:          int64(c.Limits.BodyBytes),
 		ConcurrentRequests: int64(c.Limits.ConcurrentRequests),
+		AuthzDisabled:      !c.Authz.Enabled,
+		AuthzBodyBytes:     int64(c.PDP.BodyBytes),
+		Rights:             rights(c),
 	}
 	// The hosts of our callbacks are those that browsers know us under.
 	if static := c.Callback.Static(); static != nil {

@@ -41,7 +41,7 @@ func (a *app) planOf(d definition, ring keyring.Ring, roll rotation.Roll, counts
 	}
 	say("wait until %s", replicas(live))
 	if policy.Kind == rotation.Outward {
-		say("prove it at the identity provider, without a side effect")
+		say("prove it at the %s, without a side effect", peerKind(d.name))
 	}
 	if compromised {
 		a.planCompromise(&p, d, ring, counts, say)
@@ -108,6 +108,9 @@ func (a *app) planCompromise(p *admin.Plan, d definition, ring keyring.Ring, cou
 	case nameDPoPKey:
 		say("use it, and end the others at once")
 		notice("nobody whose session has a refresh token: their access tokens are renewed at the next request, which waits for it; the others' calls fail until they sign in again")
+	case namePDPSecret:
+		say("use it, and end the others at once; remove them at the policy decision point, too: only that keeps a thief from using them")
+		notice("nobody, once the policy decision point has accepted the new one")
 	case nameSigningKey:
 		say("use it, and withdraw the others from /.well-known/jwks.json at once")
 		notice("nobody, once the identity provider has accepted the new key")

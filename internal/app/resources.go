@@ -31,25 +31,26 @@ import (
 
 // resources are what lives as long as the process, whatever keys come and go.
 type resources struct {
-	log       *slog.Logger
-	metrics   *telemetry.Metrics
-	traces    *otlp.Traces // nil: nobody collects them
-	meter     *seal.Meter
-	store     session.Store
-	sessions  *session.Shared
-	lost      lostVersions
-	keys      *keystore.Store
-	provider  *oidc.Provider            // nil: no IdP is configured
-	peers     map[string]*oidc.Provider // provider, and those of idps.yaml at which we have a client
-	nonces    *dpop.Nonces              // that servers have set for our proofs
-	presented *bearer.Cache             // what is known of presented tokens
-	fetched   fetches
-	tally     func(secret, version, who string)              // a refusal of something
-	newer     func(context.Context, peerClient) *oidc.Client // with credentials that have come since
-	folderAt  atomic.Int64                                   // when the folder of keys was last changed, as far as it was read
-	tokens    *upstream.ServiceTokens
-	proxy     *upstream.Proxy
-	close     []func() error // in the order of opening
+	log         *slog.Logger
+	metrics     *telemetry.Metrics
+	traces      *otlp.Traces // nil: nobody collects them
+	meter       *seal.Meter
+	store       session.Store
+	sessions    *session.Shared
+	lost        lostVersions
+	keys        *keystore.Store
+	provider    *oidc.Provider            // nil: no IdP is configured
+	peers       map[string]*oidc.Provider // provider, and those of idps.yaml at which we have a client
+	nonces      *dpop.Nonces              // that servers have set for our proofs
+	presented   *bearer.Cache             // what is known of presented tokens
+	fetched     fetches
+	tally       func(secret, version, who string)              // a refusal of something
+	newer       func(context.Context, peerClient) *oidc.Client // with credentials that have come since
+	folderAt    atomic.Int64                                   // when the folder of keys was last changed, as far as it was read
+	tokens      *upstream.ServiceTokens
+	proxy       *upstream.Proxy
+	authorizing *authorizing   // nil: there is no decision point
+	close       []func() error // in the order of opening
 
 	graceEnds time.Time // set by a graceful stop
 }

@@ -28,6 +28,7 @@ const (
 	nameSigningKey    = "signing-key"
 	nameDPoPKey       = "dpop-key"
 	nameClientSecret  = "client-secret"
+	namePDPSecret     = "pdp-client-secret"
 )
 
 // clientSecretOf is the name of our client secret at an entry of idps.yaml.
@@ -35,7 +36,7 @@ func clientSecretOf(idp string) string { return nameClientSecret + "/" + idp }
 
 // isOutward reports whether it is peers who refuse what is done with a secret.
 func isOutward(name string) bool {
-	return name == nameSigningKey || name == nameClientSecret || strings.HasPrefix(name, clientSecretOf(""))
+	return name == nameSigningKey || name == nameClientSecret || name == namePDPSecret || strings.HasPrefix(name, clientSecretOf(""))
 }
 
 // definition is one secret of a configuration. A new kind of secret is one more
@@ -82,6 +83,9 @@ func definitions(c *config.Config) []definition {
 		if !idp.ClientSecret.IsZero() {
 			all = append(all, definition{clientSecretOf(idp.Name), idp.ClientSecret, true, optional, ids})
 		}
+	}
+	if usesPDPSecret(c) {
+		all = append(all, definition{namePDPSecret, pdpSecret(c.PDP), true, optional, ids})
 	}
 	return append(all, definition{fleet.KeyEncryptionKey, config.SecretRef{}, false, optional, ids})
 }

@@ -55,6 +55,9 @@ func (a *app) notes(ctx context.Context) (notes []string) {
 	if !a.config.Rotation.Auto {
 		notes = append(notes, "nothing is rotated by age: AUTO_KEY_ROTATION (rotation.auto) is off")
 	}
+	if !a.config.Authz.Enabled && asksPDP(a.config) {
+		notes = append(notes, switchedOff)
+	}
 	for _, t := range a.watcher.Troubles() {
 		notes = append(notes, t.Error())
 	}

@@ -100,6 +100,13 @@ func (a *app) turn(d definition) rotation.Secret {
 		}
 		s.Policy = func(ring keyring.Ring) rotation.Policy { return a.outward(d, base, ring) }
 	}
+	if d.name == namePDPSecret {
+		base.Kind, base.Provable = rotation.Outward, true
+		s.Prove = func(ctx context.Context, version string) (rotation.Verdict, error) {
+			return a.resources.authorizing.remote.prove(ctx, version)
+		}
+		s.Operator = a.operatorOfPDP
+	}
 	return s
 }
 
@@ -169,7 +176,7 @@ func (a *app) howToHandIn(d definition) string {
 	if g, ok := a.sources.all()[d.name]; ok {
 		from = g.origin
 	}
-	return fmt.Sprintf("a new value has to be handed in: replace the one from %s; it is tried at the identity provider before anything depends on it", from)
+	return fmt.Sprintf("a new value has to be handed in: replace the one from %s; it is tried at the %s before anything depends on it", from, peerKind(d.name))
 }
 
 func (a *app) makeSigningKey(ctx context.Context) (keyring.Candidate, error) {

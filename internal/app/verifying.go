@@ -107,6 +107,7 @@ func (a *app) subject() verify.Subject {
 		Fetched: a.lastFetched(),
 		Peers:   a.verifiedPeers(now),
 		SignIn:  a.verifiedSignIn(now),
+		PDP:     a.verifiedPoint(),
 		Seals:   a.seals(),
 		Fleet:   a.side.reports, Shared: a.shared,
 		Sources:   a.sourceTroubles,

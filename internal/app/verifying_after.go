@@ -118,6 +118,9 @@ func (a *app) reconnect(name string) {
 			p.Client.CloseIdle()
 		}
 	}
+	if name == namePDPSecret {
+		a.resources.authorizing.remote.transport.CloseIdleConnections()
+	}
 }
 
 // count notes what was refused for certain; soon: to be sure, it has to be asked once

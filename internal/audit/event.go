@@ -42,7 +42,8 @@ const (
 	TypePassedOver    = "audit.passed_over" // a receiver does not take an event
 	TypeAdminSignedIn = "admin.signed_in"
 	TypeAdminRefused  = "admin.refused"
-	TypeSessionEnded  = "session.ended" // by an operator
+	TypeSessionEnded  = "session.ended"    // by an operator
+	TypePolicies      = "policies.changed" // said an operator
 )
 
 // Head is the end of the chain.

@@ -36,6 +36,7 @@ type Metrics struct {
 	rotations         *prometheus.CounterVec
 	rotationPhase     *prometheus.GaugeVec
 	audited           audited
+	decided           *decided
 	held              held
 }
 
@@ -78,6 +79,7 @@ func NewMetrics() *Metrics {
 	}, []string{"secret"})
 	m.registry.MustRegister(m.rotationPhase)
 	m.audited = newAudited(counter)
+	m.decided = newDecided(counter, histogram)
 	// Known from the start at zero, so that the first one is a change that an alert
 	// can see.
 	for _, reason := range []string{"logout", "grant_gone"} {

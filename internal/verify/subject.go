@@ -29,6 +29,8 @@ type Subject struct {
 	Fetched    time.Time
 	// Peers are the identity providers.
 	Peers []Peer
+	// PDP is nil where nobody is asked who may do what.
+	PDP *DecisionPoint
 	// SignIn is nil where nobody can sign in.
 	SignIn *SignIn
 	// Bearer says whether a presented token is accepted; nil: there are no bearer
@@ -152,7 +154,7 @@ func Inside(ctx context.Context, s Subject, o Options) Report {
 	i := inside{s, o}
 	var steps []step
 	for _, of := range []func() []step{
-		i.keys, i.peers, i.signIn, i.bearer, i.seals, i.fleet, i.sources, i.store, i.turning, i.adminSide,
+		i.keys, i.peers, i.point, i.signIn, i.bearer, i.seals, i.fleet, i.sources, i.store, i.turning, i.adminSide,
 	} {
 		for _, one := range of() {
 			if one.concerns(o.Secrets) {

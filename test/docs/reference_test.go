@@ -163,7 +163,7 @@ func TestMetricsPage(t *testing.T) {
 		}
 		return strings.Join(names, ", ")
 	}
-	for _, m := range inSource(t, "internal/telemetry", regexp.MustCompile(`(counter|histogram)\("([a-z_]+)", "[^"]*"(?:, (?:fast|slow))?((?:, "[a-z_]+")*)\)`)) {
+	for _, m := range inSource(t, "internal/telemetry", regexp.MustCompile(`(counter|histogram)\("([a-z_]+)", "[^"]*"(?:, (?:fast|slow|quick))?((?:, "[a-z_]+")*)\)`)) {
 		actual = append(actual, fmt.Sprintf("%s %s {%s}", m[1], m[0], list(m[2])))
 	}
 	kinds := map[string]string{} // by the variable of the description

@@ -1,0 +1,258 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"keyway/internal/authz"
+	"keyway/internal/authz/cedar"
+	"keyway/internal/config"
+	"keyway/internal/gateway"
+	"keyway/internal/route"
+	"keyway/internal/telemetry"
+	"keyway/internal/telemetry/trace"
+)
+
+// authorizing is who decides who may do what, and what is remembered of that. It
+// lives as long as the process, whatever keys come and go.
+type authorizing struct {
+	enforcer *authz.Enforcer
+	folder   *cedar.Point // nil: the decision point is not in this process
+	remote   *remotePoint // nil: it is
+	asks     *authz.Asks
+}
+
+// parts adds what a generation decides by. The nil authorizing adds nothing, so that
+// routes that want decisions are closed.
+func (z *authorizing) parts(p *gateway.Parts) {
+	if z == nil {
+		return
+	}
+	p.Authz, p.Asks, p.AccessAPI = z.enforcer, z.asks, z.folder != nil
+}
+
+// asks are what is asked about each route, which has been checked.
+func asks(c *config.Config) *authz.Asks {
+	return authz.CompileAll(c.Routes, func(r *route.Route, method string) *authz.Ask {
+		asked, ok := c.Asked(r, method)
+		if !ok {
+			return nil
+		}
+		return asked.Ask
+	})
+}
+
+// openAuthorizing makes the decision point ready. One at an address is asked when it
+// is needed; policies in a folder have to be good, or the start is refused.
+func (a *app) openAuthorizing(c *config.Config) error {
+	if !c.PDP.Configured() {
+		return nil
+	}
+	z := &authorizing{asks: asks(c)}
+	var point authz.PDP
+	if c.PDP.Embedded() {
+		folder, err := cedar.Open(c.PDP.Policies)
+		if err != nil {
+			return fmt.Errorf("pdp.yaml: %w", err)
+		}
+		z.folder, point = folder, folder
+		a.resources.metrics.WatchesPolicies()
+	} else {
+		remote, err := newRemotePoint(a, c)
+		if err != nil {
+			return fmt.Errorf("pdp.yaml: %w", err)
+		}
+		z.remote, point = remote, remote
+		a.resources.close = append(a.resources.close, func() error { remote.transport.CloseIdleConnections(); return nil })
+	}
+	var err error
+	z.enforcer, err = authz.NewEnforcer(authz.Options{
+		PDP: point, Subject: c.PDP.SubjectID,
+		TTLAllow: c.PDP.Cache.TTLAllow, TTLDeny: c.PDP.Cache.TTLDeny, MaxSize: c.PDP.Cache.MaxSize,
+		Deadline: c.PDP.Connection.Timeout,
+	})
+	if err != nil {
+		return err
+	}
+	a.resources.close = append(a.resources.close, func() error { z.enforcer.Close(); return nil })
+	a.resources.authorizing = z
+	for _, r := range c.Routes.Routes() {
+		for _, method := range r.EffectiveMethods() {
+			if ask := z.asks.Of(r, method); ask != nil {
+				a.resources.metrics.Decides(ask.Resource(), ask.Action())
+			}
+		}
+	}
+	return nil
+}
+
+// rights are where roles and permissions of users are: where the entry of idps.yaml
+// with the issuer that they sign in at says.
+func rights(c *config.Config) gateway.Rights {
+	for _, idp := range c.IdPs {
+		if idp.Issuer == c.OIDC.Issuer {
+			return gateway.Rights{Roles: claimsOf(idp.ClaimsMapping.Roles), Permissions: claimsOf(idp.ClaimsMapping.Permissions)}
+		}
+	}
+	return gateway.Rights{}
+}
+
+// asksPDP reports whether any route wants decisions.
+func asksPDP(c *config.Config) bool {
+	if c.Routes == nil {
+		return false
+	}
+	for _, r := range c.Routes.Routes() {
+		if r.Authz == route.AuthzPDP {
+			return true
+		}
+	}
+	return false
+}
+
+const (
+	// policiesEvery is how often the folder of policies is looked at.
+	policiesEvery = time.Second
+	// switchedOffEvery is how often is said that nobody is asked.
+	switchedOffEvery = time.Hour
+	switchedOff      = "checks by the policy decision point are switched OFF (MS_BFF_AUTHZ_ENABLED=false): every signed-in user may do everything that a route offers"
+)
+
+// watchPolicies looks at the folder until ctx ends. What was good before stays in use
+// on trouble, which is told once for each state of the folder.
+func (a *app) watchPolicies(ctx context.Context) {
+	z := a.resources.authorizing
+	if z == nil || z.folder == nil {
+		<-ctx.Done()
+		return
+	}
+	look := time.NewTicker(policiesEvery)
+	defer look.Stop()
+	unread := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+		unread = a.lookAtPolicies(z, unread)
+	}
+}
+
+// lookAtPolicies looks once. unread is why the folder could not be read at all, the
+// last time: that lasts, and is told once.
+func (a *app) lookAtPolicies(z *authorizing, unread string) string {
+	changed, err := z.folder.Reload()
+	if wrong, ok := errors.AsType[*cedar.Error](err); ok {
+		a.resources.metrics.PoliciesReloaded(telemetry.PoliciesRefused)
+		a.log.Error("the policies were changed and can't be used; those before stay in use", "folder", wrong.Folder, "problems", wrong.Problems)
+		return ""
+	}
+	if err != nil {
+		if unread != err.Error() {
+			a.resources.metrics.PoliciesReloaded(telemetry.PoliciesRefused)
+			a.log.Error("the policies can't be read; those that were read last stay in use", "error", err.Error())
+		}
+		return err.Error()
+	}
+	if changed {
+		a.resources.metrics.PoliciesReloaded(telemetry.PoliciesTaken)
+		a.log.Info("policies in use", "policies", z.folder.Policies())
+		a.forgetDecisions()
+	}
+	return ""
+}
+
+// forgetDecisions has everything decided anew.
+func (a *app) forgetDecisions() {
+	if z := a.resources.authorizing; z != nil {
+		z.enforcer.Forget()
+	}
+}
+
+// remindSwitchedOff says at the start, and every hour, that nobody is asked.
+func (a *app) remindSwitchedOff(ctx context.Context) {
+	if a.config.Authz.Enabled || !asksPDP(a.config) {
+		<-ctx.Done()
+		return
+	}
+	every := time.NewTicker(switchedOffEvery)
+	defer every.Stop()
+	for {
+		a.log.Warn(switchedOff)
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+	}
+}
+
+// Bounds of connections to a decision point.
+const (
+	pointConnections = 256
+	pointIdle        = 64 // a question for each request that waits
+)
+
+// newPointTransport has bounds as all clients of ours have. roots may be nil.
+func newPointTransport(caFile string) (*http.Transport, error) {
+	var roots *x509.CertPool
+	if caFile != "" {
+		pem, err := os.ReadFile(caFile)
+		if err != nil {
+			return nil, fmt.Errorf("connection.ca_file: %w", err)
+		}
+		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("connection.ca_file: expected certificates in PEM, found none in %s", caFile)
+		}
+	}
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:      true,
+		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    5 * time.Second,
+		ExpectContinueTimeout:  time.Second,
+		IdleConnTimeout:        90 * time.Second,
+		MaxIdleConnsPerHost:    pointIdle,
+		MaxConnsPerHost:        pointConnections,
+		MaxResponseHeaderBytes: 64 << 10,
+	}, nil
+}
+
+// tracedTransport has a span for each request that is part of a trace, and tells the
+// other side of it.
+type tracedTransport struct {
+	base http.RoundTripper
+	name string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t tracedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx, span := trace.Client(r.Context(), t.name)
+	if !span.On() {
+		return t.base.RoundTrip(r)
+	}
+	defer span.End()
+	r = r.Clone(ctx) // a RoundTripper may not change what it is given
+	span.Text("http.request.method", r.Method)
+	span.Text("server.address", r.URL.Hostname())
+	span.Inject(r.Header)
+	response, err := t.base.RoundTrip(r)
+	if err != nil {
+		span.Fail("unavailable")
+		return nil, err
+	}
+	span.Status(response.StatusCode)
+	if response.StatusCode >= http.StatusBadRequest {
+		span.Fail(http.StatusText(response.StatusCode))
+	}
+	return response, nil
+}

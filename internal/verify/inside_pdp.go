@@ -1,0 +1,116 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"keyway/internal/keyring"
+	"keyway/internal/oidc"
+)
+
+// DecisionPoint is who decides who may do what.
+type DecisionPoint struct {
+	Name string // for people: its host, or its folder
+	// Ask asks something harmless. An answer, whichever, is no error.
+	Ask func(context.Context) error
+	// Secret is the name of the ring of our credential there; empty: we show none. Prove
+	// asks by one version alone. oidc.ErrNoCredential: it has turned meanwhile.
+	Secret string
+	Prove  func(ctx context.Context, version string) (oidc.Verdict, error)
+	// Off: nobody is asked, since checks are switched off.
+	Off bool
+}
+
+// point is about the policy decision point.
+func (i inside) point() []step {
+	p := i.PDP
+	if p == nil {
+		return nil
+	}
+	steps := []step{{"pdp.answers", "policy decision point " + p.Name, nil, func(ctx context.Context) finding { return pointAnswers(ctx, p) }}}
+	if p.Secret != "" {
+		steps = append(steps, step{"pdp.credentials", "credential at the policy decision point " + p.Name, []string{p.Secret}, func(ctx context.Context) finding {
+			return i.pointCredentials(ctx, p)
+		}})
+	}
+	return steps
+}
+
+func pointAnswers(ctx context.Context, p *DecisionPoint) finding {
+	if p.Off {
+		return bad("checks are switched off (MS_BFF_AUTHZ_ENABLED=false)").
+			because("somebody has switched them off: every signed-in user may do everything that a route offers", "Remove it as soon as the emergency is over, and start again.")
+	}
+	if err := p.Ask(ctx); err != nil {
+		return bad("it does not answer: %v", err).
+			because("the policy decision point is away, does not know our credential, or what answers there is none (AuthZEN 1.0 section 6.2); every route with authz: pdp answers 403 meanwhile",
+				"See whether it runs, whether this machine reaches it, and what connection and endpoints in pdp.yaml say.")
+	}
+	return good("it answers")
+}
+
+// pointCredentials wants each live version taken, as credentials does at a provider.
+func (i inside) pointCredentials(ctx context.Context, p *DecisionPoint) finding {
+	ring := i.Rings()[p.Secret]
+	if ring.IsZero() {
+		return skip("there is no %s", p.Secret)
+	}
+	var all []verdictOf
+	for v := range ring.Live() {
+		if i.o.Brief && v.State != keyring.Active && (len(all) == 0 || all[0].verdict != oidc.Refuted) {
+			continue
+		}
+		verdict, err := p.Prove(ctx, v.ID)
+		if errors.Is(err, oidc.ErrNoCredential) {
+			continue // it turned since the rings were read
+		}
+		if err != nil {
+			return bad("it can't be asked about %s: %v", v.ID, err).because("the policy decision point is away, or its answer breaks the protocol", "See pdp.answers.")
+		}
+		all = append(all, verdictOf{v, verdict})
+	}
+	return judgePoint(p, all)
+}
+
+// judgePoint says what the verdicts mean, the active version's first.
+func judgePoint(p *DecisionPoint, all []verdictOf) finding {
+	if len(all) == 0 {
+		return skip("the credentials have just turned; ask again")
+	}
+	var told []string
+	var spare string
+	for n, v := range all {
+		told = append(told, fmt.Sprintf("%s %s %s", v.State, v.ID, said(v.verdict)))
+		if n > 0 && v.verdict == oidc.Proved && spare == "" {
+			spare = v.ID
+		}
+	}
+	saw := strings.Join(told, ", ")
+	const cure = "Make the value known there, or hand in the one that it knows."
+	for _, v := range all {
+		if v.verdict != oidc.Refuted {
+			continue
+		}
+		switch v.State {
+		case keyring.Active:
+			f := bad("%s", saw).refusing(v.ID)
+			f.spares = spare
+			cause, cure := "the policy decision point does not take "+v.ID+", which is in use: it was changed or removed there", cure
+			if spare != "" {
+				cause += "; it still accepts " + spare + ", which is not in use"
+				cure += " Until then, go back with: keyway rollback " + p.Secret
+			}
+			return f.because(cause, cure)
+		case keyring.Pending:
+			return bad("%s", saw).because("the policy decision point does not know "+v.ID+" yet; the one in use goes on", cure)
+		default: // nothing is asked with it first any more
+			saw += " (a rollback to it would not help)"
+		}
+	}
+	if all[0].verdict == oidc.Unproved {
+		return skip("%s: its answers say neither", saw)
+	}
+	return good("%s", saw)
+}
