@@ -68,6 +68,23 @@ func (f whoseFlags) String() string {
 	return strings.Join(parts, ", ")
 }
 
+// of is for people, too: nothing if it is anybody.
+func (f whoseFlags) of() string {
+	if !f.named() {
+		return ""
+	}
+	return " of " + printable(f.String())
+}
+
+// hint says where the names are, to who has found nobody: a name to sign in by is
+// seldom the one that the issuer has for a user, and none ended looks like all ended.
+func (f whoseFlags) hint() string {
+	if *f.subject == "" {
+		return ""
+	}
+	return "--subject takes what 'keyway sessions list' has as SUBJECT (sub), which may be another name than people sign in by.\n"
+}
+
 // check has what is given be something: an empty --subject, from a variable that is
 // not set, must not mean everybody.
 func (f whoseFlags) check(cmd *cobra.Command) error {
@@ -95,7 +112,7 @@ func newSessionsListCommand(s *streams) *cobra.Command {
 cookie. The id is what logs and X-Session-ID have, and what 'keyway sessions end' takes.
 
 Exit code 0: this is what there is. 1: the gateway did not answer, or could not know.`,
-		Example: "  keyway sessions list\n  keyway sessions list --subject ada --json",
+		Example: "  keyway sessions list\n  keyway sessions list --subject u-ada-1815 --json",
 		Args:    exactly(0, "no arguments"),
 	}
 	flags, who, asJSON := adminFlagsOf(cmd), whoseFlagsOf(cmd), jsonFlag(cmd)
@@ -118,7 +135,7 @@ Exit code 0: this is what there is. 1: the gateway did not answer, or could not 
 		if *asJSON {
 			return printJSON(s.stdout, answer)
 		}
-		return printSessions(s, answer, now)
+		return printSessions(s, who, answer, now)
 	}
 	return cmd
 }
@@ -141,9 +158,9 @@ func askSessions(ctx context.Context, c *adminClient, who whoseFlags, most int) 
 	return answer, a.now, nil
 }
 
-func printSessions(s *streams, answer sessionsAnswer, now time.Time) error {
+func printSessions(s *streams, who whoseFlags, answer sessionsAnswer, now time.Time) error {
 	if len(answer.Sessions) == 0 {
-		_, err := fmt.Fprintln(s.stdout, "No session.")
+		_, err := fmt.Fprintf(s.stdout, "No session%s.\n%s", who.of(), who.hint())
 		return err
 	}
 	t := newTable(painter(s), "ID", "SUBJECT", "NAME", "EMAIL", "BEGAN", "ENDS")
@@ -184,7 +201,7 @@ To end everybody's: keyway rotate token-hash-salt --compromised
 
 Exit code 0: they are over. 1: there is none by one of the ids, or the gateway could
 not know that all are over; to ask again does no harm.`,
-		Example: "  keyway sessions end pXq0mJ2v5n1hYkq3yJt3Zg\n  keyway sessions end --subject ada --yes",
+		Example: "  keyway sessions end pXq0mJ2v5n1hYkq3yJt3Zg\n  keyway sessions end --subject u-ada-1815 --yes",
 	}
 	flags, who, asJSON := adminFlagsOf(cmd), whoseFlagsOf(cmd), jsonFlag(cmd)
 	yes := cmd.Flags().Bool("yes", false, "don't ask before all of a user's are ended")
@@ -277,6 +294,10 @@ func endAllOf(ctx context.Context, c *adminClient, s *streams, who whoseFlags, a
 	var answer endedAnswer
 	if err := json.Unmarshal(a.body, &answer); err != nil {
 		return c.strange(err)
+	}
+	if answer.Ended == 0 && !asJSON {
+		_, err := fmt.Fprintf(s.stdout, "Ended none: there is no session%s.\n%s", who.of(), who.hint())
+		return err
 	}
 	return printEnded(s, answer, asJSON)
 }
