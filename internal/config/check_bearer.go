@@ -36,6 +36,9 @@ func (l *loader) checkBearer() {
 		for n, s := range e.Bearer.Scopes {
 			if !scopeToken.MatchString(s) {
 				l.wrong(RoutesFile, fmt.Sprintf("%s.bearer.scopes[%d]", key, n), "found "+shown(s), "expected a scope: printable ASCII without space, quote and backslash (RFC 6749 section 3.3)")
+			} else if strings.Contains(s, ",") {
+				at := fmt.Sprintf("%s.bearer.scopes[%d]", key, n)
+				l.note(l.files[RoutesFile].at(at), at, "the scope "+shown(s)+" has a comma in it, and no token has it unless its provider names it so", "spaces between scopes, or a list: [notes:read, notes:write]")
 			}
 		}
 		if !l.unreadable(IdPsFile) {

@@ -51,3 +51,24 @@ routes:
 		})
 	}
 }
+
+// A comma between scopes makes it part of one, which no token has.
+func TestCommaInAScope(t *testing.T) {
+	cfg, err := LoadFiles("config", map[string][]byte{
+		IdPsFile: []byte("idps: [{name: one, issuer: \"https://one.example.com\", audience: api}]\n"),
+		RoutesFile: []byte(`services: {s: {base_url: "https://s.internal"}}
+routes:
+  - {path: /m2m, target_service: s, auth: bearer, bearer: {scopes: "notes:read, notes:write"}}
+`),
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var notes []string
+	for _, n := range cfg.Notes {
+		notes = append(notes, n.Error())
+	}
+	if got := strings.Join(notes, "\n"); len(notes) != 1 || !strings.Contains(got, "routes.yaml:3:") || !strings.Contains(got, `"notes:read,"`) {
+		t.Errorf("notes: %s", got)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 )
 
 // scalar decodes one value, and insists on the type that it has in YAML unless
@@ -55,8 +56,10 @@ func (d *decoder) scalar(n ast.Node, kind string, v reflect.Value, path string, 
 		}
 		if want == "text" {
 			want = "text; put it into quotes"
-		} else if kind == "text" {
+		} else if quoted(n) {
 			want += ", without quotes"
+		} else if want == "a number" {
+			want += ", in digits alone"
 		}
 		d.add(m, path, found, "expected "+want)
 		return
@@ -66,6 +69,12 @@ func (d *decoder) scalar(n ast.Node, kind string, v reflect.Value, path string, 
 		return
 	}
 	d.set(m, path, text, vars, v, f)
+}
+
+// quoted reports whether a value is text only because it was written as such.
+func quoted(n ast.Node) bool {
+	t := n.GetToken().Type
+	return t == token.SingleQuoteType || t == token.DoubleQuoteType
 }
 
 // set parses text into v. An empty value counts as none, so that ${VAR:-} and
