@@ -89,6 +89,7 @@ func (c *call) forwardAuth() error {
 // that it holds back, and its path and query behind ours.
 func (c *call) forwardBelow() error {
 	if !c.client.Trusted {
+		c.strangerAsks()
 		// There is nothing to be known of somebody's own invention.
 		return problem.Newf(problem.NotFound, "only a trusted proxy can ask about a path")
 	}

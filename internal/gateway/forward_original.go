@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	"keyway/internal/problem"
 	"keyway/internal/route"
@@ -25,10 +26,13 @@ func (q question) target() string {
 // one may be the client's, and what we read in one way the next server may read in
 // another. So nothing is guessed.
 func (c *call) heldBack(f family) (q question, known bool, err error) {
+	methods, uris := c.r.Header[f.method], c.r.Header[f.uri]
 	if !c.client.Trusted {
+		if methods != nil || uris != nil {
+			c.strangerAsks()
+		}
 		return question{}, false, nil
 	}
-	methods, uris := c.r.Header[f.method], c.r.Header[f.uri]
 	if methods == nil && uris == nil {
 		return question{}, false, nil
 	}
@@ -46,6 +50,22 @@ func (c *call) heldBack(f family) (q question, known bool, err error) {
 		return question{}, false, ambiguous(err)
 	}
 	return q, true, c.consistent(q)
+}
+
+// strangerAsks has the log say, once a minute, that a neighbour asks about requests
+// and is not trusted: likely a proxy whose operator forgot to say so. Its users are
+// let in by their sessions alone, and what routes.yaml demands of their requests does
+// not count, which nobody sees by looking at what is let through.
+func (c *call) strangerAsks() {
+	p := peer(c.r)
+	if !p.IsPrivate() && !p.IsLoopback() {
+		return
+	}
+	now, next := time.Now().UnixNano(), c.gateway.strangers.Load()
+	if now < next || !c.gateway.strangers.CompareAndSwap(next, now+int64(noteEvery)) {
+		return
+	}
+	c.gateway.log.Warn("who asks about requests is not trusted, so that routes.yaml does not count for them: if it is a proxy of yours, add it to BFF_TRUSTED_PROXIES", "peer", p.String())
 }
 
 // maxMethod is longer than any registered method (RFC 9110 section 16.1.1).

@@ -346,3 +346,21 @@ func TestSignInRedirect(t *testing.T) {
 		}
 	})
 }
+
+// Who forgot to trust the proxy that asks sees users let in and routes not obeyed. The
+// log says so, once, and names nobody else.
+func TestAnUntrustedProxyThatAsksIsToldOf(t *testing.T) {
+	w := start(t)
+	ada := w.user().signIn()
+	ada.do("GET", "/auth/verify")
+	if log := w.log.String(); strings.Contains(log, "BFF_TRUSTED_PROXIES") {
+		t.Fatalf("nothing was asked about, and the log says:\n%s", log)
+	}
+	for range 3 {
+		ada.do("GET", "/auth/verify", "X-Original-Method", "DELETE", "X-Original-URI", "/api/notes")
+		ada.do("GET", "/auth/forward/api/notes")
+	}
+	if n := strings.Count(w.log.String(), "add it to BFF_TRUSTED_PROXIES"); n != 1 {
+		t.Errorf("%d lines about it, want one:\n%s", n, w.log.String())
+	}
+}

@@ -80,8 +80,11 @@ type Gateway struct {
 	traces  *trace.Tracer
 	busy    atomic.Int64
 	limits  *limits
-	decided func(authz.Event) // may be nil
-	again   chan struct{}     // bounds streams that are decided about again
+	// strangers is when the log may say again that who asks is not trusted, in
+	// nanoseconds since 1970.
+	strangers atomic.Int64
+	decided   func(authz.Event) // may be nil
+	again     chan struct{}     // bounds streams that are decided about again
 	// revokers bounds the revocations that are under way.
 	revokers chan struct{}
 	// callbacks are the sign-ins that are being finished.

@@ -79,11 +79,20 @@ func (c *call) tokenRefused() {
 	l.limiter.TakeBeside(limit.RefusedToken, c.client.Addr, c.gateway.beside)
 }
 
-// beyond is the answer to one too many.
+// beyond is the answer to one too many from an address prefix.
 func (c *call) beyond(kind limit.Kind, wait time.Duration) error {
 	c.gateway.metrics.RateLimited(string(kind))
-	c.gateway.limits.notes[kind].told(c, kind)
+	c.gateway.limits.notes[kind].told(c, kind, true)
 	e := problem.Newf(problem.TooManyRequests, "too many of %s", kind)
+	e.RetryAfter = wait
+	return e
+}
+
+// beyondRoute is the answer to one too many of a route.
+func (c *call) beyondRoute(r *route.Route, wait time.Duration, byAddr bool) error {
+	c.gateway.metrics.RateLimited(string(limit.Route))
+	c.gateway.limits.notes[limit.Route].told(c, limit.Route, byAddr, "route", r.ID)
+	e := problem.Newf(problem.TooManyRequests, "more than the route's limits.rate, %s", r.Limits.Rate)
 	e.RetryAfter = wait
 	return e
 }
@@ -99,8 +108,9 @@ type noticed struct {
 }
 
 // told writes a line, unless there was one in the last minute. It names nobody,
-// unless it is likely one of our own proxies.
-func (n *noticed) told(c *call, kind limit.Kind) {
+// unless it is likely one of our own proxies; byAddr is whether addresses were
+// counted, and not accounts.
+func (n *noticed) told(c *call, kind limit.Kind, byAddr bool, more ...any) {
 	now := time.Now()
 	n.mu.Lock()
 	n.refused++
@@ -111,13 +121,17 @@ func (n *noticed) told(c *call, kind limit.Kind) {
 	}
 	n.next, n.refused = now.Add(noteEvery), 0
 	n.mu.Unlock()
-	log := c.gateway.log
-	if peer := peer(c.r); !c.client.Trusted && (peer.IsPrivate() || peer.IsLoopback()) && len(c.r.Header["X-Forwarded-For"]) > 0 {
-		log.Warn("requests are refused because too many come from one address, which sends X-Forwarded-For and is not trusted: if it is a proxy of yours, all its users count as one; add it to BFF_TRUSTED_PROXIES",
-			"kind", string(kind), "refused", refused, "peer", peer.String())
+	log := c.gateway.log.With("kind", string(kind), "refused", refused).With(more...)
+	if !byAddr {
+		log.Warn("requests are refused because one account sends too many to a route")
 		return
 	}
-	log.Warn("requests are refused because too many come from one address prefix", "kind", string(kind), "refused", refused)
+	if peer := peer(c.r); !c.client.Trusted && (peer.IsPrivate() || peer.IsLoopback()) && len(c.r.Header["X-Forwarded-For"]) > 0 {
+		log.Warn("requests are refused because too many come from one address, which sends X-Forwarded-For and is not trusted: if it is a proxy of yours, all its users count as one; add it to BFF_TRUSTED_PROXIES",
+			"peer", peer.String())
+		return
+	}
+	log.Warn("requests are refused because too many come from one address prefix")
 }
 
 // routeRate counts a request for the route by who asks; nil is whoever comes from
@@ -137,7 +151,7 @@ func (c *call) routeRate(r *route.Route, who *principal.Principal) error {
 	if ok {
 		return nil
 	}
-	return c.beyond(limit.Route, wait)
+	return c.beyondRoute(r, wait, who == nil)
 }
 
 // enterRoute counts the request among those of its route that are under way, until

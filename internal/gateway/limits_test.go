@@ -170,6 +170,9 @@ func TestARouteHasARateOfItsOwn(t *testing.T) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
+	if log := w.log.String(); !strings.Contains(log, `"route":"few`) || !strings.Contains(log, "the route's limits.rate, 2/1h") {
+		t.Errorf("the log does not say of which route, or what its rate is:\n%s", log)
+	}
 	if got := statuses("/few-mine"); fmt.Sprint(got) != "[401 401 401]" {
 		t.Errorf("who is not signed in is counted by nobody: %v", got)
 	}
@@ -246,5 +249,22 @@ func TestTheSmallerBodyLimitCounts(t *testing.T) {
 				t.Errorf("settings %d, route %d, %d bytes %s: %d, want %d", c.settings, c.route, c.sent, name, res.StatusCode, c.want)
 			}
 		}
+	}
+}
+
+// Where accounts are counted, the log does not blame an address.
+func TestAnAccountBeyondItsRateIsNoAddress(t *testing.T) {
+	machine := route.Route{ID: "few-m2m", Path: "/few-m2m", Service: "api", Auth: route.AuthBearer, Limits: route.Limits{Rate: perHour(1)}}
+	w := start(t, withRoute(machine))
+	w.bearers()
+	for range 2 {
+		w.from("GET", "/few-m2m", "Authorization", "Bearer good1", "X-Forwarded-For", "192.0.2.1")
+	}
+	log := w.log.String()
+	if !strings.Contains(log, "one account sends too many to a route") || !strings.Contains(log, `"route":"few-m2m"`) {
+		t.Errorf("the log does not say who sends too many, and where:\n%s", log)
+	}
+	if strings.Contains(log, "one address") {
+		t.Errorf("the log blames an address:\n%s", log)
 	}
 }
