@@ -50,6 +50,7 @@ type world struct {
 	routes   []route.Route
 	options  []func(*gateway.Options)
 	onBody   func(string) // given what is posted to the upstream, if set
+	parts    []func(*gateway.Parts)
 
 	mu   sync.Mutex
 	seen []*http.Request // what the upstream saw
@@ -174,9 +175,13 @@ func (w *world) generation(shared *session.Shared, versions func(name string) []
 	must(w.t, err)
 	table, err := route.NewTable(w.routes)
 	must(w.t, err)
-	return gateway.NewGeneration(gateway.Parts{
+	parts := gateway.Parts{
 		Settings: w.settings, Sessions: sessions, CSRF: session.NewCSRF(csrf, pending...), SignIn: rp, Routes: table, Proxy: w.proxy,
-	})
+	}
+	for _, change := range w.parts {
+		change(&parts)
+	}
+	return gateway.NewGeneration(parts)
 }
 
 func must(t *testing.T, err error) {
