@@ -11,7 +11,7 @@ func (l *loader) checkRates() {
 	}{
 		{"sign_in", "one sender can begin as many sign-ins as it likes", r.SignIn},
 		{"callback", "one sender can have the provider asked as often as it likes", r.Callback},
-		{"backchannel_logout", "one sender can have as many logout tokens looked at as it likes", r.BackchannelLogout},
+		{"backchannel_logout", "one sender can try as many logout tokens as it likes", r.BackchannelLogout},
 		{"refused_tokens", "one sender can try as many access tokens as it likes", r.RefusedTokens},
 	} {
 		if key := "limits.rates." + off.key; off.rate.IsZero() && !l.broken(SettingsFile, key) {

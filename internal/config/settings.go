@@ -261,7 +261,7 @@ type Rates struct {
 	IPv6Prefix        int        `yaml:"ipv6_prefix" default:"64" min:"16" max:"128" doc:"Leading bits of an IPv6 address that count as one."`
 	SignIn            limit.Rate `yaml:"sign_in" default:"300/1m" doc:"Sign-ins that are begun."`
 	Callback          limit.Rate `yaml:"callback" default:"300/1m" doc:"Callbacks from the provider."`
-	BackchannelLogout limit.Rate `yaml:"backchannel_logout" default:"3000/1m" doc:"Logout tokens; they come from the provider's address, for all users."`
+	BackchannelLogout limit.Rate `yaml:"backchannel_logout" default:"3000/1m" doc:"Logout tokens that were refused. What the provider signed is obeyed however many came before."`
 	RefusedTokens     limit.Rate `yaml:"refused_tokens" default:"120/1m" doc:"Access tokens that were refused; beyond it none is looked at for a while."`
 }
 

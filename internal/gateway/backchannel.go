@@ -26,21 +26,16 @@ func (c *call) backchannelLogout() error {
 	if rp == nil {
 		return problem.New(problem.NotFound, nil)
 	}
-	if err := c.take(limit.BackchannelLogout); err != nil {
-		return err
-	}
-	token, err := c.readLogoutToken()
-	if err != nil {
-		return err
-	}
 	// IdPs hang up after a few seconds, and few of them try again.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), logoutWithin)
 	defer cancel()
-	t, err := rp.LogoutToken(ctx, token)
+	t, err := c.provenLogout(ctx, rp)
 	if err != nil {
-		return err
-	}
-	if err := rp.ClaimLogout(ctx, t); err != nil {
+		if problem.CodeOf(err).Status() < http.StatusInternalServerError {
+			if over := c.take(limit.BackchannelLogout); over != nil {
+				return over
+			}
+		}
 		return err
 	}
 	ended, err := c.endAll(ctx, session.Whose{Issuer: t.Issuer, Subject: t.Subject, SID: t.SessionID}, t.IssuedAt, "backchannel_logout")
@@ -60,6 +55,26 @@ func (c *call) backchannelLogout() error {
 	}))
 	c.w.WriteHeader(http.StatusOK)
 	return nil
+}
+
+// provenLogout is what the request's token says, if it is the IdP's word and was not
+// heard before.
+//
+// Only what is refused counts for the rate, and what the IdP signed is obeyed however
+// much came from its address: an IdP in the cloud shares that with other customers'
+// tokens, a proxy that we don't know with everybody's, and signs out a whole company
+// at once. What that leaves to a flood is a signature to check for each token: keys are
+// fetched once in a cool-down, whoever asks.
+func (c *call) provenLogout(ctx context.Context, rp *oidc.RelyingParty) (oidc.LogoutToken, error) {
+	token, err := c.readLogoutToken()
+	if err != nil {
+		return oidc.LogoutToken{}, err
+	}
+	t, err := rp.LogoutToken(ctx, token)
+	if err != nil {
+		return oidc.LogoutToken{}, err
+	}
+	return t, rp.ClaimLogout(ctx, t)
 }
 
 // unclaimWithin bounds taking a claim back, on a store that has just failed.

@@ -21,6 +21,7 @@ import (
 	"keyway/internal/demo/idp"
 	"keyway/internal/gateway"
 	"keyway/internal/keyring"
+	"keyway/internal/limit"
 	"keyway/internal/session"
 	"keyway/internal/telemetry"
 	"keyway/internal/threat"
@@ -423,5 +424,46 @@ func TestBackchannelLogoutWithoutIdP(t *testing.T) {
 	l.current.Store(gateway.NewGeneration(parts))
 	if got := l.raw(form("a.b.c")); got.status != 404 {
 		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
+// Whoever shares the IdP's address, or is taken for it, keeps nobody signed in: lies
+// are refused faster, and the IdP's word counts.
+func TestBackchannelLogoutAmongAFloodOfLies(t *testing.T) {
+	threat.Covers(t, 52, 71)
+	l := startLogouts(t, limited(map[limit.Kind]limit.Rate{limit.BackchannelLogout: perHour(3)}))
+	ada, _, sid := l.signIn()
+	lie := l.claims("", sid)
+	lie["aud"] = "somebody-else"
+	used := form(l.sign(nil, l.claims("", "nobody's")))
+	if got := l.raw(used); got.status != 200 {
+		t.Fatalf("a session that is not there: %d %s", got.status, got.body)
+	}
+	flood := []string{form("junk"), form(l.sign(nil, lie)), used, post("text/plain", "x")}
+	for i := range 12 {
+		got := l.raw(flood[i%len(flood)])
+		if i < 3 && got.status != 400 || i >= 3 && (got.status != 429 || got.header.Get("Retry-After") == "") {
+			t.Errorf("lie %d: %d %s", i, got.status, got.body)
+		}
+	}
+	if got := ada.do("GET", "/api/notes"); got.status != 200 {
+		t.Fatalf("after the lies: %d %s", got.status, got.body)
+	}
+	if got := l.raw(form(l.sign(nil, l.claims("", sid)))); got.status != 200 {
+		t.Errorf("the IdP: %d %s", got.status, got.body)
+	}
+	if got := ada.do("GET", "/api/notes"); got.status != 401 {
+		t.Errorf("signed out at the IdP: %d %s", got.status, got.body)
+	}
+}
+
+// Everybody of a company signs out at once, more than the rate has room for.
+func TestBackchannelLogoutOfMany(t *testing.T) {
+	threat.Covers(t, 53)
+	l := startLogouts(t, limited(map[limit.Kind]limit.Rate{limit.BackchannelLogout: perHour(2)}))
+	for i := range 8 {
+		if got := l.raw(form(l.sign(nil, l.claims(fmt.Sprint("user-", i), "")))); got.status != 200 {
+			t.Errorf("token %d: %d %s", i, got.status, got.body)
+		}
 	}
 }
