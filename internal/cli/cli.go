@@ -96,12 +96,13 @@ Exit codes: 0 it is so, 1 it is not, 2 the call was wrong.`,
 		inGroup(groupUsers, newSessionsCommand(s)),
 		inGroup(groupAsk, newConfigCommand(s)),
 		inGroup(groupAsk, newRoutesCommand(s)),
+		inGroup(groupAsk, newMigratePDPCommand(s)),
 		inGroup(groupAsk, newVerifyCommand(s)),
 		inGroup(groupAsk, newAuditCommand(s)),
 		inGroup(groupAsk, newVersionCommand(s)),
 	)
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run it:"}, &cobra.Group{ID: groupTurn, Title: "Turn the secrets of a running gateway:"},
-		&cobra.Group{ID: groupUsers, Title: "Who is signed in:"}, &cobra.Group{ID: groupAsk, Title: "Ask it, changing nothing:"})
+		&cobra.Group{ID: groupUsers, Title: "Who is signed in:"}, &cobra.Group{ID: groupAsk, Title: "Ask it, changing nothing that runs:"})
 	return root
 }
 

@@ -99,11 +99,11 @@ func runDemo(ctx context.Context, s *streams, ports demo.Ports, level string) (e
 	defer load.Stop()
 	return app.Run(ctx, app.Options{
 		Config: cfg, Env: lookup(environ), Log: log, Registrars: peers.Registrars(), Load: load,
-		Ready: func(app.Addresses) { welcome(s.stdout, ports, time.Since(started)) },
+		Ready: func(app.Addresses) { welcome(s.stdout, ports, demo.PoliciesFolder(dir), time.Since(started)) },
 	})
 }
 
-func welcome(w io.Writer, p demo.Ports, took time.Duration) {
+func welcome(w io.Writer, p demo.Ports, policies string, took time.Duration) {
 	admin := ""
 	if p.Admin != defaultAdminPort {
 		admin = fmt.Sprintf(" --admin http://127.0.0.1:%d", p.Admin)
@@ -123,7 +123,8 @@ func welcome(w io.Writer, p demo.Ports, took time.Duration) {
   Identity provider  http://127.0.0.1:%d
   API                http://127.0.0.1:%d
   Our public keys    http://localhost:%d/.well-known/jwks.json
-`, took.Seconds(), p.Admin, p.Gateway, typed(os.Args[0]), admin, p.Gateway, p.Admin, p.IdP, p.API, p.Gateway)
+  Who may do what    %s: change a file, and it holds within a second
+`, took.Seconds(), p.Admin, p.Gateway, typed(os.Args[0]), admin, p.Gateway, p.Admin, p.IdP, p.API, p.Gateway, policies)
 }
 
 // typed is how the program is called in another terminal by who has started it as
