@@ -1,0 +1,176 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"keyway/internal/route"
+	"keyway/internal/threat"
+)
+
+func TestSeveralQuestionsAtOnce(t *testing.T) {
+	threat.Covers(t, 46)
+	p := &point{answer: func(q Question) (Decision, error) { return Decision{Allow: q.Action.Name == "read"}, nil }}
+	e := enforcer(t, p, nil)
+	a := compiled(t, Mapping{Resource: "note", Action: "read", IDFrom: "{id}"})
+	if v, err := e.Decide(t.Context(), &ada, a, factsOf(map[string]string{"id": "1"}, "", ""), Circumstances{}); !v.Allow || err != nil {
+		t.Fatal(v, err)
+	}
+	items := []Item{{"read", Entity{Type: "note", ID: "1"}}, {"update", Entity{Type: "note", ID: "1"}}, {"read", AnyOf("note")}}
+	for round, asked := range []int64{3, 3} {
+		all, err := e.DecideAll(t.Context(), &ada, items, Circumstances{})
+		if err != nil || len(all) != 3 || !all[0].Allow || all[1].Allow || !all[2].Allow {
+			t.Fatalf("got %+v, %v", all, err)
+		}
+		if !all[0].Cached || all[1].Cached != (round == 1) || p.calls.Load() != asked {
+			t.Errorf("round %d: got %+v, asked %d times", round, all, p.calls.Load())
+		}
+	}
+	// What is remembered of several is remembered for one.
+	if v, _ := e.Decide(t.Context(), &ada, compiled(t, Mapping{Resource: "note", Action: "read"}), factsOf(nil, "", ""), Circumstances{}); !v.Cached {
+		t.Error("not remembered")
+	}
+	var many []Item
+	for i := range MaxBatch*2 + 1 {
+		many = append(many, Item{"read", Entity{Type: "note", ID: fmt.Sprint(i)}})
+	}
+	if all, err := e.DecideAll(t.Context(), &ada, many, Circumstances{}); err != nil || len(all) != len(many) || !all[len(many)-1].Allow || all[7].Resource.ID != "7" {
+		t.Errorf("got %d, %v", len(all), err)
+	}
+}
+
+// short answers fewer questions than it is asked, or panics.
+type short struct {
+	point
+	panics bool
+}
+
+func (s *short) EvaluateAll(_ context.Context, qs []Question) ([]Decision, error) {
+	if s.panics {
+		panic("secret")
+	}
+	all := make([]Decision, len(qs)-1)
+	for i := range all {
+		all[i].Allow = true
+	}
+	return all, nil
+}
+
+func TestSeveralQuestionsWithoutAnAnswerAreDenied(t *testing.T) {
+	threat.Covers(t, 48)
+	items := []Item{{"read", AnyOf("note")}, {"update", AnyOf("note")}}
+	for name, p := range map[string]PDP{
+		"an error": &point{answer: func(q Question) (Decision, error) { return Decision{Allow: true}, errors.New("away") }},
+		"too few":  &short{}, "a panic": &short{panics: true},
+	} {
+		all, err := enforcer(t, p, nil).DecideAll(t.Context(), &ada, items, Circumstances{})
+		if err == nil || len(all) != 2 || all[0].Allow || all[1].Allow || all[0].Reason == "" {
+			t.Errorf("%s: got %+v, %v", name, all, err)
+		}
+	}
+}
+
+func TestAChangeIsTold(t *testing.T) {
+	e := enforcer(t, &point{}, nil)
+	first := e.Changed()
+	e.Forget()
+	select {
+	case <-first:
+	default:
+		t.Error("nobody is told of a change")
+	}
+	second := e.Changed()
+	select {
+	case <-second:
+		t.Error("a change is told twice")
+	default:
+	}
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(e.Forget)
+	}
+	wg.Wait()
+	<-second
+	last := e.Changed()
+	e.Close()
+	<-last
+}
+
+// A decision point that hangs is asked so many questions, and no more.
+func TestQuestionsUnderWayAreBounded(t *testing.T) {
+	threat.Covers(t, 48)
+	synctest.Test(t, func(t *testing.T) {
+		hang := &waiting{}
+		e := enforcer(t, hang, func(o *Options) { o.Deadline, o.Waiting = 2*time.Second, 10 })
+		defer e.Close()
+		a := compiled(t, Mapping{Resource: "note", Action: "read", IDFrom: "{id}"})
+		var busy, late int
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for i := range 1000 {
+			wg.Go(func() {
+				v, err := e.Decide(t.Context(), &ada, a, factsOf(map[string]string{"id": fmt.Sprint(i)}, "", ""), Circumstances{})
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case v.Allow:
+					t.Error("allowed")
+				case errors.Is(err, ErrBusy):
+					busy++
+				case errors.Is(err, context.DeadlineExceeded):
+					late++
+				default:
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if busy != 990 || late != 10 {
+			t.Errorf("%d were refused at once, %d waited", busy, late)
+		}
+		if _, err := e.DecideAll(t.Context(), &ada, nil, Circumstances{}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAsksByRouteAndMethod(t *testing.T) {
+	table, err := route.NewTable([]route.Route{
+		{ID: "a", Path: "/a", Authz: route.AuthzPDP, AuthzMap: map[string]route.Mapping{"GET": {Resource: "a", Action: "read"}, "POST": {Resource: "a", Action: "create"}}},
+		{ID: "b", Path: "/b/{id}", Authz: route.AuthzPDP, Methods: []string{"GET"}, AuthzMap: map[string]route.Mapping{"GET": {Resource: "a", Action: "list"}}},
+		{ID: "c", Path: "/c", AuthzMap: map[string]route.Mapping{"GET": {Resource: "c", Action: "read"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asks := CompileAll(table, func(r *route.Route, method string) *Ask {
+		m, ok := r.Mapping(method)
+		if !ok {
+			return nil
+		}
+		return compiled(t, Mapping(m))
+	})
+	routes := table.Routes()
+	for _, c := range []struct {
+		route  int
+		method string
+		want   string
+	}{{0, "GET", "read"}, {0, "HEAD", "read"}, {0, "POST", "create"}, {0, "DELETE", ""}, {0, "get", ""}, {1, "GET", "list"}, {1, "POST", ""}, {2, "GET", ""}} {
+		ask := asks.Of(routes[c.route], c.method)
+		if got := ask; (got == nil) != (c.want == "") || got != nil && got.Action() != c.want {
+			t.Errorf("%s of %s: got %v", c.method, routes[c.route], got)
+		}
+	}
+	if got := fmt.Sprint(asks.Actions("a"), asks.Actions("c")); got != "[create list read] []" {
+		t.Errorf("got %s", got)
+	}
+	var none *Asks
+	if none.Of(routes[0], "GET") != nil || none.Actions("a") != nil {
+		t.Error("no asks ask")
+	}
+}
