@@ -4,7 +4,8 @@
 // A request comes in at [Gateway.ServeHTTP]. It takes one [Generation], once,
 // and from then on goes one way: who sent it ([TrustedProxies.Client]), what it
 // asks for (our own endpoints, or a route), who is asking (session), is it
-// theirs to ask (origin and CSRF token), and on to the upstream. What fails on
+// theirs to ask (origin and CSRF token), may they (the decision point, where the
+// route wants that), and on to the upstream. What fails on
 // the way comes back as an error, and leaves through package problem at one
 // edge, where its one log line is written too.
 //
@@ -14,9 +15,8 @@
 // request it asks about.
 //
 // What anybody can have done without being known (a sign-in begun, a callback, a
-// logout token, a token that is refused) is counted by package limit before it costs
-// us or the provider anything; what a route allows each caller, once it is known who
-// that is.
+// token that is refused) is counted by package limit; what a route allows each
+// caller, once it is known who that is.
 //
 // One failure is looked at again: something names a version of a secret that the
 // generation lacks. As long as nothing is answered and nothing of the body is
