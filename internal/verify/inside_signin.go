@@ -63,6 +63,9 @@ func notBegun(peer, callback string, err error) finding {
 	if errors.Is(err, oidc.ErrUnavailable) {
 		return f.because("the identity provider is away", "See idp.discovery."+peer+".")
 	}
+	if errors.Is(err, oidc.ErrNotOffered) {
+		return f.because("the configuration demands what the identity provider's metadata does not have", "Have it switched on there, or take the setting (oidc.par, jar, jarm, dpop) back to auto: docs/how-to/fapi.md.")
+	}
 	return f.because("the sign-in can't be begun", "See idp.discovery."+peer+" and credentials."+peer+".")
 }
 

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -76,6 +77,7 @@ func TestSignInThatCanNotBeBegun(t *testing.T) {
 		"OIDC_SCOPES":                   &oidc.OAuthError{Endpoint: "par", Status: 400, Code: "invalid_scope"},
 		"away":                          &oidc.UnavailableError{Endpoint: "par", Status: 503},
 		"See idp.discovery.p":           errors.New("anything"),
+		"back to auto":                  fmt.Errorf("%w: oidc.dpop", oidc.ErrNotOffered),
 	} {
 		says(t, notBegun("p", callback, err), false, word)
 	}
