@@ -15,6 +15,11 @@ kind have got wrong, or that a specification demands. P0 holds before anything i
 A case is *held* when every test that covers it has passed, *failing* when one has not, and *open* when there
 is none. This file is made from a test run (` + "`make test`, then `make threats`" + `), not by hand.
 
+A number behind a test is how many of its subtests cover the case. *source* is where the case comes from: ASVS is OWASP's
+Application Security Verification Standard 5.0; FAPI2 and FAPI2 MS are the Security Profile and Message Signing of FAPI 2.0; OIDF is the
+OpenID Foundation's conformance suite; BBA is OAuth 2.0 for Browser-Based Applications; a name with a number is an issue of that project; *ours*
+is nobody else's.
+
 `
 
 func render(cases []threatCase, c coverage) []byte {
