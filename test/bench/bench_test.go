@@ -45,9 +45,9 @@ func TestQuickRun(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
 		t.Fatalf("%v in %s", err, &out)
 	}
-	want := []string{"Session check", "Session check", "Proxied call", "Proxied call", "Redis", "A request while", "Writes for", "From `rotate`", "Memory"}
+	want := []string{"Session check", "Session check", "Proxied call", "Proxied call", "Who may", "Who may", "Redis", "A request while", "Writes for", "From `rotate`", "Memory"}
 	if len(report.Notes) > 0 { // no redis-server here
-		want = append(want[:4:4], "A request while", "Memory")
+		want = append(want[:6:6], "A request while", "Memory")
 	}
 	if len(report.Tables) != len(want) {
 		t.Fatalf("%d tables, want %d: %s", len(report.Tables), len(want), &out)

@@ -38,6 +38,7 @@ type options struct {
 	upstream string       // host:port; empty: no routes
 	cache    uint64       // bytes; 0: the default
 	log      *slog.Logger // nil: info, as JSON, to /dev/null
+	decides  *decides     // nil: routes with authz: pdp are closed
 }
 
 // replica is a gateway as internal/app puts it together, on a store.
@@ -99,16 +100,19 @@ func (b *bench) replica(store session.Store, k keys, o options) (*replica, error
 	}
 	closers = append(closers, proxy.Close)
 	csrf := session.NewCSRF(tokens)
-	generation := gateway.NewGeneration(gateway.Parts{
+	parts := gateway.Parts{
 		Settings: gateway.Settings{
 			DefaultScheme: "https", PostLogoutPath: "/", Provider: "demo",
 			CSRFCookie: gateway.CSRFCookie{Secure: true, SameSite: http.SameSiteLaxMode, Lifetime: lifetime},
 		},
 		Sessions: sessions, CSRF: csrf, SignIn: relyingParty, Routes: table, Proxy: proxy, JWKS: published,
-	})
+	}
+	metrics := telemetry.NewMetrics()
+	told := o.decides.parts(&parts, metrics)
+	generation := gateway.NewGeneration(parts)
 	g := gateway.New(gateway.Options{
 		Current: func() *gateway.Generation { return generation },
-		Log:     o.log, Metrics: telemetry.NewMetrics(), Health: &gateway.Health{Store: shared.Ping}, StreamsPerSession: 32,
+		Log:     o.log, Metrics: metrics, Decided: told, Health: &gateway.Health{Store: shared.Ping}, StreamsPerSession: 32,
 		// As for a replica in a fleet where nothing is amiss.
 		Reread:   func(context.Context) (bool, error) { return false, nil },
 		MayIssue: func() bool { return true }, Refused: func(string, string, string) {},
@@ -173,6 +177,9 @@ func routes(address string) (*route.Table, []upstream.Service, error) {
 	list := []route.Route{{
 		ID: "notes", Path: "/api/notes/{id}", Service: "api", UpstreamPath: "/notes/{id}",
 		Methods: []string{"GET", "PUT", "DELETE"}, Auth: route.AuthSession, Authz: route.AuthzNone,
+	}, {
+		ID: "decided", Path: "/api/judge/{id}", Service: "api", UpstreamPath: "/notes/{id}",
+		Methods: []string{"GET"}, Auth: route.AuthSession, Authz: route.AuthzPDP,
 	}, {
 		ID: "public", Path: "/public/*", Service: "api", Methods: []string{"GET"}, Auth: route.AuthNone,
 		TokenPolicy: route.TokenPolicy{Mode: route.TokenNone},

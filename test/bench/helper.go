@@ -126,7 +126,11 @@ func runHelper(in io.Reader, out io.Writer) error {
 	}
 }
 
-func answer(w http.ResponseWriter, _ *http.Request) {
+func answer(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == decisionPath {
+		decide(w, r)
+		return
+	}
 	w.Header()["Content-Type"] = []string{"application/json"}
 	w.Header()["Content-Length"] = []string{strconv.Itoa(len(answerBody))}
 	_, _ = io.WriteString(w, answerBody)

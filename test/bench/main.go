@@ -2,7 +2,7 @@
 // one run on one machine: beside a bare handler, a bare
 // httputil.ReverseProxy, and an empty store.
 //
-//	go run ./test/bench [-json] [-quick] [-only verify,proxy,redis,rotation,fleet,memory]
+//	go run ./test/bench [-json] [-quick] [-only verify,proxy,authz,redis,rotation,fleet,memory]
 //
 // It is a benchmark and not a test: it passes whatever comes out. It talks to
 // loopback only, starts a redis-server of its own if there is one, and takes
@@ -57,6 +57,7 @@ var sections = []struct {
 }{
 	{"verify", (*bench).verify},
 	{"proxy", (*bench).proxy},
+	{"authz", (*bench).authz},
 	{"redis", (*bench).trips},
 	{"rotation", (*bench).rotation},
 	{"fleet", (*bench).fleet},
@@ -113,7 +114,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	flags.SetOutput(progress)
 	asJSON := flags.Bool("json", false, "print JSON instead of tables")
 	quickly := flags.Bool("quick", false, "a few requests of everything, to see that it runs; the figures mean nothing")
-	only := flags.String("only", "", "measure only these, comma-separated: verify, proxy, redis, rotation, fleet, memory")
+	only := flags.String("only", "", "measure only these, comma-separated: verify, proxy, authz, redis, rotation, fleet, memory")
 	profile := flags.String("cpuprofile", "", "measure nothing, but write a CPU profile of what -only names (verify, proxy, public or bare) to this `file`, and one of allocations beside it")
 	if err := flags.Parse(args); err != nil {
 		return err
