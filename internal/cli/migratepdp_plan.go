@@ -152,7 +152,9 @@ func sameAsked(r *routeAt, entries []*entryAt, moves []*migrateMove) (method str
 // askedBy is what a method is asked, of each entry that is about it; none: whatever
 // is derived.
 func askedBy(r *routeAt, inline map[string]route.Mapping, entries []*entryAt, method string) []string {
-	words := func(m route.Mapping) string { return fmt.Sprintf("%q %q %q %q", m.Resource, m.Action, m.IDFrom, m.Props) }
+	words := func(m route.Mapping) string {
+		return fmt.Sprintf("%q %q %q %q", m.Resource, m.Action, m.IDFrom, m.Props)
+	}
 	if m, ok := (&route.Route{AuthzMap: inline}).Mapping(method); ok {
 		return []string{words(m)}
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -52,11 +53,18 @@ type explainRoute struct {
 }
 
 type explainPDP struct {
-	From     string            `json:"from"` // authz_map, endpoint_map, derived, none, switched off
+	From     string            `json:"from"`             // authz_map, endpoint_map, derived, none, switched off
+	Source   string            `json:"source,omitempty"` // where that is written
+	Path     string            `json:"path,omitempty"`   // of the endpoint_map
 	Resource string            `json:"resource,omitempty"`
 	Action   string            `json:"action,omitempty"`
 	IDFrom   string            `json:"id_from,omitempty"`
 	Props    map[string]string `json:"props,omitempty"`
+
+	ID         string           `json:"id,omitempty"` // of the resource, for this request
+	Properties map[string]any   `json:"properties,omitempty"`
+	Unclear    string           `json:"unclear,omitempty"` // why this request can't be asked about: 403
+	Answer     *explainAnswered `json:"answer,omitempty"`  // with --as
 }
 
 // explainBearer is what a token must be good for.
@@ -92,16 +100,21 @@ func newExplainCommand(s *streams) *cobra.Command {
 		Use:   "explain METHOD PATH",
 		Short: "Which route a request takes and why, or the nearest that it does not take",
 		Long: `Say which route a request takes and why: its auth, its token policy and the URL
-that the upstream is asked for. If no route matches, say which come nearest and
-why they don't.
+that the upstream is asked for; with authz: pdp, what the policy decision point is
+asked. If no route matches, say which come nearest and why they don't.
 
 PATH is escaped as a client sends it, and may have a query.
 
-Exit code 0: it is served. 1: it is not, or the configuration is not valid.`,
-		Example: "  keyway routes explain GET /api/notes/7\n  keyway routes explain --json POST '/api/notes?draft=1'",
+With --as, say also what the answer is: by the policies of the configuration, or
+with --ask by the decision point that it names. What else it knows of the subject
+is not known here: --role and --permission say it.
+
+Exit code 0: it is served. 1: it is not, or is denied, or the configuration is not
+valid.`,
+		Example: "  keyway routes explain GET /api/notes/7\n  keyway routes explain --json POST '/api/notes?draft=1'\n  keyway routes explain DELETE /api/notes/7 --as ada --role editor",
 		Args:    exactly(2, "METHOD and PATH"),
 	}
-	dir, asJSON := configFlag(cmd), jsonFlag(cmd)
+	dir, asJSON, by := configFlag(cmd), jsonFlag(cmd), askingFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		method, target := strings.ToUpper(args[0]), args[1]
 		if !methodSyntax.MatchString(method) {
@@ -109,6 +122,15 @@ Exit code 0: it is served. 1: it is not, or the configuration is not valid.`,
 		}
 		if !strings.HasPrefix(target, "/") {
 			return usage("%q is not a path; expected one that starts with a slash, as in /api/notes", target)
+		}
+		if err := by.check(); err != nil {
+			return err
+		}
+		if by.query != "" {
+			if strings.Contains(target, "?") {
+				return usage("a query in PATH and --query; expected one of the two")
+			}
+			target += "?" + strings.TrimPrefix(by.query, "?")
 		}
 		cfg, problems, err := loadConfig(s, *dir)
 		if err != nil {
@@ -121,13 +143,13 @@ Exit code 0: it is served. 1: it is not, or the configuration is not valid.`,
 			_, _ = io.WriteString(s.stderr, b.String())
 			return notSo()
 		}
-		a := explain(cfg, method, target)
+		a := explain(cmd.Context(), s, cfg, method, target, by)
 		if *asJSON {
 			err = printJSON(s.stdout, a)
 		} else {
 			err = printExplain(s.stdout, a)
 		}
-		if err == nil && a.Outcome != "found" && a.Outcome != "gateway" {
+		if err == nil && !a.served() {
 			err = notSo()
 		}
 		return err
@@ -135,7 +157,17 @@ Exit code 0: it is served. 1: it is not, or the configuration is not valid.`,
 	return cmd
 }
 
-func explain(cfg *config.Config, method, target string) explainAnswer {
+// served says whether the request is answered by whom it is meant for, as far as
+// that was to be found out.
+func (a *explainAnswer) served() bool {
+	if a.Route != nil && a.Route.PDP != nil && a.Route.PDP.Answer != nil {
+		answer := a.Route.PDP.Answer
+		return answer.Allow || !answer.Asked && answer.Reason == ""
+	}
+	return a.Outcome == "found" || a.Outcome == "gateway"
+}
+
+func explain(ctx context.Context, s *streams, cfg *config.Config, method, target string, by *asking) explainAnswer {
 	a := explainAnswer{Method: method, Path: target}
 	path, query, err := route.SplitTarget(target)
 	if err != nil {
@@ -151,7 +183,11 @@ func explain(cfg *config.Config, method, target string) explainAnswer {
 	case route.Found:
 		a.Outcome = "found"
 		a.Reason = why(&m)
-		a.Route = describeRoute(cfg, &m, method, query)
+		var asked *explainPDP
+		if m.Route.Authz == route.AuthzPDP {
+			asked = explainAsked(ctx, s, cfg, &m, method, query, by)
+		}
+		a.Route = describeRoute(cfg, &m, query, asked)
 		return a
 	case route.MethodNotAllowed:
 		a.Outcome, a.Allow = "method_not_allowed", m.Allow()
@@ -182,7 +218,7 @@ func why(m *route.Match) string {
 	return strings.Join(parts, ", ")
 }
 
-func describeRoute(cfg *config.Config, m *route.Match, method, query string) *explainRoute {
+func describeRoute(cfg *config.Config, m *route.Match, query string, asked *explainPDP) *explainRoute {
 	r, svc := m.Route, cfg.Services[m.Route.Service]
 	e := &explainRoute{
 		ID: r.String(), Description: r.Description, Source: r.Source, Pattern: r.Path, Methods: r.EffectiveMethods(),
@@ -198,9 +234,7 @@ func describeRoute(cfg *config.Config, m *route.Match, method, query string) *ex
 	if r.Auth == route.AuthBearer {
 		e.Bearer = describeNeed(cfg, r)
 	}
-	if r.Authz == route.AuthzPDP {
-		e.PDP = pdpMapping(cfg, m, method)
-	}
+	e.PDP = asked
 	return e
 }
 
@@ -226,37 +260,4 @@ func describeNeed(cfg *config.Config, r *route.Route) *explainBearer {
 		}
 	}
 	return need
-}
-
-// pdpMapping finds the mapping in the order of the reference: inline, then
-// endpoint_map, then derived.
-func pdpMapping(cfg *config.Config, m *route.Match, method string) *explainPDP {
-	from := func(where string, mp route.Mapping) *explainPDP {
-		return &explainPDP{where, mp.Resource, mp.Action, mp.IDFrom, mp.Props}
-	}
-	if !cfg.Authz.Enabled {
-		return &explainPDP{From: "switched off"}
-	}
-	if mp, ok := m.Route.Mapping(method); ok {
-		return from("authz_map", mp)
-	}
-	for _, path := range slices.Sorted(maps.Keys(cfg.PDP.EndpointMap)) {
-		byMethod := make(map[string]route.Mapping)
-		for name, mp := range cfg.PDP.EndpointMap[path] {
-			byMethod[name] = route.Mapping(mp)
-		}
-		one, err := route.NewTable([]route.Route{{Path: path, AuthzMap: byMethod}})
-		if err != nil {
-			continue // config.Load has refused it
-		}
-		if em, outcome := one.Match(method, m.Path()); outcome == route.Found {
-			if mp, ok := em.Route.Mapping(method); ok {
-				return from("endpoint_map", mp)
-			}
-		}
-	}
-	if cfg.PDP.DerivedDefaults {
-		return &explainPDP{From: "derived"}
-	}
-	return &explainPDP{From: "none"}
 }

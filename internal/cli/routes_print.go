@@ -48,7 +48,13 @@ func printExplain(w io.Writer, a explainAnswer) error {
 		}
 		line(name, "%s", words)
 	}
-	line("authz", "%s", authzWords(r))
+	for i, row := range authzRows(r.PDP) {
+		name := row[0]
+		if i == 0 {
+			name = "authz"
+		}
+		line(name, "%s", row[1])
+	}
 	line("token", "%s", tokenWords(r.TokenPolicy))
 	line("upstream", "%s", r.UpstreamURL)
 	streaming := ""
@@ -89,30 +95,86 @@ func bearerWords(b *explainBearer) []string {
 	return lines
 }
 
-func authzWords(r *explainRoute) string {
-	p := r.PDP
+// authzRows are what is asked, of what, as whom, and the answer. The first is named
+// by who prints.
+func authzRows(p *explainPDP) [][2]string {
 	if p == nil {
-		return "none: the policy decision point is not asked"
+		return [][2]string{{"", "none: the policy decision point is not asked"}}
+	}
+	var rows [][2]string
+	add := func(name, format string, args ...any) {
+		rows = append(rows, [2]string{name, printable(fmt.Sprintf(format, args...))})
 	}
 	switch p.From {
 	case "none":
-		return "pdp: nothing is mapped for this method, so always 403"
+		add("", "pdp: nothing is mapped for this method, so always 403")
 	case "switched off":
-		return "pdp: switched off (MS_BFF_AUTHZ_ENABLED)"
-	case "derived":
-		return "pdp: resource and action derived from path and method"
-	}
-	words := fmt.Sprintf("pdp (%s): may the caller %s a %s", p.From, p.Action, p.Resource)
-	if p.IDFrom != "" {
-		words += ", id from " + p.IDFrom
-		if v, ok := r.Params[strings.Trim(p.IDFrom, "{}")]; ok {
-			words += fmt.Sprintf(" = %q", v)
+		add("", "pdp: switched off (MS_BFF_AUTHZ_ENABLED)")
+		return rows
+	default:
+		where := p.From
+		if p.Path != "" {
+			where += " " + p.Path
 		}
+		if p.Source != "" {
+			where += ", " + p.Source
+		}
+		add("", "pdp: may the caller %s a %s (%s)", p.Action, p.Resource, where)
+		addAsked(p, add)
+	}
+	if a := p.Answer; a != nil {
+		who := a.Subject
+		if len(a.Roles) > 0 {
+			who += ", roles " + strings.Join(a.Roles, " ")
+		}
+		if len(a.Permissions) > 0 {
+			who += ", permissions " + strings.Join(a.Permissions, " ")
+		}
+		add("as", "%s", who)
+		switch {
+		case a.Allow:
+			add("answer", "allow: %s", orSilence(a.Reason))
+		case a.Asked || a.Reason != "":
+			add("answer", "deny (403): %s", orSilence(a.Reason))
+		default:
+			add("answer", "not asked; --ask asks it")
+		}
+		add("by", "%s", a.By)
+	}
+	return rows
+}
+
+func orSilence(reason string) string {
+	if reason == "" {
+		return "no reason is given"
+	}
+	return reason
+}
+
+// addAsked adds what the question is about.
+func addAsked(p *explainPDP, add func(name, format string, args ...any)) {
+	if p.Unclear != "" {
+		add("", "this request can't be asked about, and is denied (403): %s", p.Unclear)
+		return
+	}
+	if p.IDFrom == "" {
+		add("", "id *: no one in particular")
+	} else {
+		add("", "id %q, from %s", p.ID, p.IDFrom)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Props)) {
-		words += ", " + name + " from " + p.Props[name]
+		value, ok := p.Properties[name]
+		switch text, isText := value.(string); {
+		case !ok:
+			add("", "%s is not there, from %s", name, p.Props[name])
+		case isText && text == p.Props[name]:
+			add("", "%s %q", name, text)
+		case isText:
+			add("", "%s %q, from %s", name, text, p.Props[name])
+		default:
+			add("", "%s %v, from %s", name, value, p.Props[name])
+		}
 	}
-	return words
 }
 
 func tokenWords(t explainToken) string {

@@ -1,51 +1,49 @@
 package cli
 
 import (
-	"net/url"
 	"strings"
 	"testing"
 
 	"keyway/internal/config"
-	"keyway/internal/route"
 )
 
-// No configuration that loads asks the policy decision point yet; what explain
-// will say of one that does is held here.
+// What is asked, from each place that can say so.
 func TestExplainMappings(t *testing.T) {
-	base, err := url.Parse("https://notes.internal")
-	if err != nil {
-		t.Fatal(err)
-	}
-	table, err := route.NewTable([]route.Route{{
-		ID: "note", Path: "/api/notes/{id}", Service: "notes", Methods: []string{"GET", "PUT", "DELETE"}, Auth: route.AuthSession, Authz: route.AuthzPDP,
-		AuthzMap: map[string]route.Mapping{"GET": {Resource: "note", Action: "read", IDFrom: "{id}", Props: map[string]string{"channel": "web"}}},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	endpoints := map[string]map[string]config.Mapping{"/api/notes/{id}": {"DELETE": {Resource: "note", Action: "delete", IDFrom: "{id}"}}}
+	const routes = `services:
+  notes: {base_url: "https://notes.internal"}
+routes:
+  - id: note
+    path: /api/notes/{id}
+    target_service: notes
+    methods: [GET, PUT, DELETE]
+    authz: pdp
+    authz_map:
+      GET: {resource: note, action: read, id_from: "{id}", props: {channel: web, draft: "?draft", q: "?q"}}
+`
+	const pdp = "policies: p\nendpoint_map:\n  /api/notes/{nr}:\n    DELETE: {resource: note, action: delete, id_from: \"{nr}\"}\n"
 	for _, c := range []struct {
 		name, method, want string
-		enabled, derived   bool
+		extra              string
+		environ            []string
 	}{
-		{"its own", "GET", `pdp (authz_map): may the caller read a note, id from {id} = "a b", channel from web`, true, false},
-		{"its own, for HEAD", "HEAD", `pdp (authz_map): may the caller read a note, id from {id} = "a b", channel from web`, true, false},
-		{"by endpoint_map", "DELETE", `pdp (endpoint_map): may the caller delete a note, id from {id} = "a b"`, true, false},
-		{"none", "PUT", "pdp: nothing is mapped for this method, so always 403", true, false},
-		{"derived", "PUT", "pdp: resource and action derived from path and method", true, true},
-		{"switched off", "GET", "pdp: switched off (MS_BFF_AUTHZ_ENABLED)", false, false},
+		{"its own", "GET", "authz       pdp: may the caller read a note (authz_map, c/routes.yaml:10:7)\n            id \"a b\", from {id}\n            channel \"web\"\n            draft \"1\", from ?draft\n            q is not there, from ?q\n", "", nil},
+		{"its own, for HEAD", "HEAD", "authz       pdp: may the caller read a note (authz_map, c/routes.yaml:10:7)\n            id \"a b\"", "", nil},
+		{"by endpoint_map", "DELETE", "authz       pdp: may the caller delete a note (endpoint_map /api/notes/{nr}, c/pdp.yaml:4:5)\n            id \"a b\", from {id}\n", "", nil},
+		{"none", "PUT", "authz       pdp: nothing is mapped for this method, so always 403\n", "", nil},
+		{"derived", "PUT", "authz       pdp: may the caller update a notes (derived)\n            id \"a b\", from {id}\n", "derived_defaults: true\n", nil},
+		{"switched off", "GET", "authz       pdp: switched off (MS_BFF_AUTHZ_ENABLED)\n", "", []string{"MS_BFF_AUTHZ_ENABLED=false"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cfg := &config.Config{
-				Services: map[string]config.Service{"notes": {BaseURL: base}}, Routes: table,
-				PDP: config.PDP{EndpointMap: endpoints, DerivedDefaults: c.derived},
-			}
-			cfg.Authz.Enabled = c.enabled
-			var b strings.Builder
-			if err := printExplain(&b, explain(cfg, c.method, "/api/notes/a%20b")); err != nil {
+			cfg, err := config.LoadFiles("c", map[string][]byte{"routes.yaml": []byte(routes), "pdp.yaml": []byte(pdp + c.extra)},
+				append([]string{"OIDC_ISSUER=https://id.example.com", "AUTH_CLIENT_ID=keyway", "BFF_DEFAULT_HOST=app.example.com"}, c.environ...))
+			if err != nil {
 				t.Fatal(err)
 			}
-			if !strings.Contains(b.String(), "\nauthz       "+c.want+"\n") {
+			var b strings.Builder
+			if err := printExplain(&b, explain(t.Context(), &streams{}, cfg, c.method, "/api/notes/a%20b?draft=1", &asking{})); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(b.String(), "\n"+c.want) {
 				t.Errorf("got\n%s\nwant %s", b.String(), c.want)
 			}
 		})

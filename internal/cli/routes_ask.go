@@ -1,0 +1,228 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+
+	"keyway/internal/authz"
+	"keyway/internal/authz/authzen"
+	"keyway/internal/authz/cedar"
+	"keyway/internal/config"
+	"keyway/internal/principal"
+	"keyway/internal/route"
+	"keyway/internal/secret"
+
+	"github.com/spf13/cobra"
+)
+
+// asking is who asks what, beside method and path.
+type asking struct {
+	as, provider, body, ip string
+	query                  string
+	roles, permissions     []string
+	ask                    bool
+}
+
+func askingFlags(cmd *cobra.Command) *asking {
+	a := &asking{}
+	f := cmd.Flags()
+	f.StringVar(&a.as, "as", "", "say what the answer is to this `subject`: the sub at its provider")
+	f.StringArrayVar(&a.roles, "role", nil, "a `role` of the subject; may come several times")
+	f.StringArrayVar(&a.permissions, "permission", nil, "a `permission` of the subject; may come several times")
+	f.StringVar(&a.provider, "provider", "", "the subject's `provider`, by its alias (default that of the sign-in, or of the first whose tokens the route accepts)")
+	f.StringVar(&a.ip, "ip", "", "the `address` that the subject calls from")
+	f.StringVar(&a.query, "query", "", "the `query` of the request, if it is not in PATH")
+	f.StringVar(&a.body, "body", "", "a `file` with the JSON body of the request")
+	f.BoolVar(&a.ask, "ask", false, "with --as: ask the decision point that is configured, over the network")
+	return a
+}
+
+// check refuses flags that say nothing together.
+func (a *asking) check() error {
+	if a.as == "" && (len(a.roles) > 0 || len(a.permissions) > 0 || a.provider != "" || a.ip != "" || a.ask) {
+		return usage("--role, --permission, --provider, --ip and --ask are about a subject; expected --as SUBJECT, too")
+	}
+	if a.ip != "" {
+		if _, err := netip.ParseAddr(a.ip); err != nil {
+			return usage("--ip: expected an address such as 192.0.2.7")
+		}
+	}
+	return nil
+}
+
+// requestFacts is the request that is explained, in the words of package authz.
+type requestFacts struct {
+	match *route.Match
+	query string
+	file  string
+	most  int
+}
+
+func (f *requestFacts) Param(name string) (string, bool) { return f.match.Param(name) }
+func (f *requestFacts) RawQuery() string                 { return f.query }
+
+func (f *requestFacts) Body() ([]byte, error) {
+	if f.file == "" {
+		return nil, errors.New("the body decides; expected --body FILE")
+	}
+	body, err := os.ReadFile(f.file)
+	if err == nil && len(body) > f.most {
+		return nil, fmt.Errorf("413: it has %d bytes, and body_bytes is %d", len(body), f.most)
+	}
+	return body, err
+}
+
+// explainAnswered is what the decision point says.
+type explainAnswered struct {
+	Subject     string   `json:"subject"` // as it is told
+	Roles       []string `json:"roles,omitempty"`
+	Permissions []string `json:"permissions,omitempty"`
+	By          string   `json:"by"`
+	Asked       bool     `json:"asked"`
+	Allow       bool     `json:"allow"`
+	Reason      string   `json:"reason,omitempty"`
+}
+
+// explainAsked fills in what is asked about the request, and if somebody is to be
+// asked, the answer.
+func explainAsked(ctx context.Context, s *streams, cfg *config.Config, m *route.Match, method, query string, by *asking) *explainPDP {
+	if !cfg.Authz.Enabled {
+		return &explainPDP{From: "switched off"}
+	}
+	asked, ok := cfg.Asked(m.Route, method)
+	p := &explainPDP{From: "none"}
+	if ok {
+		p = &explainPDP{
+			From: string(asked.From), Source: asked.Source, Path: asked.Path,
+			Resource: asked.Mapping.Resource, Action: asked.Mapping.Action, IDFrom: asked.Mapping.IDFrom, Props: asked.Mapping.Props,
+		}
+	}
+	who := by.principal(cfg, m.Route)
+	if !ok {
+		if by.as != "" {
+			p.Answer = &explainAnswered{Subject: who.Account(), By: "nobody: nothing is mapped", Reason: "no mapping"}
+		}
+		return p
+	}
+	facts := &requestFacts{match: m, query: query, file: by.body, most: cfg.PDP.BodyBytes}
+	if resource, err := asked.Ask.Resolve(facts); err != nil {
+		p.Unclear = err.Error()
+	} else {
+		p.ID, p.Properties = resource.ID, resource.Properties
+	}
+	if by.as != "" {
+		p.Answer = by.answer(ctx, s, cfg, who, asked.Ask, facts)
+	}
+	return p
+}
+
+// principal is the subject as the gateway would know it.
+func (a *asking) principal(cfg *config.Config, r *route.Route) *principal.Principal {
+	who := &principal.Principal{Provider: a.provider, Subject: a.as, Roles: a.roles, Permissions: a.permissions}
+	if r.Auth == route.AuthBearer {
+		if who.Provider == "" {
+			if need := describeNeed(cfg, r); len(need.Entries) > 0 {
+				for _, idp := range cfg.IdPs {
+					if idp.Name == need.Entries[0].Name {
+						who.Provider = idp.Provider
+					}
+				}
+			}
+		}
+		return who
+	}
+	who.Provider = cmp.Or(who.Provider, cfg.OIDC.Provider)
+	who.SessionID = "explained"
+	return who
+}
+
+func (a *asking) answer(ctx context.Context, s *streams, cfg *config.Config, who *principal.Principal, ask *authz.Ask, facts authz.Facts) *explainAnswered {
+	out := &explainAnswered{Subject: who.Account(), Roles: a.roles, Permissions: a.permissions, By: "policies in " + cfg.PDP.Policies}
+	if cfg.PDP.SubjectID == authz.SubjectSub {
+		out.Subject = who.Subject
+	}
+	if !cfg.PDP.Embedded() {
+		out.By = cfg.PDP.Connection.BaseURL.JoinPath(cfg.PDP.Endpoints.Evaluation).String()
+		if !a.ask {
+			return out
+		}
+	}
+	out.Asked = true
+	point, err := decisionPoint(s, cfg)
+	if err != nil {
+		out.Reason = err.Error()
+		return out
+	}
+	enforcer, err := authz.NewEnforcer(authz.Options{PDP: point, Subject: cfg.PDP.SubjectID, Deadline: cfg.PDP.Connection.Timeout})
+	if err != nil {
+		out.Reason = err.Error()
+		return out
+	}
+	defer enforcer.Close()
+	var at authz.Circumstances
+	if a.ip != "" {
+		at.Address, _ = netip.ParseAddr(a.ip)
+	}
+	verdict, err := enforcer.Decide(ctx, who, ask, facts, at)
+	out.Allow, out.Reason = verdict.Allow, verdict.Reason
+	if err != nil {
+		out.Allow, out.Reason = false, verdict.Reason+": "+err.Error()
+	}
+	return out
+}
+
+// decisionPoint is the one that is configured.
+func decisionPoint(s *streams, cfg *config.Config) (authz.PDP, error) {
+	if cfg.PDP.Embedded() {
+		return cedar.Open(cfg.PDP.Policies)
+	}
+	connection := cfg.PDP.Connection
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
+	if connection.CAFile != "" {
+		pem, err := os.ReadFile(connection.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("connection.ca_file: %w", err)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("connection.ca_file: expected certificates in PEM, found none in %s", connection.CAFile)
+		}
+		transport.TLSClientConfig.RootCAs = roots
+	}
+	options := authzen.Options{
+		Evaluation: connection.BaseURL.JoinPath(cfg.PDP.Endpoints.Evaluation).String(),
+		HTTP:       &http.Client{Transport: transport}, Timeout: connection.Timeout,
+	}
+	switch connection.Credentials.Method {
+	case "bearer":
+		token, err := findSecret(s, cfg, connection.Credentials.Token)
+		if err != nil {
+			return nil, err
+		}
+		options.Credentials = func() []authzen.Credential {
+			return []authzen.Credential{{Version: "configured", Authorization: func(context.Context) (string, error) {
+				return "Bearer " + string(token.Reveal()), nil
+			}}}
+		}
+	case "client_credentials":
+		return nil, errors.New("not asked: a token by client_credentials is had by the gateway only")
+	}
+	return authzen.New(options)
+}
+
+func findSecret(s *streams, cfg *config.Config, ref config.SecretRef) (secret.Value, error) {
+	finder := secret.Finder{Env: lookup(s.environ), Dir: cfg.SecretSources.Dir}
+	find := finder.Find
+	if ref.Kind == config.SecretFile {
+		find = finder.Read
+	}
+	found, err := find(ref.Name)
+	return found.Value, err
+}
