@@ -11,7 +11,7 @@ type Rotation struct {
 	Guard   time.Duration             `yaml:"guard" default:"10m" min:"0s" max:"24h" doc:"How long after an activation refusals are counted against the time before, and lead back to the previous version; 0: not at all."`
 	Skew    time.Duration             `yaml:"skew" default:"1m" min:"0s" max:"10m" doc:"How far the clocks of replicas and peers may be apart."`
 	Poll    time.Duration             `yaml:"poll" default:"15s" min:"1s" max:"10m" doc:"How often files of secrets are read again, whether or not the system told of a change."`
-	Secrets map[string]RotationPolicy `yaml:"secrets" doc:"For single secrets, by the names that keyway status shows: client-secret, client-secret/<entry of idps.yaml>, signing-key, session-key, token-hash-salt, ua-hash-salt, csrf-key, state-key, dpop-key, key-encryption-key."`
+	Secrets map[string]RotationPolicy `yaml:"secrets" doc:"For single secrets, by the names that keyway status shows: client-secret, client-secret/<entry of idps.yaml>, signing-key, session-key, token-hash-salt, ua-hash-salt, csrf-key, state-key, dpop-key, pdp-client-secret, key-encryption-key."`
 }
 
 // RotationPolicy is how one secret is rotated. What [Rotation.For] returns has
@@ -35,7 +35,7 @@ const (
 
 // secretNames are the rings that a gateway can have, but for those of idps.yaml.
 var secretNames = []string{
-	"client-secret", "signing-key", "session-key", "token-hash-salt", "ua-hash-salt", "csrf-key", "state-key", "dpop-key", "key-encryption-key",
+	"client-secret", "signing-key", "session-key", "token-hash-salt", "ua-hash-salt", "csrf-key", "state-key", "dpop-key", "pdp-client-secret", "key-encryption-key",
 }
 
 const idpSecretPrefix = "client-secret/"
