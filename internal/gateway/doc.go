@@ -5,9 +5,9 @@
 // and from then on goes one way: who sent it ([TrustedProxies.Client]), what it
 // asks for (our own endpoints, or a route), who is asking (session), is it
 // theirs to ask (origin and CSRF token), may they (the decision point, where the
-// route wants that), and on to the upstream. What fails on
-// the way comes back as an error, and leaves through package problem at one
-// edge, where its one log line is written too.
+// route wants that), and on to the upstream. What fails on the way comes back as
+// an error, and leaves through package problem at one edge, where its one log
+// line is written too.
 //
 // A proxy in front that holds a request back and asks about it (/auth/verify,
 // /auth/forward) is answered by the same function that says who may for what is

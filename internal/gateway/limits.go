@@ -81,7 +81,7 @@ func (c *call) tokenRefused() {
 
 // beyond is the answer to one too many from an address prefix.
 func (c *call) beyond(kind limit.Kind, wait time.Duration) error {
-	c.gateway.metrics.RateLimited(string(kind))
+	c.gateway.metrics.RateLimited(kind)
 	c.gateway.limits.notes[kind].told(c, kind, true)
 	e := problem.Newf(problem.TooManyRequests, "too many of %s", kind)
 	e.RetryAfter = wait
@@ -90,7 +90,7 @@ func (c *call) beyond(kind limit.Kind, wait time.Duration) error {
 
 // beyondRoute is the answer to one too many of a route.
 func (c *call) beyondRoute(r *route.Route, wait time.Duration, byAddr bool) error {
-	c.gateway.metrics.RateLimited(string(limit.Route))
+	c.gateway.metrics.RateLimited(limit.Route)
 	c.gateway.limits.notes[limit.Route].told(c, limit.Route, byAddr, "route", r.ID)
 	e := problem.Newf(problem.TooManyRequests, "more than the route's limits.rate, %s", r.Limits.Rate)
 	e.RetryAfter = wait

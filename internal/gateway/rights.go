@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"maps"
+	"time"
 
 	"keyway/internal/bearer"
 	"keyway/internal/jwks"
@@ -18,6 +19,10 @@ import (
 type Rights struct {
 	Roles, Permissions []bearer.Claim
 }
+
+// infoAtRefresh bounds asking UserInfo at a refresh: the new tokens are in our hands
+// alone by then, and who waits for them has a deadline.
+const infoAtRefresh = 2 * time.Second
 
 func (r *Rights) none() bool { return len(r.Roles) == 0 && len(r.Permissions) == 0 }
 
@@ -42,7 +47,9 @@ func (r *Rights) refreshed(ctx context.Context, rp *oidc.RelyingParty, answer oi
 		return record
 	}
 	var grant oidc.Grant
-	info, asked, err := rp.UserInfo(ctx, answer.Tokens, record.Subject)
+	asking, cancel := context.WithTimeout(ctx, infoAtRefresh)
+	defer cancel()
+	info, asked, err := rp.UserInfo(asking, answer.Tokens, record.Subject)
 	switch {
 	case answer.Claims != nil:
 		grant.Claims.All = answer.Claims.All
