@@ -54,7 +54,8 @@ func (rp *RelyingParty) Begin(ctx context.Context, r SignInRequest) (SignIn, err
 	}
 	var id transactionID
 	rand.Read(id[:])
-	if err := rp.Check(m); err != nil {
+	demanded, err := rp.demands(m)
+	if err != nil {
 		return SignIn{}, problem.New(problem.IdPFailed, err)
 	}
 	t := transaction{
@@ -70,16 +71,10 @@ func (rp *RelyingParty) Begin(ctx context.Context, r SignInRequest) (SignIn, err
 		return SignIn{}, fail(problem.BadRequest, ErrReturnTo, "too long for a cookie")
 	}
 	params := rp.authorization(id, t, r.Params)
-	if t.Signed {
-		mode, err := responseMode(m)
-		if err != nil {
-			return SignIn{}, problem.New(problem.IdPFailed, err)
-		}
-		params.Set("response_mode", mode)
+	if demanded.responseMode != "" {
+		params.Set("response_mode", demanded.responseMode)
 	}
-	if signed, err := rp.signsRequests(m); err != nil {
-		return SignIn{}, problem.New(problem.IdPFailed, err)
-	} else if signed {
+	if demanded.signedRequests {
 		if params, err = rp.requestObject(m, params, time.Now()); err != nil {
 			return SignIn{}, problem.New(problem.IdPFailed, err)
 		}

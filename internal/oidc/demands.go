@@ -19,25 +19,35 @@ const (
 // not offer: ErrNotOffered, with the key of the metadata. While it fails nobody can sign
 // in: what was demanded is never left out instead.
 func (rp *RelyingParty) Check(m *Metadata) error {
+	_, err := rp.demands(m)
+	return err
+}
+
+// demands are what a sign-in asks of a provider with this metadata.
+type demands struct {
+	responseMode   string // empty: the response is not signed
+	signedRequests bool
+}
+
+func (rp *RelyingParty) demands(m *Metadata) (d demands, err error) {
 	if rp.client.proofs != nil {
 		if err := rp.client.proofs.offered(m); err != nil {
-			return err
+			return d, err
 		}
 	}
 	if rp.o.JARM {
-		if _, err := responseMode(m); err != nil {
-			return err
+		if d.responseMode, err = responseMode(m); err != nil {
+			return d, err
 		}
 		if len(responseAlgorithms(m)) == 0 {
-			return fmt.Errorf("%w: signed authorization responses (oidc.jarm) with an asymmetric signature: its metadata has authorization_signing_alg_values_supported %.200q",
+			return d, fmt.Errorf("%w: signed authorization responses (oidc.jarm) with an asymmetric signature: its metadata has authorization_signing_alg_values_supported %.200q",
 				ErrNotOffered, m.AuthorizationAlgs)
 		}
 	}
-	signed, err := rp.signsRequests(m)
-	if err == nil && signed {
+	if d.signedRequests, err = rp.signsRequests(m); err == nil && d.signedRequests {
 		err = rp.client.canSign(m)
 	}
-	return err
+	return d, err
 }
 
 // signsRequests reports whether authorization requests are signed (RFC 9101).

@@ -15,11 +15,9 @@ const requestObjectType = "oauth-authz-req+jwt"
 // requestObject puts an authorization request into a signed object (RFC 9101 section
 // 4). Outside stays client_id, which the section 5 demands, and nothing that somebody
 // could change. It lives as long as a client assertion: it is sent at once. jti is new
-// each time, so that the provider can refuse one that comes twice.
+// each time, so that the provider can refuse one that comes twice. That there is a key
+// for it has been checked (demands).
 func (rp *RelyingParty) requestObject(m *Metadata, params url.Values, now time.Time) (url.Values, error) {
-	if err := rp.client.canSign(m); err != nil {
-		return nil, err
-	}
 	claims := map[string]any{}
 	for name, values := range params {
 		claims[name] = values[0] // no parameter of ours occurs twice

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"keyway/internal/keyring"
+	"keyway/internal/limit"
 )
 
 // Metrics counts. Its names are those that this kind of gateway has always had,
@@ -88,8 +89,8 @@ func NewMetrics() *Metrics {
 	for _, reason := range []string{"missing", "invalid", "unknown_key", "origin"} {
 		m.csrfViolations.WithLabelValues(reason)
 	}
-	for _, kind := range []string{"sign_in", "callback", "backchannel_logout", "refused_token", "route"} {
-		m.rateLimited.WithLabelValues(kind)
+	for _, kind := range limit.Kinds() {
+		m.rateLimited.WithLabelValues(string(kind))
 	}
 	for _, reason := range []string{"address", "user_agent"} {
 		m.bindingFailures.WithLabelValues(reason)
@@ -136,7 +137,7 @@ func (m *Metrics) Secrets(rings []keyring.Ring) { m.held.rings.Store(&rings) }
 func (m *Metrics) SessionCreated() { m.sessionsCreated.Inc() }
 
 // SessionDestroyed counts a session that ended: "logout", "everywhere",
-// "backchannel_logout", "grant_gone".
+// "backchannel_logout", "operator", "grant_gone".
 func (m *Metrics) SessionDestroyed(reason string) { m.sessionsDestroyed.WithLabelValues(reason).Inc() }
 
 // BindingFailure counts a session presented from elsewhere: "address",
@@ -147,9 +148,8 @@ func (m *Metrics) BindingFailure(reason string) { m.bindingFailures.WithLabelVal
 // "origin".
 func (m *Metrics) CSRFViolation(reason string) { m.csrfViolations.WithLabelValues(reason).Inc() }
 
-// RateLimited counts a request that was refused because too many came before:
-// "sign_in", "callback", "backchannel_logout", "refused_token", "route".
-func (m *Metrics) RateLimited(kind string) { m.rateLimited.WithLabelValues(kind).Inc() }
+// RateLimited counts a request that was refused because too many came before.
+func (m *Metrics) RateLimited(kind limit.Kind) { m.rateLimited.WithLabelValues(string(kind)).Inc() }
 
 // Flow observes a step of a flow: "login", "callback", "refresh", "logout".
 func (m *Metrics) Flow(kind string, took time.Duration) {
