@@ -92,6 +92,9 @@ func Start(ctx context.Context, p Ports, dir string) (*Peers, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := layOutPolicies(PoliciesFolder(dir)); err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/", api.New(api.Options{Verify: newVerifier(p.IssuerURL()).verify}))
 	mux.Handle("/page/", http.StripPrefix("/page", spa.Handler()))

@@ -39,6 +39,7 @@ func TestDemoPageInChromium(t *testing.T) {
 		await at('result').getByText('403').waitFor();
 		const refused = await at('result').textContent();
 
+		const may = await at('may-create-note').textContent();
 		const echo = await at('echo').textContent();
 		if (await at('ticks-start').getAttribute('aria-disabled') !== 'true') await at('ticks-start').click();
 		await page.waitForFunction(() => Number(document.querySelector('[data-testid=tick-count]').textContent) >= 3);
@@ -69,10 +70,10 @@ func TestDemoPageInChromium(t *testing.T) {
 		await at('sign-in').waitFor();
 		await shot('demo-signed-out-again', page);
 		const after = await page.evaluate(() => fetch('/auth/session').then((r) => r.json()));
-		return { name, ends, notes, refused, echo, stored, html, after };
+		return { name, ends, notes, refused, may, echo, stored, html, after };
 	`, map[string]any{"url": demo.URL})
 	var got struct {
-		Name, Ends, Refused, Echo, Stored, HTML string
+		Name, Ends, Refused, May, Echo, Stored, HTML string
 		Notes                                   int
 		After                                   map[string]any
 	}
@@ -82,6 +83,9 @@ func TestDemoPageInChromium(t *testing.T) {
 	}
 	if !strings.Contains(got.Refused, "csrf_failed") {
 		t.Errorf("the refusal: %q", got.Refused)
+	}
+	if !strings.Contains(got.May, "allowed") {
+		t.Errorf("whether she may write a note: %q", got.May)
 	}
 	if !strings.Contains(got.Echo, "No cookie arrived") || !strings.Contains(got.Echo, "An access token arrived") {
 		t.Errorf("what the API saw: %q", got.Echo)

@@ -38,6 +38,7 @@ type visitor struct {
 	c    *crowd
 	id   string // of the session, as the gateway tells it
 	csrf string // fetched when the page was opened
+	post int    // the status that a note of theirs is answered with
 }
 
 // ask sends one request, and wants one status.
@@ -98,7 +99,10 @@ func (v *visitor) fetchCSRF(ctx context.Context) bool {
 
 // arrive signs a user in, with a browser of its own.
 func (c *crowd) arrive(ctx context.Context, user string) (*visitor, bool) {
-	v := &visitor{Browser: idptest.NewBrowser(&http.Transport{}), c: c}
+	v := &visitor{Browser: idptest.NewBrowser(&http.Transport{}), c: c, post: http.StatusCreated}
+	if user == "grace" {
+		v.post = http.StatusForbidden // she only reads
+	}
 	page, err := v.SignIn(ctx, c.base+"/auth/login?return_to=/", user, "demo")
 	c.requests.Add(3) // login, callback, page; those at the provider are not ours
 	if err != nil || page.Status != 200 || page.URL.String() != c.base+"/" {
@@ -109,22 +113,29 @@ func (c *crowd) arrive(ctx context.Context, user string) (*visitor, bool) {
 }
 
 // work is a user at a page that stays open: it reads, and writes with the CSRF
-// token of the time when it was opened.
+// token of the time when it was opened, as far as the policies let it.
 func (v *visitor) work(ctx context.Context) {
 	v.signedIn(ctx)
 	v.ask(ctx, "GET", "/api/notes", "", 200)
-	v.ask(ctx, "POST", "/api/notes", `{"text":"buy milk"}`, 201)
+	v.ask(ctx, "POST", "/api/notes", `{"text":"buy milk"}`, v.post)
 	v.ask(ctx, "GET", "/api/echo", "", 200)
 }
 
-// serve is a machine at work, and one that presents what it should not. For the
-// latter, the gateway has to ask the provider.
-func (c *crowd) serve(ctx context.Context, m *machine) {
-	for token, want := range map[string]int{m.token: 200, unknown(): 401} {
-		c.requests.Add(1)
-		if status, _, err := m.call(ctx, "Authorization", "Bearer "+token); err != nil || status != want {
-			c.fail("machine: status %d, %v, want %d", status, err, want)
-		}
+// serve is a machine at work.
+func (c *crowd) serve(ctx context.Context, m *machine) { c.present(ctx, m, m.token, 200) }
+
+// probe is a machine that presents what it should not. For that, the gateway has to ask
+// the provider.
+func (c *crowd) probe(ctx context.Context, m *machine) { c.present(ctx, m, unknown(), 401) }
+
+// probing is how often that may be: of addresses with more than 120 refused tokens a
+// minute none is looked at any more.
+const probing = 600 * time.Millisecond
+
+func (c *crowd) present(ctx context.Context, m *machine, token string, want int) {
+	c.requests.Add(1)
+	if status, _, err := m.call(ctx, "Authorization", "Bearer "+token); err != nil || status != want {
+		c.fail("machine: status %d, %v, want %d", status, err, want)
 	}
 }
 

@@ -92,6 +92,7 @@ func TestEverythingTurnsInTheDemo(t *testing.T) {
 	})
 	m := newMachine(t, demo)
 	workers.Go(func() { c.again(working, 30*time.Millisecond, func() { c.serve(ctx, m) }) })
+	workers.Go(func() { c.again(working, probing, func() { c.probe(ctx, m) }) })
 
 	active := map[string]string{}
 	for round := range 3 {

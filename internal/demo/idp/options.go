@@ -139,7 +139,7 @@ func (u User) String() string { return "user " + u.Username }
 // GoString does for %#v what String does for %v.
 func (u User) GoString() string { return u.String() }
 
-// DemoUsers are ada and grace; the password of both is "demo".
+// DemoUsers are ada, who edits, and grace, who looks; the password of both is "demo".
 func DemoUsers() []User {
 	return []User{
 		{
@@ -148,7 +148,7 @@ func DemoUsers() []User {
 		},
 		{
 			Username: "grace", Password: "demo", Subject: "u-grace-1906", Name: "Grace Hopper",
-			Email: "grace@example.test", EmailVerified: true, Roles: []string{"editor"},
+			Email: "grace@example.test", EmailVerified: true, Roles: []string{"viewer"},
 		},
 	}
 }

@@ -1,14 +1,16 @@
-import { useState } from 'react'
+import { useCallback, useState } from 'react'
 import * as bff from './bff'
 import { EchoPanel } from './EchoPanel'
 import { Identity } from './Identity'
 import logo from './logo.svg'
+import { MayPanel } from './MayPanel'
 import { NotesPanel } from './NotesPanel'
 import { SignedOut } from './SignedOut'
 import { TicksPanel } from './TicksPanel'
 import { TokensPanel } from './TokensPanel'
 import { Failure } from './ui'
-import { asProblem, useSession } from './useSession'
+import { useAllowed } from './useAllowed'
+import { asProblem, useSession, type LiveSession } from './useSession'
 
 export function App() {
   const { state, refresh } = useSession()
@@ -30,21 +32,7 @@ export function App() {
         {state.kind === 'loading' && <p className="loading">Asking who you are…</p>}
         {state.kind === 'failed' && <Unreachable problem={state.problem} retry={refresh} />}
         {(state.kind === 'signed-out' || state.kind === 'ended') && <SignedOut ended={state.kind === 'ended'} />}
-        {state.kind === 'signed-in' && (
-          <>
-            <Identity session={state.session} onEnd={refresh} />
-            <div className="columns">
-              <div className="column">
-                <NotesPanel />
-                <TicksPanel onBreak={refresh} />
-                <TokensPanel />
-              </div>
-              <div className="column">
-                <EchoPanel />
-              </div>
-            </div>
-          </>
-        )}
+        {state.kind === 'signed-in' && <SignedIn session={state.session} refresh={refresh} />}
       </main>
       <footer>
         <p>
@@ -53,6 +41,31 @@ export function App() {
           <a href="/.well-known/jwks.json">the gateway’s public keys</a>, <a href="/health">its health</a>.
         </p>
       </footer>
+    </>
+  )
+}
+
+function SignedIn({ session, refresh }: { session: LiveSession; refresh: () => Promise<void> }) {
+  const [allowed, ask] = useAllowed()
+  // A stream that broke may be a session that ended, or a policy that was changed.
+  const onBreak = useCallback(() => {
+    void refresh()
+    void ask()
+  }, [refresh, ask])
+  return (
+    <>
+      <Identity session={session} onEnd={refresh} />
+      <div className="columns">
+        <div className="column">
+          <NotesPanel mayWrite={allowed.may('create', 'note')} onForbidden={ask} />
+          <MayPanel user={session.user} allowed={allowed} ask={ask} />
+          <TokensPanel />
+        </div>
+        <div className="column">
+          <TicksPanel may={allowed.may('read', 'ticks')} onBreak={onBreak} />
+          <EchoPanel />
+        </div>
+      </div>
     </>
   )
 }

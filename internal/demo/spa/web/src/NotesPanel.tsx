@@ -18,31 +18,43 @@ interface Outcome {
   asExpected: boolean
 }
 
-export function NotesPanel() {
+/** What is posted when the form is empty or may not be used. */
+const placeholders = { csrf: 'A note without a CSRF token', forbidden: 'A note against the policies' }
+
+/**
+ * mayWrite is what the policies said when the page asked; undefined: nobody knows. onForbidden is told when the gateway
+ * says otherwise.
+ */
+export function NotesPanel({ mayWrite, onForbidden }: { mayWrite: boolean | undefined; onForbidden: () => Promise<void> }) {
   const [notes, setNotes] = useState<Note[]>()
   const [text, setText] = useState('')
   const [outcome, setOutcome] = useState<Outcome>()
   const [busy, setBusy] = useState(false)
 
-  /** Makes one call and shows how it went. */
-  async function run(what: string, init: Parameters<typeof bff.call>[1], then: (answer: Response) => Promise<string>) {
+  const readOnly = mayWrite === false
+
+  /** Makes one call and shows how it went; refusal is the code of the one that is expected, and what to say of it. */
+  async function run(
+    what: string,
+    init: Parameters<typeof bff.call>[1],
+    then: (answer: Response) => Promise<string>,
+    refusal?: { code: string; message: string },
+  ) {
     if (busy) return
     setBusy(true)
     const start = performance.now()
-    const refusalExpected = init?.csrf === false
     try {
       const response = await bff.call('/api/notes', init)
       const tookMs = Math.round(performance.now() - start)
       const message = await then(response)
-      setOutcome({ what, status: response.status, message, tookMs, asExpected: !refusalExpected })
+      setOutcome({ what, status: response.status, message, tookMs, asExpected: !refusal })
     } catch (error) {
       const problem = asProblem(error)
       const tookMs = Math.round(performance.now() - start)
-      const asExpected = refusalExpected && problem.code === 'csrf_failed'
-      const message = asExpected
-        ? 'Refused, as it should be: without the token this could have come from any other site.'
-        : undefined
+      const asExpected = problem.code === refusal?.code
+      const message = asExpected ? refusal?.message : undefined
       setOutcome({ what, status: problem.status, message, problem, tookMs, asExpected })
+      if (problem.code === 'forbidden') void onForbidden()
     } finally {
       setBusy(false)
     }
@@ -55,25 +67,37 @@ export function NotesPanel() {
       return list.length === 1 ? 'You have one note.' : `You have ${list.length || 'no'} notes.`
     })
 
-  const post = (csrf: boolean) => {
-    const init = {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify({ text: text || 'A note without a CSRF token' }),
-      csrf,
-    }
-    return run(csrf ? 'POST /api/notes' : 'POST /api/notes, no CSRF token', init, async (response) => {
-      const note: Note = await response.json()
-      setNotes((before) => [...(before ?? []), note])
-      if (!csrf) return 'This should have been refused!'
-      setText('')
-      return 'The note is kept, for you alone.'
-    })
+  const post = (what: string, csrf: boolean, body: string, refusal?: { code: string; message: string }) => {
+    const init = { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ text: body }), csrf }
+    return run(
+      what,
+      init,
+      async (response) => {
+        const note: Note = await response.json()
+        setNotes((before) => [...(before ?? []), note])
+        if (refusal) return 'This should have been refused!'
+        setText('')
+        return 'The note is kept, for you alone.'
+      },
+      refusal,
+    )
   }
+
+  const postWithoutCSRF = () =>
+    post('POST /api/notes, no CSRF token', false, text || placeholders.csrf, {
+      code: 'csrf_failed',
+      message: 'Refused, as it should be: without the token this could have come from any other site.',
+    })
+
+  const postAnyway = () =>
+    post('POST /api/notes, against the policies', true, placeholders.forbidden, {
+      code: 'forbidden',
+      message: 'Refused, as it should be: the form is closed as a courtesy; who decides is Keyway, and the API never heard of it.',
+    })
 
   function submit(event: FormEvent) {
     event.preventDefault()
-    void post(true)
+    if (!readOnly) void post('POST /api/notes', true, text)
   }
 
   return (
@@ -83,6 +107,11 @@ export function NotesPanel() {
       intro="The browser sends its cookie; the API gets an access token. A write also needs a CSRF token, which only this site can read."
     >
       <form onSubmit={submit} aria-busy={busy}>
+        {readOnly && (
+          <p id="may-not-write" className="closed" data-testid="may-not-write">
+            You may read notes, not write them: so the policies say.
+          </p>
+        )}
         <label htmlFor="note-text">A note</label>
         <div className="row">
           <input
@@ -93,9 +122,17 @@ export function NotesPanel() {
             maxLength={280}
             required
             autoComplete="off"
-            placeholder="Buy milk"
+            placeholder={readOnly ? '' : 'Buy milk'}
+            readOnly={readOnly}
+            aria-disabled={readOnly}
+            aria-describedby={readOnly ? 'may-not-write' : undefined}
           />
-          <button type="submit" data-testid="post-note" aria-disabled={busy}>
+          <button
+            type="submit"
+            data-testid="post-note"
+            aria-disabled={busy || readOnly}
+            aria-describedby={readOnly ? 'may-not-write' : undefined}
+          >
             Post note
           </button>
         </div>
@@ -108,10 +145,15 @@ export function NotesPanel() {
             className="quiet"
             data-testid="post-without-csrf"
             aria-disabled={busy}
-            onClick={() => void post(false)}
+            onClick={() => void postWithoutCSRF()}
           >
             Post without the CSRF token
           </button>
+          {readOnly && (
+            <button type="button" className="quiet" data-testid="try-anyway" aria-disabled={busy} onClick={() => void postAnyway()}>
+              Post anyway
+            </button>
+          )}
         </div>
       </form>
       <div role="status" data-testid="result">

@@ -5,7 +5,7 @@ type Status = 'Stopped' | 'Connecting…' | 'Live' | 'Interrupted, reconnecting�
 
 const windowMs = 20_000
 
-export function TicksPanel({ onBreak }: { onBreak: () => void }) {
+export function TicksPanel({ may, onBreak }: { may: boolean | undefined; onBreak: () => void }) {
   const [on, setOn] = useState(false)
   const [status, setStatus] = useState<Status>('Stopped')
   const [count, setCount] = useState(0)
@@ -26,7 +26,7 @@ export function TicksPanel({ onBreak }: { onBreak: () => void }) {
         setStatus('Interrupted, reconnecting…')
         return
       }
-      // An EventSource does not say why it was refused; a session that ended is the likely cause.
+      // An EventSource does not say why it was refused: a session that ended, or a policy.
       setStatus('Ended by the server')
       setOn(false)
       onBreak()
@@ -63,7 +63,7 @@ export function TicksPanel({ onBreak }: { onBreak: () => void }) {
           Stop
         </button>
         <span role="status" className={status === 'Live' ? 'live on' : 'live'}>
-          {status}
+          {status === 'Ended by the server' && may === false ? 'Ended: the policies do not allow it' : status}
         </span>
         <span className="count">
           <strong data-testid="tick-count">{count}</strong> received

@@ -12,6 +12,7 @@ export interface User {
   preferred_username?: string
   email?: string
   provider?: string
+  roles?: string[]
 }
 
 export interface Session {
@@ -44,6 +45,15 @@ export async function session(): Promise<Session | null> {
   if (!response.ok) throw await failure(response)
   const body = await response.json()
   return body.authenticated ? body : null
+}
+
+/**
+ * What the user may do with resources of a type, as the policies are now: names of actions. For what to show, and what
+ * to leave out; whatever the page makes of it, each call is decided again when it is made.
+ */
+export async function capabilities(resource: string): Promise<string[]> {
+  const response = await call('/auth/capabilities?resource=' + encodeURIComponent(resource))
+  return (await response.json()).actions
 }
 
 /** Where to send the browser to sign in. A link, not a fetch: the user is to see the identity provider. */

@@ -4,6 +4,7 @@ import { App } from './App'
 import './styles/base.css'
 import './styles/signed-out.css'
 import './styles/signed-in.css'
+import './styles/may.css'
 
 createRoot(document.getElementById('root')!).render(
   <StrictMode>
