@@ -47,6 +47,9 @@ type Need struct {
 	Audience []string // one of them; empty: one of its entry's
 	Scopes   []string // all of them (RFC 6750 section 3.1: insufficient_scope)
 	Entries  []string // names; empty: any
+	// NotAsked: no provider is asked about a token whose answer is not remembered. It
+	// is refused then, unless keys prove it.
+	NotAsked bool
 }
 
 // Outcomes of [Options.Observe].

@@ -29,7 +29,7 @@ type entry struct {
 // short while ago, and whether that was that it is active. The error tells 401 and
 // 403 (it is not active, or not for us) from 502 and 503 (nobody knows).
 func (a *Authenticator) introspect(ctx context.Context, e *entry, token string, need *Need) (who principal.Principal, active bool, err error) {
-	found, err := a.answer(ctx, e, token)
+	found, err := a.answer(ctx, e, token, need)
 	switch {
 	case err != nil:
 		return principal.Principal{}, false, err
@@ -43,7 +43,7 @@ func (a *Authenticator) introspect(ctx context.Context, e *entry, token string, 
 
 // answer looks under each version of the salt that answers may be found by, so
 // that a rotation does not have every token asked about again.
-func (a *Authenticator) answer(ctx context.Context, e *entry, token string) (*answer, error) {
+func (a *Authenticator) answer(ctx context.Context, e *entry, token string, need *Need) (*answer, error) {
 	active := a.o.Salt.ActiveVersion()
 	var mine key
 	for i, version := range a.o.Cache.under(active) {
@@ -64,6 +64,9 @@ func (a *Authenticator) answer(ctx context.Context, e *entry, token string) (*an
 			}
 			return found, nil
 		}
+	}
+	if need.NotAsked {
+		return nil, refused("entry %s is not asked about it", e.Name)
 	}
 	return a.ask(ctx, e, mine, token)
 }

@@ -306,3 +306,36 @@ func TestClaimShapes(t *testing.T) {
 		t.Errorf("%d values, want at most %d", n, maxValues)
 	}
 }
+
+// Without a question to a provider keys still prove, and what it said a moment ago
+// counts; anything else is refused, and no answer is made up for later.
+func TestNotAsked(t *testing.T) {
+	threat.Covers(t, 12, 45)
+	s := newSigning(t)
+	claims := map[string]any{"aud": []string{ours}, "exp": time.Now().Add(time.Hour).Unix()}
+	said := newAsked(func(token string) (string, error) { return active("machine", claims), nil })
+	a := authenticator(t, Options{Entries: []Entry{
+		{Name: "main", Issuer: issuer, Provider: "main", Audience: []string{ours}, Keys: s.keys, Introspect: said.introspect},
+	}})
+	code := func(token string, notAsked bool) problem.Code {
+		_, _, err := a.Authenticate(t.Context(), []string{"Bearer " + token}, Need{NotAsked: notAsked})
+		if err == nil {
+			return ""
+		}
+		return problem.CodeOf(err)
+	}
+	if got := code(s.token(t, "at+jwt", claims), true); got != "" {
+		t.Errorf("a token that keys prove: %s", got)
+	}
+	for _, token := range []string{"opaque", s.token(t, "JWT", claims)} {
+		if got := code(token, true); got != problem.InvalidToken {
+			t.Errorf("a token that nobody knows: %q", got)
+		}
+		if got := code(token, false); got != "" {
+			t.Errorf("when it is asked about: %s", got)
+		}
+		if got := code(token, true); got != "" {
+			t.Errorf("when it was asked about: %s", got)
+		}
+	}
+}

@@ -262,7 +262,7 @@ type Rates struct {
 	SignIn            limit.Rate `yaml:"sign_in" default:"300/1m" doc:"Sign-ins that are begun."`
 	Callback          limit.Rate `yaml:"callback" default:"300/1m" doc:"Callbacks from the provider."`
 	BackchannelLogout limit.Rate `yaml:"backchannel_logout" default:"3000/1m" doc:"Logout tokens that were refused. What the provider signed is obeyed however many came before."`
-	RefusedTokens     limit.Rate `yaml:"refused_tokens" default:"120/1m" doc:"Access tokens that were refused; beyond it none is looked at for a while."`
+	RefusedTokens     limit.Rate `yaml:"refused_tokens" default:"120/1m" doc:"Access tokens that were refused; beyond it no provider is asked about one for a while; those that its keys prove pass."`
 }
 
 // Log is how logs are written.

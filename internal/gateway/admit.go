@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"time"
 
 	"keyway/internal/bearer"
 	"keyway/internal/limit"
@@ -140,10 +141,13 @@ func overForGood(r *route.Route) error {
 // nothing here, so there is nothing that another site could have a browser do.
 func (c *call) admitBearer(r *route.Route, path string) (secret.Value, error) {
 	c.w.Header()["Cache-Control"] = noStore
-	if err := c.spent(limit.RefusedToken); err != nil {
-		return secret.Value{}, err
+	need := needOf(r)
+	var over time.Duration
+	over, need.NotAsked = c.tokensRefused()
+	who, token, err := c.gen.Bearer.Authenticate(c.r.Context(), c.r.Header["Authorization"], need)
+	if need.NotAsked && problem.CodeOf(err) == problem.InvalidToken {
+		return secret.Value{}, c.beyond(limit.RefusedToken, over)
 	}
-	who, token, err := c.gen.Bearer.Authenticate(c.r.Context(), c.r.Header["Authorization"], needOf(r))
 	if err != nil {
 		if challenge := bearer.Challenge(err); challenge != "" {
 			c.w.Header().Set("WWW-Authenticate", challenge+c.whereMetadata(path))

@@ -49,20 +49,18 @@ func (c *call) take(kind limit.Kind) error {
 	return c.beyond(kind, wait)
 }
 
-// spent fails with too_many_requests if the sender's address prefix is beyond the
-// limit; it counts nothing, and asks nobody. Of presented tokens those that were
-// good here lately are looked at all the same: who guesses behind an address that
-// many share stops nobody who has a token and uses it.
-func (c *call) spent(kind limit.Kind) error {
+// tokensRefused says whether too many tokens from the sender's address prefix were
+// refused lately, and for how long that stays so; it counts nothing, and asks nobody.
+// No provider is asked about a token that comes from there then. What keys prove passes,
+// and of the others those that were good here lately are asked about: who guesses behind
+// an address that many share stops nobody who has a token and uses it.
+func (c *call) tokensRefused() (time.Duration, bool) {
 	l := c.gateway.limits
 	if l.limiter == nil {
-		return nil
+		return 0, false
 	}
-	wait, spent := l.limiter.Spent(kind, c.client.Addr)
-	if !spent || kind == limit.RefusedToken && l.good.has(c.r.Header["Authorization"]) {
-		return nil
-	}
-	return c.beyond(kind, wait)
+	wait, spent := l.limiter.Spent(limit.RefusedToken, c.client.Addr)
+	return wait, spent && !l.good.has(c.r.Header["Authorization"])
 }
 
 // tokenAccepted remembers that the presented token was good.

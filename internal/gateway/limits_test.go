@@ -93,12 +93,16 @@ func TestAnUntrustedProxyIsToldOf(t *testing.T) {
 	}
 }
 
-// presentedTokens are accepted if they begin with good.
-type presentedTokens struct{ looked int }
+// presentedTokens are accepted if they begin with good, which a provider is asked about,
+// or with proved, which its keys say.
+type presentedTokens struct{ asked int }
 
-func (b *presentedTokens) Authenticate(_ context.Context, authorization []string, _ bearer.Need) (principal.Principal, secret.Value, error) {
-	b.looked++
-	if len(authorization) == 1 && strings.HasPrefix(authorization[0], "Bearer good") {
+func (b *presentedTokens) Authenticate(_ context.Context, authorization []string, need bearer.Need) (principal.Principal, secret.Value, error) {
+	proved := len(authorization) == 1 && strings.HasPrefix(authorization[0], "Bearer proved")
+	if !proved && !need.NotAsked {
+		b.asked++
+	}
+	if proved || !need.NotAsked && len(authorization) == 1 && strings.HasPrefix(authorization[0], "Bearer good") {
 		return principal.Principal{Provider: "p", Subject: strings.TrimPrefix(authorization[0], "Bearer ")}, secret.NewValue([]byte("good")), nil
 	}
 	return principal.Principal{}, secret.Value{}, problem.New(problem.InvalidToken, errors.New("refused"))
@@ -116,8 +120,8 @@ func (w *world) bearers() *presentedTokens {
 	return b
 }
 
-// Whoever guesses tokens is not listened to any more; who shares his address and
-// has a token that was good goes on.
+// About tokens of whoever guesses nobody is asked any more; who shares his address and
+// has a token that was good, or one that keys prove, goes on.
 func TestGuessedTokensAreNotLookedAtForEver(t *testing.T) {
 	threat.Covers(t, 12)
 	w := start(t, limited(map[limit.Kind]limit.Rate{limit.RefusedToken: perHour(10)}))
@@ -126,21 +130,26 @@ func TestGuessedTokensAreNotLookedAtForEver(t *testing.T) {
 	if status, _, body := w.from("GET", path, "Authorization", "Bearer good1"); status != 200 {
 		t.Fatal(status, body)
 	}
-	b.looked = 0
+	b.asked = 0
 	for i := range 50 {
 		status, retry, _ := w.from("GET", path, "Authorization", fmt.Sprint("Bearer guess", i))
 		if i < 10 && status != 401 || i >= 10 && (status != 429 || retry < 300 || retry > 360) {
 			t.Fatalf("guess %d: %d, retry after %d s", i, status, retry)
 		}
 	}
-	if b.looked != 10 {
-		t.Errorf("%d guesses were looked at, of 10", b.looked)
+	if b.asked != 10 {
+		t.Errorf("a provider was asked about %d guesses, of 10", b.asked)
 	}
 	if status, _, _ := w.from("GET", path, "Authorization", "Bearer good1"); status != 200 {
 		t.Errorf("the neighbour with a good token: %d", status)
 	}
 	if status, _, _ := w.from("GET", path, "Authorization", "Bearer good2"); status != 429 {
 		t.Errorf("a token that nobody has seen: %d", status)
+	}
+	for range 3 {
+		if status, _, _ := w.from("GET", path, "Authorization", "Bearer proved"); status != 200 {
+			t.Errorf("a neighbour's new token that keys prove: %d", status)
+		}
 	}
 }
 
