@@ -321,8 +321,8 @@ func (w *protected) machine(t *testing.T, b *Browser) {
 		w.refused(t, "a session", n, b.Get(t, "/m2m/notes"), 401)
 		a := nobody.Get(t, "/m2m/notes", "Authorization", "Bearer made-up")
 		w.refused(t, "a token of nobody", n, a, 401)
-		if !strings.Contains(a.Header.Get("WWW-Authenticate"), "Bearer") {
-			t.Errorf("WWW-Authenticate: %q", a.Header.Get("WWW-Authenticate"))
+		if all := a.Header.Values("WWW-Authenticate"); len(all) != 1 || !strings.Contains(all[0], `Bearer`) || !strings.Contains(all[0], "invalid_token") {
+			t.Errorf("WWW-Authenticate: %q, want one, which says what is wrong with the token", all)
 		}
 		token := w.machineToken(t)
 		w.refused(t, "a token where a session is wanted", n, nobody.Get(t, "/api/notes", "Authorization", "Bearer "+token), 401)
