@@ -215,11 +215,13 @@ func (a *Authenticator) verify(ctx context.Context, e *entry, token string, need
 func (a *Authenticator) opaque(ctx context.Context, token string, need *Need) (principal.Principal, error) {
 	var unknown, refusal error
 	var issuer string // whose it is
+	asked := false
 	for i := range a.entries {
 		e := &a.entries[i]
 		if e.Introspect == nil || e.NotOpaque || !need.accepts(&e.Entry) || issuer != "" && e.Issuer != issuer {
 			continue
 		}
+		asked = true
 		who, active, err := a.introspect(ctx, e, token, need)
 		if err == nil {
 			return who, nil
@@ -238,6 +240,9 @@ func (a *Authenticator) opaque(ctx context.Context, token string, need *Need) (p
 		return principal.Principal{}, unknown
 	case refusal != nil:
 		return principal.Principal{}, refusal
+	}
+	if !asked {
+		return principal.Principal{}, refused("it is no JWT access token, and no entry that is accepted here is asked about others (client_id, opaque_tokens)")
 	}
 	return principal.Principal{}, refused("no entry that is asked knows it")
 }

@@ -188,6 +188,9 @@ func TestWhoSeesAnOpaqueToken(t *testing.T) {
 			if got := problem.CodeOf(err); err != nil && got != c.code || err == nil && (c.code != "" || who.Provider != c.knows) {
 				t.Errorf("%+v %v, want %s", who, err, c.code)
 			}
+			if err != nil && c.asked == "" && !strings.Contains(err.Error(), "no entry that is accepted here is asked about others") {
+				t.Errorf("%v: nobody was asked, and it does not say so", err)
+			}
 			var saw []string
 			for _, n := range []string{"one", "two", "three"} {
 				if asked[n].times("opaque") > 0 {
