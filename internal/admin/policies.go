@@ -20,8 +20,12 @@ func (h *Handler) policiesChanged(w http.ResponseWriter, r *http.Request) error 
 	if h.policies == nil {
 		return fail(http.StatusNotFound, problem.NotFound, "there is no policy decision point whose decisions are remembered")
 	}
-	if err := readBody(w, r, &struct{}{}); err != nil {
-		return err
+	// There is nothing to say, so nobody has to say it as JSON. What a browser sends
+	// for another site's page has been refused before.
+	if r.ContentLength != 0 {
+		if err := readBody(w, r, &struct{}{}); err != nil {
+			return err
+		}
 	}
 	by := byOf(r)
 	if err := h.policies.Changed(r.Context(), by); err != nil {

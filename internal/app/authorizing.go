@@ -93,11 +93,11 @@ func (a *app) openAuthorizing(c *config.Config) error {
 	return nil
 }
 
-// rights are where roles and permissions of users are: where the entry of idps.yaml
-// with the issuer that they sign in at says.
+// rights are where roles and permissions of users are: where the first entry of
+// idps.yaml with the issuer that they sign in at says, if it says so.
 func rights(c *config.Config) gateway.Rights {
 	for _, idp := range c.IdPs {
-		if idp.Issuer == c.OIDC.Issuer {
+		if m := idp.ClaimsMapping; idp.Issuer == c.OIDC.Issuer && len(m.Roles)+len(m.Permissions) > 0 {
 			return gateway.Rights{Roles: claimsOf(idp.ClaimsMapping.Roles), Permissions: claimsOf(idp.ClaimsMapping.Permissions)}
 		}
 	}

@@ -241,6 +241,32 @@ func TestPoliciesChangedEverywhere(t *testing.T) {
 	until(t, "it is in the record", func() bool { return has(recordOf(t, one.Admin), `"type":"policies.changed"`, `"actor"`) })
 }
 
+// A word that was lost costs the time until the next look, and a store that lost its
+// data is a change, too.
+func TestPoliciesChangedIsSeenWithoutAWord(t *testing.T) {
+	server := startPoint(t)
+	a := openedWith(t, withPDP(t, env(t, nil), managed, "", pdpYAML("connection: {base_url: \"%s\"}\n", server.URL)))
+	other := newPolicies(a) // as of another replica
+	other.look(t.Context())
+	changed := a.resources.authorizing.enforcer.Changed()
+	other.look(t.Context())
+	select {
+	case <-changed:
+		t.Fatal("nobody has said anything")
+	default:
+	}
+	if err := a.policies.Changed(t.Context(), "somebody"); err != nil {
+		t.Fatal(err)
+	}
+	changed = a.resources.authorizing.enforcer.Changed()
+	other.look(t.Context())
+	select {
+	case <-changed:
+	default:
+		t.Error("it was not seen")
+	}
+}
+
 // Without a decision point there is nothing to say.
 func TestPoliciesChangedWithoutADecisionPoint(t *testing.T) {
 	r := start(t, options(t, env(t, nil), managed, ""))

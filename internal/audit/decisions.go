@@ -98,8 +98,9 @@ type DecisionsOptions struct {
 	Logger  *slog.Logger
 }
 
-// Decisions brings decisions to sinks: at most once each, in order, and never so that
-// somebody waits. What does not fit is dropped, and counted. Safe for concurrent use.
+// Decisions brings decisions to sinks, in order, and never so that somebody waits: once
+// each, or again under the same id where it is not known whether it arrived. What
+// does not fit is dropped, and counted. Safe for concurrent use.
 type Decisions struct {
 	o      DecisionsOptions
 	queues []*decisionQueue
@@ -129,7 +130,8 @@ func (d *Decisions) Record(e Decision) {
 	}
 }
 
-// Run delivers until ctx ends, and then what is left, for two seconds at most.
+// Run delivers until ctx ends, and then what is left: two seconds for what is on its
+// way, and two for the rest.
 func (d *Decisions) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	for _, q := range d.queues {
@@ -224,8 +226,11 @@ func (q *decisionQueue) bring(ctx context.Context) {
 			q.last(ctx, batch)
 			return
 		}
-		within, cancel := context.WithTimeout(ctx, deliverWithin)
+		// What is on its way when everything ends is not cut: it would be told twice.
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), deliverWithin)
+		stop := context.AfterFunc(ctx, func() { time.AfterFunc(lastWords, cancel) })
 		left, err := q.deliver(within, batch)
+		stop()
 		cancel()
 		if batch = left; err == nil {
 			if failed {
