@@ -17,6 +17,7 @@ export function MayPanel({ user, allowed, ask }: { user: User; allowed: Allowed;
       .filter((action) => !known.some((one) => one.action === action && one.resource === resource))
       .map((action) => ({ action, resource, label: `${action} ${resource}`, note: undefined })),
   )
+  const list = [...known, ...others].map((one) => ({ ...one, may: allowed.may(one.action, one.resource) ?? false }))
   return (
     <Panel
       id="may"
@@ -33,8 +34,8 @@ export function MayPanel({ user, allowed, ask }: { user: User; allowed: Allowed;
       </p>
       {allowed.actions && (
         <ul className="decisions" data-testid="decisions" aria-label="What you may do">
-          {[...known, ...others].map((one) => (
-            <Decision key={one.resource + ' ' + one.action} {...one} may={allowed.may(one.action, one.resource) ?? false} />
+          {list.map((one) => (
+            <Decision key={one.resource + ' ' + one.action} {...one} />
           ))}
         </ul>
       )}
@@ -43,7 +44,8 @@ export function MayPanel({ user, allowed, ask }: { user: User; allowed: Allowed;
           Ask again
         </button>
         <span role="status" className="muted asked" data-testid="asked">
-          {allowed.askedAt && `Asked at ${allowed.askedAt.toLocaleTimeString()}, answered in ${allowed.tookMs} ms`}
+          {allowed.askedAt &&
+            `${list.filter((one) => one.may).length} of ${list.length} allowed, at ${allowed.askedAt.toLocaleTimeString()}, in ${allowed.tookMs} ms`}
           {allowed.problem && 'Not answered'}
         </span>
       </div>

@@ -109,7 +109,7 @@ export function NotesPanel({ mayWrite, onForbidden }: { mayWrite: boolean | unde
       <form onSubmit={submit} aria-busy={busy}>
         {readOnly && (
           <p id="may-not-write" className="closed" data-testid="may-not-write">
-            You may read notes, not write them: so the policies say.
+            You may not write notes: so the policies say.
           </p>
         )}
         <label htmlFor="note-text">A note</label>
@@ -140,6 +140,11 @@ export function NotesPanel({ mayWrite, onForbidden }: { mayWrite: boolean | unde
           <button type="button" className="quiet" data-testid="get-notes" aria-disabled={busy} onClick={() => void get()}>
             Get notes
           </button>
+          {readOnly && (
+            <button type="button" className="quiet" data-testid="try-anyway" aria-disabled={busy} onClick={() => void postAnyway()}>
+              Post anyway
+            </button>
+          )}
           <button
             type="button"
             className="quiet"
@@ -149,11 +154,6 @@ export function NotesPanel({ mayWrite, onForbidden }: { mayWrite: boolean | unde
           >
             Post without the CSRF token
           </button>
-          {readOnly && (
-            <button type="button" className="quiet" data-testid="try-anyway" aria-disabled={busy} onClick={() => void postAnyway()}>
-              Post anyway
-            </button>
-          )}
         </div>
       </form>
       <div role="status" data-testid="result">
