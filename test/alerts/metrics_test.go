@@ -27,8 +27,12 @@ var promised = map[string]string{
 	"bff_token_validation_total":         "status token_type",
 	"bff_authz_requests_total":           "action decision resource",
 	"bff_authz_latency_seconds":          "resource",
+	"bff_pdp_requests_total":             "endpoint status",
+	"bff_policies_reloads_total":         "outcome",
+	"bff_authz_events_dropped_total":     "",
 	"bff_idp_requests_total":             "endpoint status",
 	"bff_csrf_violations_total":          "reason",
+	"bff_rate_limited_total":             "kind",
 	"bff_secret_version_info":            "secret state version",
 	"bff_secret_age_seconds":             "secret",
 	"bff_secret_use_total":               "op secret version",
@@ -54,14 +58,12 @@ var promised = map[string]string{
 }
 
 // notYet are those that come with what they are about.
-var notYet = map[string]string{
-	"bff_authz_requests_total":  "there is no decision point to ask yet",
-	"bff_authz_latency_seconds": "there is no decision point to ask yet",
-}
+var notYet = map[string]string{}
 
 // elsewhere are those that a demo in good health does not tell, and which test
 // shows them.
 var elsewhere = map[string]string{
+	"bff_pdp_requests_total":               "internal/app.TestDecisionsAreToldAndCounted",
 	"bff_secret_expires_timestamp_seconds": "internal/app.TestMetricsSayWhenAClientSecretEnds",
 	"bff_secret_source_trouble":            "internal/app.TestMetricsSayWhichSourceIsInTrouble",
 }
