@@ -17,7 +17,7 @@
 //	yaml file=F             written to F where the script is; see below
 //	yaml check=F            loaded by itself as the configuration file F
 //	yaml from=F             an excerpt: its lines are in the repository's file F
-//	go, html, js file=F     written to F
+//	go, html, js, rego file=F  written to F
 //	js syntax               parsed by node, where there is one
 //	nginx syntax            tested by nginx -t, where there is one; that of
 //	                        behind-a-proxy.md is also put in front of a gateway

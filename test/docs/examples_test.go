@@ -27,6 +27,7 @@ var kinds = map[string][]string{
 	"html":  {"file"},
 	"js":    {"file", "syntax"},
 	"nginx": {"syntax"},
+	"rego":  {"file"},
 }
 
 // Every block says how it is checked.

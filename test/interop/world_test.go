@@ -55,8 +55,25 @@ type world struct {
 	browsers    map[string]*e2e.Browser // by login
 }
 
-// newWorld starts all of it, with the given pdp.yaml, and has everybody signed in.
+// newWorld starts all of it with the routes of the scenarios and the given pdp.yaml.
 func newWorld(t *testing.T, pdp string) *world {
+	t.Helper()
+	routes, err := os.ReadFile(filepath.Join("testdata", "routes.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return start(t, func(application, issuer string) map[string]string {
+		return map[string]string{
+			"routes.yaml": strings.ReplaceAll(string(routes), "{base}", application),
+			"idps.yaml":   fmt.Sprintf("idps:\n  - {name: main, issuer: %q, claims_mapping: {roles: [{source: roles}]}}\n", issuer),
+			"pdp.yaml":    pdp,
+		}
+	})
+}
+
+// start starts all of it, and has everybody signed in. files are the configuration for
+// an application and a provider at these addresses.
+func start(t *testing.T, files func(application, issuer string) map[string]string) *world {
 	t.Helper()
 	w := &world{application: startApplication(t), browsers: map[string]*e2e.Browser{}}
 	port := ports.Reserve(t, 2)
@@ -71,17 +88,10 @@ func newWorld(t *testing.T, pdp string) *world {
 	provider := idptest.Start(t, idp.Options{Users: users, Clients: []idp.Client{{
 		ID: "gateway", Secrets: []string{secret}, AuthMethods: []string{idp.AuthSecretBasic}, RedirectURIs: []string{public + "/auth/callback"},
 	}}})
-	routes, err := os.ReadFile(filepath.Join("testdata", "routes.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	config := t.TempDir()
-	for name, text := range map[string]string{
-		"routes.yaml":   strings.ReplaceAll(string(routes), "{base}", w.application.URL),
-		"pdp.yaml":      pdp,
-		"settings.yaml": "secrets: managed\n",
-		"idps.yaml":     fmt.Sprintf("idps:\n  - {name: main, issuer: %q, claims_mapping: {roles: [{source: roles}]}}\n", provider.URL),
-	} {
+	all := files(w.application.URL, provider.URL)
+	all["settings.yaml"] = "secrets: managed\n"
+	for name, text := range all {
 		if err := os.WriteFile(filepath.Join(config, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -105,6 +115,12 @@ func newWorld(t *testing.T, pdp string) *world {
 // make has somebody make a request, and says whether the application was reached.
 func (w *world) make(t *testing.T, who person, c call) bool {
 	t.Helper()
+	return w.makeAt(t, who, c, c.path)
+}
+
+// makeAt is make for a request that the application sees at another path.
+func (w *world) makeAt(t *testing.T, who person, c call, there string) bool {
+	t.Helper()
 	b := w.browsers[who.login]
 	headers := []string{"Content-Type", "application/json"}
 	if c.method != http.MethodGet {
@@ -114,7 +130,7 @@ func (w *world) make(t *testing.T, who person, c call) bool {
 	a := b.Do(t, c.method, c.path, c.body, headers...)
 	arrived := w.application.arrived()
 	switch {
-	case a.StatusCode == http.StatusOK && len(arrived) == 1 && arrived[0] == c.method+" "+c.path:
+	case a.StatusCode == http.StatusOK && len(arrived) == 1 && arrived[0] == c.method+" "+there:
 		return true
 	case a.StatusCode == http.StatusForbidden && len(arrived) == 0 && a.JSON(t)["code"] == "forbidden":
 		return false
