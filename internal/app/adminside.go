@@ -15,7 +15,7 @@ import (
 // machine only, and nobody when its listener is not on loopback.
 func (a *app) adminAPI() (*admin.Handler, error) {
 	o := admin.Options{
-		Control: control{a}, Verifier: verifier{a}, Sessions: a.newOperating(), Loopback: isLoopback(a.config.Admin.Addr), Log: a.log,
+		Control: control{a}, Verifier: verifier{a}, Sessions: operating{a}, Loopback: isLoopback(a.config.Admin.Addr), Log: a.log,
 		SignIn: a.consoleSignIn(), Load: a.load, Charter: a.resources.metrics.Series(), Auditor: a.recorder, Record: a.record,
 	}
 	if a.resources.authorizing != nil {

@@ -271,6 +271,7 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 		StreamsPerSession: c.Limits.StreamsPerSession,
 		Reread:            a.reread, MayIssue: a.mayIssue, Refused: a.refused, Traces: a.resources.tracer(),
 		Limiter: a.limiter(), Callers: a.callers(), Decided: a.decided,
+		Revoker: a.resources.revoker,
 	})
 	public := &http.Server{
 		Handler:           gw,

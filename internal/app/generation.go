@@ -127,16 +127,15 @@ func (r *resources) sessionManager(c *config.Config, s *served, rp *oidc.Relying
 	})
 }
 
-// revoke has the IdP forget tokens that nobody has a use for. An IdP that is away
-// is not asked again: they expire.
+// revoke has the IdP forget tokens that nobody has a use for.
 func (r *resources) revoke(rp *oidc.RelyingParty) func(context.Context, session.Record) {
 	if rp == nil {
 		return nil
 	}
 	return func(ctx context.Context, rec session.Record) {
-		if err := rp.Revoke(ctx, rec.RefreshToken, "refresh_token"); err != nil {
+		r.revoker.Begin(ctx, rp, []secret.Value{rec.RefreshToken}, func(_ int, err error) {
 			r.log.Info("the refresh token of a session that ended during a refresh could not be revoked", "error", err.Error())
-		}
+		})
 	}
 }
 

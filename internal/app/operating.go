@@ -3,8 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"sync"
 	"time"
 
 	"keyway/internal/admin"
@@ -14,22 +12,11 @@ import (
 )
 
 // operating is how an operator finds and ends sessions of users.
-type operating struct {
-	a      *app
-	revoke revoking
-}
+type operating struct{ a *app }
 
-var _ admin.Sessions = (*operating)(nil)
+var _ admin.Sessions = operating{}
 
-// newOperating is there until the resources are closed, which waits for tokens that
-// are being revoked.
-func (a *app) newOperating() *operating {
-	o := &operating{a: a}
-	a.resources.close = append(a.resources.close, func() error { o.revoke.wait(revokeGoodbye); return nil })
-	return o
-}
-
-func (o *operating) whose(w admin.Whose) session.Whose {
+func (o operating) whose(w admin.Whose) session.Whose {
 	if w.Issuer == "" {
 		w.Issuer = o.a.config.OIDC.Issuer
 	}
@@ -37,7 +24,7 @@ func (o *operating) whose(w admin.Whose) session.Whose {
 }
 
 // List implements admin.Sessions.
-func (o *operating) List(ctx context.Context, w admin.Whose, most int) ([]admin.Session, bool, error) {
+func (o operating) List(ctx context.Context, w admin.Whose, most int) ([]admin.Session, bool, error) {
 	options := session.ListOptions{Most: most}
 	if w != (admin.Whose{}) {
 		options.Whose = o.whose(w)
@@ -57,7 +44,7 @@ func (o *operating) List(ctx context.Context, w admin.Whose, most int) ([]admin.
 }
 
 // End implements admin.Sessions.
-func (o *operating) End(ctx context.Context, publicID, by string) (bool, error) {
+func (o operating) End(ctx context.Context, publicID, by string) (bool, error) {
 	rec, err := o.a.sessions().EndByPublicID(ctx, publicID)
 	if errors.Is(err, session.ErrNone) {
 		return false, nil
@@ -70,8 +57,14 @@ func (o *operating) End(ctx context.Context, publicID, by string) (bool, error) 
 }
 
 // EndAll implements admin.Sessions.
-func (o *operating) EndAll(ctx context.Context, w admin.Whose, by string) (int, error) {
-	records, err := o.a.sessions().EndAll(ctx, o.whose(w), time.Time{})
+func (o operating) EndAll(ctx context.Context, w admin.Whose, by string) (int, error) {
+	ending := session.Ending{Current: o.a.sessions, Missing: func(ctx context.Context, _ error) error {
+		ctx, cancel := context.WithTimeout(ctx, newerWithin)
+		defer cancel()
+		_, err := o.a.reread(ctx)
+		return err
+	}}
+	records, err := ending.EndAll(ctx, o.whose(w), time.Time{})
 	reason := "all sessions of a subject"
 	if w.SID != "" {
 		reason = "all sessions of a sid"
@@ -86,7 +79,7 @@ const recordedEach = 200
 
 // ended tells others: the metric, the record, and the provider, for which nobody
 // waits. The record of secrets gets no user data.
-func (o *operating) ended(records []session.Record, by, reason string) {
+func (o operating) ended(records []session.Record, by, reason string) {
 	if len(records) == 0 {
 		return
 	}
@@ -100,122 +93,16 @@ func (o *operating) ended(records []session.Record, by, reason string) {
 		o.record(by, map[string]any{"more": more, "reason": reason})
 	}
 	if rp := o.a.current.Load().generation.SignIn; rp != nil {
-		o.revoke.begin(o.a.log, records, rp, func(failed int, err error) {
+		tokens := make([]secret.Value, len(records))
+		for i, r := range records {
+			tokens[i] = r.RefreshToken
+		}
+		o.a.resources.revoker.Begin(context.Background(), rp, tokens, func(failed int, err error) {
 			o.a.log.Info("refresh tokens of sessions that an operator ended could not be revoked", "count", failed, "error", err.Error())
 		})
 	}
 }
 
-func (o *operating) record(by string, data map[string]any) {
+func (o operating) record(by string, data map[string]any) {
 	o.a.record(audit.Event{Type: audit.TypeSessionEnded, Actor: by, Data: object(data)})
-}
-
-const (
-	revokeAllWithin = 15 * time.Second
-	revokeOneWithin = 5 * time.Second
-	revokeHands     = 4
-	revokeGoodbye   = 3 * time.Second
-)
-
-// revoker is a provider that can be told: *oidc.RelyingParty.
-type revoker interface {
-	Revoke(ctx context.Context, token secret.Value, hint string) error
-}
-
-// revoking has the provider forget tokens (RFC 7009), beside whoever asked for it.
-// The zero value is ready.
-type revoking struct {
-	mu     sync.Mutex
-	closed bool
-	next   int
-	work   sync.WaitGroup
-	cancel map[int]context.CancelFunc // of what is under way
-}
-
-// begin revokes the refresh tokens of records, a few at once. A provider that fails
-// is not asked for the rest, which expire. failed is told of it.
-func (r *revoking) begin(log *slog.Logger, records []session.Record, rp revoker, failed func(count int, err error)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), revokeAllWithin)
-	if r.cancel == nil {
-		r.cancel = map[int]context.CancelFunc{}
-	}
-	id := r.next
-	r.next++
-	r.cancel[id] = cancel
-	r.work.Go(func() {
-		defer func() {
-			cancel()
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			delete(r.cancel, id)
-		}()
-		if left, err := revokeEach(ctx, log, records, rp); err != nil {
-			failed(left, err)
-		}
-	})
-}
-
-var errRevoking = errors.New("met a defect")
-
-func revokeEach(ctx context.Context, log *slog.Logger, records []session.Record, rp revoker) (left int, err error) {
-	var mu sync.Mutex
-	var hands sync.WaitGroup
-	next := 0
-	take := func() (session.Record, bool) {
-		mu.Lock()
-		defer mu.Unlock()
-		for next < len(records) && err == nil {
-			next++
-			if rec := records[next-1]; !rec.RefreshToken.IsZero() {
-				return rec, true
-			}
-		}
-		return session.Record{}, false
-	}
-	for range min(revokeHands, len(records)) {
-		hands.Go(func() {
-			for rec, ok := take(); ok; rec, ok = take() {
-				one, cancel := context.WithTimeout(ctx, revokeOneWithin)
-				refused := errRevoking // unless Revoke returns
-				contained(log, func() { refused = rp.Revoke(one, rec.RefreshToken, "refresh_token") })
-				cancel()
-				if refused != nil {
-					mu.Lock()
-					left++
-					if err == nil {
-						err = refused
-					}
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	hands.Wait()
-	for _, rec := range records[next:] {
-		if !rec.RefreshToken.IsZero() {
-			left++
-		}
-	}
-	return left, err
-}
-
-// wait takes nothing more, and gives what is under way so long.
-func (r *revoking) wait(limit time.Duration) {
-	r.mu.Lock()
-	r.closed = true
-	r.mu.Unlock()
-	stop := time.AfterFunc(limit, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		for _, cancel := range r.cancel {
-			cancel()
-		}
-	})
-	defer stop.Stop()
-	r.work.Wait()
 }

@@ -1,24 +1,15 @@
 package app
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"keyway/internal/demo/idp"
 	"keyway/internal/demo/idp/idptest"
-	"keyway/internal/secret"
-	"keyway/internal/session"
 	testports "keyway/internal/testkit/ports"
 	"keyway/internal/threat"
 )
@@ -140,68 +131,5 @@ func TestAnOperatorEndsSessions(t *testing.T) {
 	}
 	if _, metrics := get(client(t), r.Admin+"/metrics"); !strings.Contains(metrics, `bff_sessions_destroyed_total{reason="operator"} 3`) {
 		t.Error("the metric does not count three")
-	}
-}
-
-// forgetful is a provider.
-type forgetful struct {
-	mu    sync.Mutex
-	calls int
-	fail  bool
-	slow  bool
-}
-
-func (f *forgetful) Revoke(ctx context.Context, _ secret.Value, _ string) error {
-	f.mu.Lock()
-	f.calls++
-	f.mu.Unlock()
-	if f.slow {
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	if f.fail {
-		return errors.New("connection refused")
-	}
-	return nil
-}
-
-func TestAProviderThatIsAwayIsNotAskedForEachToken(t *testing.T) {
-	records := make([]session.Record, 1000)
-	for i := range records {
-		if i%10 > 0 {
-			records[i].RefreshToken = secret.NewValue([]byte("r"))
-		}
-	}
-	log := slog.New(slog.DiscardHandler)
-	for name, tc := range map[string]struct {
-		provider *forgetful
-		most     int
-		left     int
-	}{
-		"there": {&forgetful{}, 900, 0}, "away": {&forgetful{fail: true}, revokeHands, 900}, "silent": {&forgetful{slow: true}, revokeHands, 900},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var r revoking
-				var left atomic.Int32
-				began := time.Now()
-				r.begin(log, records, tc.provider, func(n int, _ error) { left.Store(int32(n)) })
-				if name == "silent" { // a stop does not wait for it for long
-					r.wait(revokeGoodbye)
-					if took := time.Since(began); took > revokeGoodbye {
-						t.Errorf("a stop waited for %v", took)
-					}
-				}
-				r.work.Wait()
-				if tc.provider.calls > tc.most || int(left.Load()) != tc.left {
-					t.Errorf("asked %d times, %d are left; want %d, %d", tc.provider.calls, left.Load(), tc.most, tc.left)
-				}
-				if r.begin(log, records, tc.provider, func(int, error) {}); len(r.cancel) > 1 {
-					t.Error("what is over is kept")
-				}
-				r.wait(revokeGoodbye)
-				r.begin(log, records, tc.provider, func(int, error) {}) // nobody is there to do it
-			})
-		})
 	}
 }

@@ -41,6 +41,7 @@ type resources struct {
 	keys        *keystore.Store
 	provider    *oidc.Provider            // nil: no IdP is configured
 	peers       map[string]*oidc.Provider // provider, and those of idps.yaml at which we have a client
+	revoker     *oidc.Revoker             // has the provider forget tokens of ended sessions
 	nonces      *dpop.Nonces              // that servers have set for our proofs
 	presented   *bearer.Cache             // what is known of presented tokens
 	fetched     fetches
@@ -90,9 +91,15 @@ func (r *resources) openStore(ctx context.Context, c *config.Config) (board *red
 	return store.Board(), nil
 }
 
+// revokeGoodbye is how long a stop waits for a provider to forget tokens.
+const revokeGoodbye = 3 * time.Second
+
 func (r *resources) use(store session.Store) {
 	r.store = store
 	r.close = append(r.close, store.Close)
+	r.revoker = oidc.NewRevoker(r.log)
+	// After the sessions, whose last refreshes may have tokens for it.
+	r.close = append(r.close, func() error { r.revoker.Wait(revokeGoodbye); return nil })
 	r.sessions = session.NewShared(store, session.SharedOptions{Log: r.log})
 	r.close = append(r.close, func() error {
 		// A refresh may take its 30 s and some to save; what is left of the grace is

@@ -16,6 +16,7 @@ import (
 
 	"keyway/internal/authz"
 	"keyway/internal/limit"
+	"keyway/internal/oidc"
 	"keyway/internal/principal"
 	"keyway/internal/problem"
 	"keyway/internal/route"
@@ -63,6 +64,10 @@ type Options struct {
 
 	// Callers count for the limits of routes; nil: by prefixes of 32 and 64 bits.
 	Callers *limit.Callers
+
+	// Revoker has the IdP forget the refresh tokens of sessions that end here. It is
+	// lent: whoever made it waits for it. nil: they expire.
+	Revoker *oidc.Revoker
 }
 
 // Gateway is the public http.Handler. It is safe for concurrent use.
@@ -85,8 +90,7 @@ type Gateway struct {
 	strangers atomic.Int64
 	decided   func(authz.Event) // may be nil
 	again     chan struct{}     // bounds streams that are decided about again
-	// revokers bounds the revocations that are under way.
-	revokers chan struct{}
+	revoker   *oidc.Revoker     // may be nil
 	// callbacks are the sign-ins that are being finished.
 	callbacks singleflight.Group
 	// background is what goes on after a response; see Wait.
@@ -107,8 +111,7 @@ func New(o Options) *Gateway {
 		limits:  newLimits(o.Limiter, o.Callers),
 		decided: o.Decided,
 		again:   make(chan struct{}, againAtOnce),
-
-		revokers: make(chan struct{}, revokersMax),
+		revoker: o.Revoker,
 	}
 	g.rereads = newRereads(o.Reread, g.beside)
 	g.own, g.under = split(g.endpoints())

@@ -97,7 +97,7 @@ func start(t *testing.T, options ...option) *world {
 	}
 	gatewayOptions := gateway.Options{
 		Current: w.current.Load, Log: slog.New(slog.NewJSONHandler(w.log, nil)), Metrics: telemetry.NewMetrics(),
-		Health: &gateway.Health{Store: w.shared.Ping}, StreamsPerSession: 2,
+		Health: &gateway.Health{Store: w.shared.Ping}, StreamsPerSession: 2, Revoker: oidc.NewRevoker(slog.New(slog.DiscardHandler)),
 	}
 	for _, change := range w.options {
 		change(&gatewayOptions)
@@ -108,6 +108,7 @@ func start(t *testing.T, options ...option) *world {
 		w.server.CloseClientConnections()
 		w.server.Close()
 		w.gateway.Wait()
+		gatewayOptions.Revoker.Wait(0)
 		_ = w.shared.Close(context.Background())
 		_ = w.store.Close()
 	})
