@@ -119,6 +119,9 @@ func (c *call) forwardAnswer(q question, known bool) error {
 // answerFor decides, and says yes by 200 and the identity headers, which the proxy
 // copies to the request that it asked about. There is never a token among them.
 func (c *call) answerFor(q question, known bool) (may admitted, err error) {
+	if err := onlyWebSocket(c.r.Header); err != nil {
+		return may, err
+	}
 	if known {
 		if may, err = c.admit(q); err == nil {
 			_, err = c.authorize(q, &may.match)
@@ -139,6 +142,18 @@ func (c *call) answerFor(q question, known bool) (may admitted, err error) {
 	upstream.SetIdentity(h, &c.who)
 	c.w.WriteHeader(http.StatusOK)
 	return may, nil
+}
+
+// onlyWebSocket refuses any other change of protocol. Behind one to HTTP/2 in the clear
+// (RFC 7540 section 3.2) the proxy would see no request any more, ask about none, and
+// whoever sends them could name himself as he likes. Where the proxy takes Upgrade out
+// of the question, the settings that have to come with it (section 3.2.1) tell.
+func onlyWebSocket(h http.Header) error {
+	upgrades := h["Upgrade"]
+	if h["Http2-Settings"] != nil || len(upgrades) > 1 || len(upgrades) == 1 && upgrades[0] != "" && !strings.EqualFold(upgrades[0], "websocket") {
+		return problem.Newf(problem.Forbidden, "expected no change of protocol but to a WebSocket")
+	}
+	return nil
 }
 
 // signInFor is where a browser signs in that navigates to a page and has no session;

@@ -123,6 +123,7 @@ func TestWhatAProxyAsksIsDecidedAsWhatWeForward(t *testing.T) {
 		{"a slash behind one for a session", ada, "GET", "/api/notes/", nil, 200, ""},
 		{"a slash behind one for a session, a write", ada, "POST", "/api/notes/", []string{"Origin", ours}, 403, "csrf_failed"},
 		{"beyond a path for tokens", ada, "GET", "/m2m/notes/1", nil, 200, ""},
+		{"HTTP/2 in the clear", ada, "GET", "/api/notes", []string{"HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA"}, 403, "forbidden"},
 		{"a method that overrides", ada, "GET", "/api/reading", []string{"X-HTTP-Method-Override", "POST"}, 403, "forbidden"},
 		{"one in another spelling", ada, "GET", "/api/reading", []string{"x_http_method_override", "POST"}, 403, "forbidden"},
 		{"one that says the same", ada, "GET", "/api/reading", []string{"X-Method-Override", "get"}, 200, ""},

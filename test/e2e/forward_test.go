@@ -26,6 +26,7 @@ func TestForwardAuth(t *testing.T) {
 			b := w.signIn(t)
 			w.identity(t, name, b)
 			w.planted(t, name, b)
+			w.upgrades(t, name, b)
 			w.spoofed(t, b)
 			w.writes(t, b)
 			w.paths(t, name)
@@ -146,6 +147,41 @@ func (w *protected) planted(t *testing.T, name string, b *Browser) {
 			head, n := w.App.last()
 			if status == 200 && n == before || n != before && strings.Contains(head, b.Jar.Get("bff_session").Value) {
 				t.Errorf("%s: %d, and the application sees the session cookie among them", strings.ReplaceAll(cookies, ours, "ours"), status)
+			}
+		}
+	})
+}
+
+// upgrades asks for a change of protocol behind which nobody would be asked again, and
+// the user could be anybody: HTTP/2 in the clear.
+func (w *protected) upgrades(t *testing.T, name string, b *Browser) {
+	t.Run("upgrades", func(t *testing.T) {
+		threat.Covers(t, 36)
+		_, n := w.App.last()
+		b.Get(t, "/api/notes", "Connection", "Upgrade", "Upgrade", "WebSocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "Origin", w.Front.URL)
+		if head, now := w.App.last(); doormen[name].simulate == nil && (now == n || !strings.EqualFold(strings.Join(valuesOf(head, "Upgrade"), ","), "websocket") || !strings.EqualFold(strings.Join(valuesOf(head, "Connection"), ","), "upgrade")) {
+			t.Errorf("a WebSocket of the page's own arrived %v as %s", now != n, head)
+		}
+		for _, path := range []string{"/api/notes", "/public/page"} {
+			for _, lines := range []string{
+				"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
+				"Connection: Upgrade\r\nUpgrade: H2C\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
+				"Connection: Upgrade\r\nUpgrade: websocket, h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
+				"Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
+				"Connection: Upgrade\r\nUpgrade: h2c",
+				"Connection: Upgrade\r\nUpgrade: TLS/1.0",
+			} {
+				if doormen[name].simulate != nil && (path == "/public/page" || !strings.Contains(lines, "HTTP2-Settings")) {
+					continue // those names of protocols don't reach us
+				}
+				_, before := w.App.last()
+				status, _ := w.raw(t, "GET "+path+" HTTP/1.1\r\nHost: "+strings.TrimPrefix(w.Front.URL, "http://")+"\r\nCookie: bff_session="+b.Jar.Get("bff_session").Value+"\r\n"+lines+"\r\n\r\n")
+				head, n := w.App.last()
+				for _, value := range valuesOf(head, "Upgrade") {
+					if n != before && value != "" && !strings.EqualFold(value, "websocket") {
+						t.Errorf("%s, %s: %d, and the application is asked for %q", path, lines, status, value)
+					}
+				}
 			}
 		}
 	})
