@@ -3,5 +3,5 @@
 //
 // They are peers of the gateway, not parts of it: each listens on loopback, and
 // the gateway knows them by a configuration like anybody's, which is in the
-// folder config and worth a look.
+// folder config and worth a look: the policies of who may do what are there, too.
 package demo
