@@ -25,6 +25,7 @@ func TestForwardAuth(t *testing.T) {
 			w.strangers(t, name)
 			b := w.signIn(t)
 			w.identity(t, name, b)
+			w.cookies(t, name, b)
 			w.planted(t, name, b)
 			w.upgrades(t, name, b)
 			w.spoofed(t, b)
@@ -124,6 +125,29 @@ func (w *protected) identity(t *testing.T, name string, b *Browser) {
 		}
 		if len(valuesOf(head, "Authorization")) > 0 {
 			t.Error("the application sees a token")
+		}
+	})
+}
+
+// cookies are the application's own: they arrive as they were sent, whatever is around
+// ours, and nothing of ours is left.
+func (w *protected) cookies(t *testing.T, name string, b *Browser) {
+	t.Run("the application's cookies", func(t *testing.T) {
+		if doormen[name].simulate != nil {
+			return // they pass all on; the how-to says so
+		}
+		ours := "bff_session=" + b.Jar.Get("bff_session").Value
+		for sent, want := range map[string]string{
+			"a=1; " + ours + "; b=2": "a=1; b=2", "a=1;" + ours + ";b=2": "a=1;b=2", ours + "; a=1; b=2": "a=1; b=2", "a=1; b=2; " + ours: "a=1; b=2",
+			"__Host-bff_session=x; a=1; " + ours + "; b=2": "a=1; b=2", ours + "; a=1; __Host-bff_session=x; b=2": "a=1; b=2",
+			"xbff_session=1; " + ours + "; my_bff_session=2": "xbff_session=1; my_bff_session=2",
+			ours + "; xbff_session=1; a=bff_session=2":       "xbff_session=1; a=bff_session=2",
+		} {
+			status, _ := w.raw(t, "GET /api/notes HTTP/1.1\r\nHost: "+strings.TrimPrefix(w.Front.URL, "http://")+"\r\nCookie: "+sent+"\r\n\r\n")
+			head, _ := w.App.last()
+			if got := valuesOf(head, "Cookie"); status != 200 || len(got) != 1 || got[0] != want {
+				t.Errorf("%s: %d, the application sees %q, want %q", strings.ReplaceAll(sent, ours, "ours"), status, got, want)
+			}
 		}
 	})
 }
