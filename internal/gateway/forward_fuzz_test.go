@@ -35,10 +35,14 @@ func FuzzOriginalRequest(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			if !known || q.method != method || q.target() != strings.TrimSuffix(uri, "?") {
+			want := uri
+			if q.query == "" { // a "?" with nothing behind it says nothing
+				want = strings.TrimSuffix(uri, "?")
+			}
+			if !known || q.method != method || q.target() != want {
 				t.Fatalf("told %q %q, found %+v", method, uri, q)
 			}
-			if override != "" && !strings.HasSuffix(strings.TrimSuffix(override, "?"), q.target()) {
+			if override != "" && !strings.HasSuffix(override, q.target()) && !strings.HasSuffix(strings.TrimSuffix(override, "?"), q.target()) {
 				t.Fatalf("%q passes beside %q", override, uri)
 			}
 			base := &url.URL{Scheme: "https", Host: "app.example"}

@@ -65,6 +65,9 @@ func Parse(token string, allowed []string) (Parsed, error) {
 	if len(token) > MaxTokenBytes {
 		return Parsed{}, fmt.Errorf("%w: expected at most %d bytes, found %d", ErrToken, MaxTokenBytes, len(token))
 	}
+	if strings.ContainsAny(token, "\r\n") { // left out in decoding: one token would have many spellings
+		return Parsed{}, fmt.Errorf("%w: it has line breaks", ErrToken)
+	}
 	switch dots := strings.Count(token, "."); dots {
 	case 2:
 	case 4:

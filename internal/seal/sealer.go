@@ -101,7 +101,7 @@ func (s *Sealer) OpenText(text string, context []byte) ([]byte, error) {
 	if !ok || id == "" || len(id) > 255 {
 		return nil, ErrForged
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(body)
+	raw, err := decodeText(body)
 	if err != nil {
 		return nil, ErrForged
 	}
@@ -109,6 +109,15 @@ func (s *Sealer) OpenText(text string, context []byte) ([]byte, error) {
 	sealed = append(sealed, format, byte(len(id)))
 	sealed = append(sealed, id...)
 	return s.Open(append(sealed, raw...), context)
+}
+
+// decodeText reads what a text has but one spelling of. The library leaves out line
+// breaks wherever they are, in strict mode too, and text from a query can have some.
+func decodeText(text string) ([]byte, error) {
+	if strings.ContainsAny(text, "\r\n") {
+		return nil, ErrForged
+	}
+	return base64.RawURLEncoding.Strict().DecodeString(text)
 }
 
 // associated binds header and context unambiguously: the header's length is

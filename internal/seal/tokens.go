@@ -70,7 +70,7 @@ func (t *Tokens) Check(token, binding string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	raw, err := decodeText(text)
 	if err != nil {
 		return ErrForged
 	}
