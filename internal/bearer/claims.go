@@ -17,13 +17,11 @@ import (
 // introspection (RFC 7662 section 2.2) say by the same names. One of another type
 // than the standards give it makes the whole unacceptable.
 type claims struct {
-	Issuer    *string           `json:"iss"`
-	Subject   string            `json:"sub"`
-	Audience  jwks.Audience     `json:"aud"`
-	Expiry    *jwks.NumericDate `json:"exp"`
-	IssuedAt  *jwks.NumericDate `json:"iat"`
-	NotBefore *jwks.NumericDate `json:"nbf"`
-	AuthTime  *jwks.NumericDate `json:"auth_time"`
+	jwks.Times
+	Issuer   *string           `json:"iss"`
+	Subject  string            `json:"sub"`
+	Audience jwks.Audience     `json:"aud"`
+	AuthTime *jwks.NumericDate `json:"auth_time"`
 
 	Active    *bool   `json:"active"`
 	TokenType *string `json:"token_type"`
@@ -50,18 +48,14 @@ func readClaims(document []byte) (*claims, error) {
 // An issuer that answers about its token need not name itself, nor say when it
 // expires (RFC 7662 section 2.2); a JWT must. Nothing that was found is quoted.
 func (c *claims) check(e *entry, need *Need, jwt bool, now time.Time) error {
-	latest := now.Add(oidc.Skew)
+	times := c.Times.Check(now, jwks.TimesWanted{Skew: oidc.Skew, ExactExpiry: true, Expiry: jwt})
 	switch {
 	case c.Issuer == nil && jwt, c.Issuer != nil && *c.Issuer != e.Issuer:
 		return errors.New("iss: expected that of entry " + e.Name)
 	case !need.isFor(&e.Entry, c.Audience):
 		return errors.New("aud: expected one of entry " + e.Name + " that the route accepts")
-	case c.Expiry == nil && jwt, c.Expiry != nil && !now.Before(c.Expiry.Time()):
-		return errors.New("exp: missing, or past")
-	case c.NotBefore != nil && c.NotBefore.Time().After(latest):
-		return errors.New("nbf: in the future")
-	case c.IssuedAt != nil && c.IssuedAt.Time().After(latest):
-		return errors.New("iat: in the future")
+	case times != nil:
+		return times
 	case !plain(c.Subject):
 		return errors.New("sub: expected 1 to 255 printable characters")
 	case otherKind(c.all):

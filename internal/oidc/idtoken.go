@@ -42,13 +42,11 @@ type IDTokenClaims struct {
 // rawClaims are read by exact names and types: a claim of another type than
 // OpenID Connect gives it makes the token unacceptable.
 type rawClaims struct {
+	jwks.Times
 	Issuer     string            `json:"iss"`
 	Subject    string            `json:"sub"`
 	Audience   jwks.Audience     `json:"aud"`
 	Party      *string           `json:"azp"`
-	Expiry     *jwks.NumericDate `json:"exp"`
-	IssuedAt   *jwks.NumericDate `json:"iat"`
-	NotBefore  *jwks.NumericDate `json:"nbf"`
 	AuthTime   *jwks.NumericDate `json:"auth_time"`
 	Nonce      *string           `json:"nonce"`
 	AccessHash *string           `json:"at_hash"`
@@ -107,7 +105,7 @@ func parseIDTokenClaims(payload []byte, algorithm string, want expected) (IDToke
 	if err := jwks.DecodeObject(payload, &all); err != nil {
 		return bad("claims: %v", err)
 	}
-	latest := want.now.Add(Skew)
+	times := c.Check(want.now, jwks.TimesWanted{Skew: Skew, IssuedAt: true, Expiry: true}) // 9, 10
 	switch {
 	case c.Issuer != want.issuer: // 2
 		return bad("iss: expected %q, found another", want.issuer)
@@ -121,16 +119,10 @@ func parseIDTokenClaims(payload []byte, algorithm string, want expected) (IDToke
 		return bad("sub: expected 1 to 255 printable characters")
 	case want.subject != "" && c.Subject != want.subject: // section 12.2
 		return bad("sub: expected the session's, found another")
-	case c.Expiry == nil || !want.now.Before(c.Expiry.Time().Add(Skew)): // 9
-		return bad("exp: missing, or past")
-	case c.IssuedAt == nil || c.IssuedAt.Time().After(latest): // 10
-		return bad("iat: missing, or in the future")
+	case times != nil:
+		return bad("%v", times)
 	case !want.notBefore.IsZero() && c.IssuedAt.Time().Before(want.notBefore): // 10
 		return bad("iat: expected about now, found a token issued long before this sign-in")
-	case c.NotBefore != nil && c.NotBefore.Time().After(latest):
-		return bad("nbf: in the future")
-	case c.Expiry.Time().Before(c.IssuedAt.Time()):
-		return bad("exp: before iat")
 	}
 	if want.nonce != nil && (c.Nonce == nil || subtle.ConstantTimeCompare([]byte(*c.Nonce), []byte(*want.nonce)) != 1) { // 11
 		return bad("nonce: missing, or another sign-in's")

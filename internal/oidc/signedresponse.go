@@ -57,15 +57,13 @@ func (r signedResponse) prove(ctx context.Context, keys *jwks.Remote, issuer, cl
 
 // responseClaims are those of JARM section 2.1, beside the parameters.
 type responseClaims struct {
-	Issuer    string            `json:"iss"`
-	Audience  jwks.Audience     `json:"aud"`
-	Expiry    *jwks.NumericDate `json:"exp"`
-	NotBefore *jwks.NumericDate `json:"nbf"`
-	IssuedAt  *jwks.NumericDate `json:"iat"`
-	Code      *string           `json:"code"`
-	State     *string           `json:"state"`
-	Error     *string           `json:"error"`
-	Why       *string           `json:"error_description"`
+	jwks.Times
+	Issuer   string        `json:"iss"`
+	Audience jwks.Audience `json:"aud"`
+	Code     *string       `json:"code"`
+	State    *string       `json:"state"`
+	Error    *string       `json:"error"`
+	Why      *string       `json:"error_description"`
 }
 
 // parseResponse makes the checks of JARM section 2.4 on the claims, and returns the
@@ -75,16 +73,14 @@ func parseResponse(payload []byte, issuer, clientID string, now time.Time) (map[
 	if err := jwks.DecodeObject(payload, &c); err != nil {
 		return nil, badResponse("claims: %w", err)
 	}
-	latest := now.Add(Skew)
+	times := c.Check(now, jwks.TimesWanted{Skew: Skew, Expiry: true}) // 5
 	switch {
 	case c.Issuer != issuer: // 3: another provider's answer, in our name (mix-up)
 		return nil, fail(problem.LoginFailed, ErrIssuer, "the signed response's iss: expected %q, found another", issuer)
 	case len(c.Audience) != 1 || c.Audience[0] != clientID: // 4
 		return nil, badResponse("aud: expected our client id and no other")
-	case c.Expiry == nil || !now.Before(c.Expiry.Time().Add(Skew)): // 5
-		return nil, badResponse("exp: missing, or past")
-	case c.IssuedAt != nil && c.IssuedAt.Time().After(latest), c.NotBefore != nil && c.NotBefore.Time().After(latest):
-		return nil, badResponse("iat or nbf: in the future")
+	case times != nil:
+		return nil, badResponse("%w", times)
 	case c.State == nil:
 		return nil, fail(problem.LoginFailed, ErrState, "missing in the signed response")
 	}
