@@ -41,12 +41,12 @@ type Entry struct {
 }
 
 // Need is what a route asks of a token, beyond what its entry does. The zero Need
-// is any token of any entry. An entry that Entries does not name, or none of whose
+// is any token of any entry. An entry that IdPs does not name, or none of whose
 // audiences is in Audience, is not asked about the token, nor shown it.
 type Need struct {
 	Audience []string // one of them; empty: one of its entry's
 	Scopes   []string // all of them (RFC 6750 section 3.1: insufficient_scope)
-	Entries  []string // names; empty: any
+	IdPs     []string // names of entries; empty: any
 	// NotAsked: no provider is asked about a token whose answer is not remembered. It
 	// is refused then, unless keys prove it.
 	NotAsked bool

@@ -45,9 +45,9 @@ func TestNeed(t *testing.T) {
 			"one of two audiences":   {Need{Audience: []string{"third", ours}}, "", ""},
 			"another entry's":        {Need{Audience: []string{"third"}}, problem.InvalidToken, invalidToken},
 			"an audience of no one":  {Need{Audience: []string{ours + "/"}}, problem.InvalidToken, invalidToken},
-			"its entry":              {Need{Entries: []string{"other", "main"}}, "", ""},
-			"another entry":          {Need{Entries: []string{"other"}}, problem.InvalidToken, invalidToken},
-			"an entry of no one":     {Need{Entries: []string{"Main"}}, problem.InvalidToken, invalidToken},
+			"its entry":              {Need{IdPs: []string{"other", "main"}}, "", ""},
+			"another entry":          {Need{IdPs: []string{"other"}}, problem.InvalidToken, invalidToken},
+			"an entry of no one":     {Need{IdPs: []string{"Main"}}, problem.InvalidToken, invalidToken},
 			"a scope":                {Need{Scopes: []string{"notes:write"}}, "", ""},
 			"all scopes":             {Need{Scopes: []string{"notes:write", "notes:read"}}, "", ""},
 			"another scope":          {Need{Scopes: []string{"notes:delete"}}, problem.InsufficientScope, lacks("notes:delete")},
@@ -56,7 +56,7 @@ func TestNeed(t *testing.T) {
 			"scopes in other case":   {Need{Scopes: []string{"Notes:Read"}}, problem.InsufficientScope, lacks("Notes:Read")},
 			"both wrong: the worse":  {Need{Scopes: []string{"admin"}, Audience: []string{"third"}}, problem.InvalidToken, invalidToken},
 			"a scope that can't be":  {Need{Scopes: []string{`a" realm="x`}}, problem.InsufficientScope, `Bearer realm="bff", error="insufficient_scope"`},
-			"audience, entry, scope": {Need{Audience: []string{theirs}, Entries: []string{"main"}, Scopes: []string{"notes:read"}}, "", ""},
+			"audience, entry, scope": {Need{Audience: []string{theirs}, IdPs: []string{"main"}, Scopes: []string{"notes:read"}}, "", ""},
 		} {
 			t.Run(kind+", "+name, func(t *testing.T) {
 				threat.Covers(t, 45, 46)
@@ -96,8 +96,8 @@ func TestNeedsAtOnce(t *testing.T) {
 		{Need{Audience: []string{theirs}}, "", "second"},
 		{Need{Audience: []string{ours}}, "", "main"},
 		{Need{Audience: []string{"neither"}}, problem.InvalidToken, ""},
-		{Need{Entries: []string{"second"}}, "", "second"},
-		{Need{Entries: []string{"second"}, Audience: []string{ours}}, problem.InvalidToken, ""},
+		{Need{IdPs: []string{"second"}}, "", "second"},
+		{Need{IdPs: []string{"second"}, Audience: []string{ours}}, problem.InvalidToken, ""},
 	}
 	var wait sync.WaitGroup
 	for i := range 20 * len(needs) {
@@ -161,10 +161,10 @@ func TestWhoSeesAnOpaqueToken(t *testing.T) {
 		"the first knows":               {Need{}, "one", "", "one", ours, ""},
 		"nobody after who knows it":     {Need{}, "two", "one three", "two", "elsewhere", problem.InvalidToken},
 		"only its issuer's other entry": {Need{}, "one three", "", "one", "elsewhere", problem.InvalidToken},
-		"only the route's entry":        {Need{Entries: []string{"two"}}, "two", "", "three", ours, problem.InvalidToken},
+		"only the route's entry":        {Need{IdPs: []string{"two"}}, "two", "", "three", ours, problem.InvalidToken},
 		"only who has the audience":     {Need{Audience: []string{theirs}}, "two", "", "three", ours, problem.InvalidToken},
 		"not who says no":               {Need{}, "one three", "two", "three", ours, ""},
-		"nobody":                        {Need{Entries: []string{"two"}}, "", "two", "two", ours, problem.InvalidToken},
+		"nobody":                        {Need{IdPs: []string{"two"}}, "", "two", "two", ours, problem.InvalidToken},
 		"not for the scope":             {Need{Scopes: []string{"x"}}, "one", "", "one", ours, problem.InsufficientScope},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -54,7 +54,7 @@ func scopesOf(all map[string]any) []string {
 
 // accepts says whether an entry's tokens can be good for a need at all.
 func (n *Need) accepts(e *Entry) bool {
-	return (len(n.Entries) == 0 || slices.Contains(n.Entries, e.Name)) && (len(n.Audience) == 0 || overlap(n.Audience, e.Audience))
+	return (len(n.IdPs) == 0 || slices.Contains(n.IdPs, e.Name)) && (len(n.Audience) == 0 || overlap(n.Audience, e.Audience))
 }
 
 // isFor says whether one audience of a token is the entry's and the need's.

@@ -242,20 +242,13 @@ func describeRoute(cfg *config.Config, m *route.Match, query string, asked *expl
 func describeNeed(cfg *config.Config, r *route.Route) *explainBearer {
 	need := &explainBearer{Entries: []explainEntry{}, Audiences: []string{}, Scopes: r.Bearer.Scopes}
 	for _, idp := range cfg.IdPs {
-		if len(r.Bearer.IdPs) > 0 && !slices.Contains(r.Bearer.IdPs, idp.Name) {
-			continue
-		}
-		good := false
-		for _, audience := range idp.Audience {
-			if len(r.Bearer.Audience) > 0 && !slices.Contains(r.Bearer.Audience, audience) {
-				continue
-			}
-			good = true
+		good := r.Bearer.Accepts(idp.Name, idp.Audience)
+		for _, audience := range good {
 			if !slices.Contains(need.Audiences, audience) {
 				need.Audiences = append(need.Audiences, audience)
 			}
 		}
-		if good {
+		if len(good) > 0 {
 			need.Entries = append(need.Entries, explainEntry{idp.Name, idp.Issuer, idp.ClientID != "" && idp.OpaqueTokens})
 		}
 	}

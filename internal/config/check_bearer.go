@@ -75,7 +75,7 @@ func (l *loader) checkNeed(key string, e *routeEntry) {
 	}
 	asked := l.askedOpaque(e)
 	switch {
-	case len(e.Bearer.Audience) > 0 && !slices.ContainsFunc(l.idps.IdPs, func(p IdP) bool { return e.Bearer.takes(p) }):
+	case len(e.Bearer.Audience) > 0 && !slices.ContainsFunc(l.idps.IdPs, e.Bearer.takes):
 		l.wrong(RoutesFile, key+".bearer", "no entry has one of these names and one of these audiences, so nobody could call", "an audience of one of the entries")
 	case len(asked) > 1:
 		l.note(l.files[RoutesFile].at(key), key+".bearer.idps", "a token that does not say whose it is will be shown to "+strings.Join(asked, ", ")+", until one knows it",
@@ -85,8 +85,7 @@ func (l *loader) checkNeed(key string, e *routeEntry) {
 
 // takes says whether tokens of an entry can be good enough.
 func (b *bearerEntry) takes(p IdP) bool {
-	return len(p.Audience) > 0 && (len(b.IdPs) == 0 || slices.Contains(b.IdPs, p.Name)) &&
-		(len(b.Audience) == 0 || slices.ContainsFunc(p.Audience, func(a string) bool { return slices.Contains(b.Audience, a) }))
+	return len(route.Need(*b).Accepts(p.Name, p.Audience)) > 0
 }
 
 // askedOpaque are the issuers that see an opaque token of this route.

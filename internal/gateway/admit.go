@@ -163,7 +163,7 @@ func (c *call) admitBearer(r *route.Route, path string) (secret.Value, error) {
 }
 
 func needOf(r *route.Route) bearer.Need {
-	return bearer.Need{Audience: r.Bearer.Audience, Scopes: r.Bearer.Scopes, Entries: r.Bearer.IdPs}
+	return bearer.Need{Audience: r.Bearer.Audience, Scopes: r.Bearer.Scopes, IdPs: r.Bearer.IdPs}
 }
 
 // guard refuses what another site's page, or somebody without this session's

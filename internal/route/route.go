@@ -62,6 +62,21 @@ type Need struct {
 	IdPs     []string // names of entries; empty: any
 }
 
+// Accepts are those audiences of the entry that a token may be for; none: the entry's
+// tokens are not accepted.
+func (n Need) Accepts(entry string, audience []string) []string {
+	if len(n.IdPs) > 0 && !slices.Contains(n.IdPs, entry) {
+		return nil
+	}
+	var good []string
+	for _, a := range audience {
+		if len(n.Audience) == 0 || slices.Contains(n.Audience, a) {
+			good = append(good, a)
+		}
+	}
+	return good
+}
+
 // Limits are what one route takes. Zero values are no limit of the route's own.
 type Limits struct {
 	BodyBytes          int64
