@@ -4,19 +4,13 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"keyway/internal/nqchar"
 )
 
-// isScope says whether s is one scope-token (RFC 6749 section 3.3): printable
-// ASCII without space, quote and backslash, so that it can stand in a challenge as
-// it is.
-func isScope(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '\\' {
-			return false
-		}
-	}
-	return s != ""
-}
+// isScope says whether s is one scope-token (RFC 6749 section 3.3), so that it can
+// stand in a challenge as it is.
+func isScope(s string) bool { return s != "" && nqchar.Only(s) }
 
 // scopesOf reads what a token is good for: scope (RFC 7662 section 2.2, RFC 9068
 // section 2.2.3), a string; where that is not there, scp, as Entra ID (a string)

@@ -2,16 +2,12 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
+	"keyway/internal/nqchar"
 	"keyway/internal/route"
 )
-
-// scopeToken is one scope (RFC 6749 section 3.3): what can stand in a challenge as it
-// is.
-var scopeToken = regexp.MustCompile(`^[\x21\x23-\x5b\x5d-\x7e]+$`)
 
 // checkBearer looks at what routes need of tokens, against the entries whose tokens
 // there are. It comes after both were looked at by themselves.
@@ -34,7 +30,7 @@ func (l *loader) checkBearer() {
 			continue
 		}
 		for n, s := range e.Bearer.Scopes {
-			if !scopeToken.MatchString(s) {
+			if s == "" || !nqchar.Only(s) {
 				l.wrong(RoutesFile, fmt.Sprintf("%s.bearer.scopes[%d]", key, n), "found "+shown(s), "expected a scope: printable ASCII without space, quote and backslash (RFC 6749 section 3.3)")
 			} else if strings.Contains(s, ",") {
 				at := fmt.Sprintf("%s.bearer.scopes[%d]", key, n)

@@ -3,6 +3,8 @@ package dpop
 import (
 	"container/list"
 	"sync"
+
+	"keyway/internal/nqchar"
 )
 
 // DefaultServers is how many servers' nonces are kept unless somebody says otherwise:
@@ -74,13 +76,5 @@ func (n *Nonces) keep(address string, values []string) bool {
 // wellFormed: RFC 9449 section 8.1 allows NQCHAR (RFC 6749 appendix A), so that a
 // nonce can be quoted as it is.
 func wellFormed(s string) bool {
-	if s == "" || len(s) > maxNonce {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; c < 0x21 || c > 0x7e || c == '"' || c == '\\' {
-			return false
-		}
-	}
-	return true
+	return s != "" && len(s) <= maxNonce && nqchar.Only(s)
 }

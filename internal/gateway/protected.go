@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"keyway/internal/nqchar"
 	"keyway/internal/problem"
 	"keyway/internal/route"
 )
@@ -102,12 +103,8 @@ func (c *call) knownHost() bool {
 // a path is (RFC 9728 section 5.1); nothing for a host that may not be ours, which
 // a client must not be sent to.
 func (c *call) whereMetadata(path string) string {
-	if !c.knownHost() || len(path) > maxResourcePath || strings.ContainsFunc(path, notQuotable) {
+	if !c.knownHost() || len(path) > maxResourcePath || !nqchar.Only(path) {
 		return ""
 	}
 	return `, resource_metadata="` + c.client.Origin() + protectedResourcePath + path + `"`
 }
-
-// notQuotable finds what can't stand in a quoted string as it is (RFC 9110 section
-// 5.6.4), or in a URL at all.
-func notQuotable(c rune) bool { return c <= ' ' || c >= 0x7f || c == '"' || c == '\\' }
