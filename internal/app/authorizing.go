@@ -76,7 +76,7 @@ func (a *app) openAuthorizing(c *config.Config) error {
 	z.enforcer, err = authz.NewEnforcer(authz.Options{
 		PDP: point, Subject: c.PDP.SubjectID,
 		TTLAllow: c.PDP.Cache.TTLAllow, TTLDeny: c.PDP.Cache.TTLDeny, MaxSize: c.PDP.Cache.MaxSize,
-		Deadline: c.PDP.Connection.Timeout,
+		Deadline: c.PDP.Connection.Timeout, Local: c.PDP.Embedded(),
 	})
 	if err != nil {
 		return err

@@ -24,6 +24,9 @@ type Options struct {
 	MaxSize           int
 	// Deadline bounds one question, retries and all; 5 s if 0.
 	Deadline time.Duration
+	// Local: the PDP is in this process, waits for nobody and answers in microseconds.
+	// There is nothing to share with others who ask the same, nor to bound.
+	Local bool
 	// Waiting is how many questions may be under way at once; 1000 if 0. Beyond,
 	// there is no answer: a decision point that hangs must not take the memory.
 	Waiting int
@@ -185,9 +188,27 @@ func (e *Enforcer) question(who *principal.Principal, action string, resource En
 	return q
 }
 
+// askHere asks a PDP in this process.
+func (e *Enforcer) askHere(ctx context.Context, k key, epoch uint64, q Question) (d Decision, err error) {
+	defer func() {
+		if recover() != nil { // not the panic's own text: it may have anything
+			d, err = Decision{}, errDefect
+		}
+	}()
+	began := e.o.Now()
+	if d, err = e.o.PDP.Evaluate(ctx, q); err != nil {
+		return Decision{}, err
+	}
+	e.remember(k, epoch, d, began)
+	return d, nil
+}
+
 // ask asks once for all who have the same question. Who goes away first ends nobody's
 // wait but its own.
 func (e *Enforcer) ask(ctx context.Context, k key, epoch uint64, q Question) (Decision, error) {
+	if e.o.Local {
+		return e.askHere(ctx, k, epoch, q)
+	}
 	result := e.flights.DoChan(string(k[:]), func() (answered any, err error) {
 		defer func() {
 			if recover() != nil { // not the panic's own text: it may have anything

@@ -192,8 +192,14 @@ func TestRolesThatChangeAreAnotherQuestion(t *testing.T) {
 // A failure denies, and is asked about again.
 func TestFailuresDenyAndAreNotRemembered(t *testing.T) {
 	threat.Covers(t, 48)
+	for _, local := range []bool{false, true} {
+		t.Run(map[bool]string{false: "elsewhere", true: "here"}[local], func(t *testing.T) { failures(t, local) })
+	}
+}
+
+func failures(t *testing.T, local bool) {
 	p := &point{answer: func(Question) (Decision, error) { return Decision{Allow: true}, errors.New("half an answer") }}
-	e := enforcer(t, p, nil)
+	e := enforcer(t, p, func(o *Options) { o.Local = local })
 	a := compiled(t, Mapping{Resource: "note", Action: "read"})
 	for range 2 {
 		if v, err := e.Decide(t.Context(), &ada, a, factsOf(nil, "", ""), Circumstances{}); v.Allow || err == nil || v.Reason == "" {
