@@ -162,17 +162,17 @@ func (h *Handler) openSession(w http.ResponseWriter, r *http.Request) error {
 			cured("Expected the content of the file that admin.token_file names.")
 	}
 	h.guesses.giveBack(peer(r))
-	h.letIn(w, r, session{by: "console, by token, from " + peer(r), token: sha256.Sum256(want.Reveal())})
+	h.letIn(w, r, consoleSession{by: "console, by token, from " + peer(r), token: sha256.Sum256(want.Reveal())})
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
 // letIn begins a session. An older one of this browser ends.
-func (h *Handler) letIn(w http.ResponseWriter, r *http.Request, one session) {
+func (h *Handler) letIn(w http.ResponseWriter, r *http.Request, one consoleSession) {
 	if c, err := r.Cookie(h.cookieName(r)); err == nil {
-		h.sessions.end(c.Value)
+		h.consoleSessions.end(c.Value)
 	}
-	http.SetCookie(w, h.cookie(r, h.sessions.open(one, time.Now()), int(sessionLife/time.Second)))
+	http.SetCookie(w, h.cookie(r, h.consoleSessions.open(one, time.Now()), int(sessionLife/time.Second)))
 	h.log.Info("admin: signed in to the console", "by", one.by)
 	h.remember("admin.signed_in", one.by, "")
 }
@@ -182,7 +182,7 @@ func (h *Handler) endSession(w http.ResponseWriter, r *http.Request) error {
 		return fail(http.StatusForbidden, problem.CrossOrigin, "the request comes from a page of another origin")
 	}
 	if c, err := r.Cookie(h.cookieName(r)); err == nil {
-		h.sessions.end(c.Value)
+		h.consoleSessions.end(c.Value)
 	}
 	http.SetCookie(w, h.cookie(r, "", -1))
 	w.WriteHeader(http.StatusNoContent)
@@ -223,7 +223,7 @@ func (h *Handler) finishSignIn(w http.ResponseWriter, r *http.Request) error {
 	if person.Name != "" {
 		by = "console, " + person.Name + " (" + person.Subject + ")"
 	}
-	h.letIn(w, r, session{by: by, name: firstOf(person.Name, person.Subject), token: h.tokenHash()})
+	h.letIn(w, r, consoleSession{by: by, name: firstOf(person.Name, person.Subject), token: h.tokenHash()})
 	return h.render(w, console.GoOn)
 }
 
@@ -237,12 +237,12 @@ func firstOf(texts ...string) string {
 }
 
 // session is the one of the request's cookie.
-func (h *Handler) session(r *http.Request, touch bool) (session, bool) {
+func (h *Handler) session(r *http.Request, touch bool) (consoleSession, bool) {
 	c, err := r.Cookie(h.cookieName(r))
 	if err != nil || c.Value == "" || len(c.Value) > 64 {
-		return session{}, false
+		return consoleSession{}, false
 	}
-	return h.sessions.find(c.Value, h.tokenHash(), time.Now(), touch)
+	return h.consoleSessions.find(c.Value, h.tokenHash(), time.Now(), touch)
 }
 
 // tokenHash is of the token in force: a session lives as long as that.

@@ -348,11 +348,11 @@ func TestAReboundNameUsesUpNoGuesses(t *testing.T) {
 }
 
 func TestMemoryIsBounded(t *testing.T) {
-	var s sessions
+	var s consoleSessions
 	now := time.Now()
-	first := s.open(session{}, now)
+	first := s.open(consoleSession{}, now)
 	for i := range 3 * maxSessions {
-		s.open(session{}, now.Add(time.Duration(i+1)*time.Millisecond))
+		s.open(consoleSession{}, now.Add(time.Duration(i+1)*time.Millisecond))
 	}
 	if n := len(s.byID); n != maxSessions {
 		t.Errorf("%d sessions", n)

@@ -58,23 +58,23 @@ type Options struct {
 
 // Handler answers the API. It is safe for concurrent use.
 type Handler struct {
-	control  Control
-	verifier Verifier
-	people   Sessions // the users', not the console's
-	auditor  Auditor
-	charter  Charter
-	load     Load
-	policies Policies
-	signIn   SignIn
-	record   func(audit.Event)
-	public   *url.URL // nil: by Host
-	token    func() (secret.Value, bool)
-	loopback bool
-	log      *slog.Logger
-	paths    map[string]map[string]endpoint // path, then method
-	sessions sessions                       // of the console
-	guesses  guesses
-	hub      hub
+	control         Control
+	verifier        Verifier
+	sessions        Sessions // of users
+	auditor         Auditor
+	charter         Charter
+	load            Load
+	policies        Policies
+	signIn          SignIn
+	record          func(audit.Event)
+	public          *url.URL // nil: by Host
+	token           func() (secret.Value, bool)
+	loopback        bool
+	log             *slog.Logger
+	paths           map[string]map[string]endpoint // path, then method
+	consoleSessions consoleSessions
+	guesses         guesses
+	hub             hub
 	// One element for each that goes on.
 	polls, verifies, streams chan struct{}
 }
@@ -84,7 +84,7 @@ type endpoint func(w http.ResponseWriter, r *http.Request) error
 // New makes a Handler.
 func New(o Options) *Handler {
 	h := &Handler{
-		control: o.Control, verifier: o.Verifier, people: o.Sessions, auditor: o.Auditor, charter: o.Charter, load: o.Load, policies: o.Policies,
+		control: o.Control, verifier: o.Verifier, sessions: o.Sessions, auditor: o.Auditor, charter: o.Charter, load: o.Load, policies: o.Policies,
 		signIn: o.SignIn, record: o.Record, token: o.Token, loopback: o.Loopback, log: o.Log,
 		polls: make(chan struct{}, maxPolls), verifies: make(chan struct{}, maxVerifies), streams: make(chan struct{}, maxStreams),
 	}

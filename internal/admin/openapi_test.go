@@ -116,7 +116,7 @@ func TestDocumentHasEveryField(t *testing.T) {
 		"Rotation": rotation.Rotation{}, "Step": rotation.Step{}, "Problem": Problem{}, "Rotations": rotationsAnswer{}, "Plans": plansAnswer{},
 		"Report": verify.Report{}, "Check": verify.Check{}, "AuditPage": audit.Page{}, "AuditHead": audit.Head{},
 		"Series": seriesAnswer{}, "Point": telemetry.Point{}, "LoadState": loadState{},
-		"Sessions": sessionsAnswer{}, "Session": Session{}, "Ended": endedAnswer{},
+		"Sessions": SessionsAnswer{}, "Session": Session{}, "Ended": EndedAnswer{},
 		"Deployment": verify.Deployment{}, "Route": verify.Route{},
 	} {
 		var fields []string

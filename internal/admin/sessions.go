@@ -1,134 +1,164 @@
 package admin
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"sync"
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
+
+	"keyway/internal/problem"
+)
+
+// Sessions finds and ends the sessions of users. It is safe for concurrent use. Its
+// errors are answered as those of a [Control]; none may hold a token.
+type Sessions interface {
+	// List is the sessions that live of whom w names, at most so many, the newest of
+	// those found first; more: there are others besides. The zero w: everybody's.
+	List(ctx context.Context, w Whose, most int) (found []Session, more bool, err error)
+	// End ends the session with that public id, for good and everywhere. By is who
+	// asked, for the record. False: there is none.
+	End(ctx context.Context, publicID, by string) (bool, error)
+	// EndAll ends all of whom w names, and says how many there were. What it ended
+	// before it failed stays ended.
+	EndAll(ctx context.Context, w Whose, by string) (int, error)
+}
+
+// Whose names sessions by what they have in common. Without Issuer it is the one that
+// users sign in at.
+type Whose struct{ Issuer, Subject, SID string }
+
+// Session is what an operator is shown of one: no token, and nothing of its cookie.
+type Session struct {
+	PublicID          string    `json:"public_id"`
+	Provider          string    `json:"provider"`
+	Issuer            string    `json:"issuer"`
+	Subject           string    `json:"subject"`
+	SID               string    `json:"sid"` // of the session at the issuer; empty: it has none
+	Email             string    `json:"email"`
+	Name              string    `json:"name"`
+	CreatedAt         time.Time `json:"created_at"`
+	AuthTime          time.Time `json:"auth_time"`  // when the user signed in at the provider
+	ExpiresAt         time.Time `json:"expires_at"` // if nobody uses it any more
+	AbsoluteExpiresAt time.Time `json:"absolute_expires_at"`
+}
+
+// SessionsAnswer is the answer to GET sessions.
+type SessionsAnswer struct {
+	Sessions []Session `json:"sessions"`
+	More     bool      `json:"more"`
+}
+
+// EndedAnswer is the answer to DELETE sessions.
+type EndedAnswer struct {
+	Ended int `json:"ended"`
+}
+
+// Bounds of what is asked about sessions.
+const (
+	MaxListed     = 1000 // sessions in one answer
+	DefaultListed = 100  // unless asked for more
+	MaxPublicID   = 128  // bytes
 )
 
 const (
-	maxSessions = 256              // of the console, at once; the one that was idle longest makes room
-	sessionLife = 8 * time.Hour    // of one, whatever is done with it
-	sessionIdle = 30 * time.Minute // without anybody doing anything
+	sessionsPrefix = "sessions/"
+	sessionID      = "public_id"
+	oneSession     = sessionsPrefix + "{" + sessionID + "}"
+
+	// maxPart bounds a part of a Whose, in bytes. A sub has 255 at most (OpenID Connect
+	// Core section 2); issuers are URLs.
+	maxPart = 2048
 )
 
-// session is somebody who signed in at the console.
-type session struct {
-	by     string   // for the record
-	name   string   // for the page
-	token  [32]byte // hash of the token that was in force; another one ends the session
-	began  time.Time
-	active time.Time
-}
-
-// sessions are in memory: a restart ends them all. They are found by the hash of
-// their id, so that how long a look-up takes says nothing about ids. It is safe for
-// concurrent use.
-type sessions struct {
-	mu   sync.Mutex
-	byID map[[32]byte]*session
-}
-
-// open begins a session, and returns its id: 130 random bits or more.
-func (s *sessions) open(one session, now time.Time) string {
-	id := rand.Text()
-	one.began, one.active = now, now
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.byID == nil {
-		s.byID = map[[32]byte]*session{}
+// whose reads the query, each name at most once. Others that are there are refused:
+// one that is misspelt would name more people than were meant.
+func whose(r *http.Request, others ...string) (w Whose, query url.Values, err error) {
+	if query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
+		return w, nil, badRequest("the query can't be read")
 	}
-	var idlest [32]byte
-	for key, other := range s.byID {
-		if other.over(now) {
-			delete(s.byID, key)
-		} else if least := s.byID[idlest]; least == nil || other.active.Before(least.active) {
-			idlest = key
+	known := append([]string{"subject", "sid", "issuer"}, others...)
+	for name, values := range query {
+		switch {
+		case !slices.Contains(known, name):
+			return w, nil, badRequest("the query: unknown %.50q; expected %s", name, strings.Join(known, ", "))
+		case len(values) > 1:
+			return w, nil, badRequest("%s: expected it once", name)
+		case values[0] == "" || len(values[0]) > maxPart:
+			return w, nil, badRequest("%s: expected 1 to %d bytes, found %d", name, maxPart, len(values[0]))
 		}
 	}
-	if len(s.byID) >= maxSessions {
-		delete(s.byID, idlest)
+	w = Whose{Issuer: query.Get("issuer"), Subject: query.Get("subject"), SID: query.Get("sid")}
+	if w.Issuer != "" && w.Subject == "" && w.SID == "" {
+		return w, nil, badRequest("issuer: expected a subject or a sid with it")
 	}
-	s.byID[sha256.Sum256([]byte(id))] = &one
-	return id
+	return w, query, nil
 }
 
-// find is the session with this id, if it lives and was begun under this token.
-// touch: somebody does something, and it is not idle.
-func (s *sessions) find(id string, token [32]byte, now time.Time, touch bool) (session, bool) {
-	key := sha256.Sum256([]byte(id))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	one := s.byID[key]
-	if one == nil {
-		return session{}, false
+func (h *Handler) listSessions(w http.ResponseWriter, r *http.Request) error {
+	who, query, err := whose(r, "most")
+	if err != nil {
+		return err
 	}
-	if one.over(now) || one.token != token {
-		delete(s.byID, key)
-		return session{}, false
-	}
-	if touch {
-		one.active = now
-	}
-	return *one, true
-}
-
-func (s *sessions) end(id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.byID, sha256.Sum256([]byte(id)))
-}
-
-func (s *session) over(now time.Time) bool {
-	return now.Sub(s.began) >= sessionLife || now.Sub(s.active) >= sessionIdle
-}
-
-const (
-	guessesAtOnce = 10              // wrong tokens that one address may show in a row
-	guessEvery    = 6 * time.Second // and after that
-	maxGuessers   = 1024            // addresses that are remembered; more share one allowance
-)
-
-// guesses are how often wrong tokens were shown, by address. Nobody guesses 32
-// random bytes; it keeps the log readable, and a weak token from falling at once.
-type guesses struct {
-	mu   sync.Mutex
-	from map[string]time.Time // when the allowance will be whole again
-}
-
-// spend takes one guess of what the address has left; give it back for a right one.
-func (g *guesses) spend(peer string, now time.Time) (ok bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.from == nil {
-		g.from = map[string]time.Time{}
-	}
-	if _, known := g.from[peer]; !known && len(g.from) >= maxGuessers {
-		for key, whole := range g.from {
-			if !whole.After(now) {
-				delete(g.from, key)
-			}
-		}
-		if len(g.from) >= maxGuessers {
-			peer = ""
+	most := DefaultListed
+	if text := query.Get("most"); text != "" {
+		if most, err = strconv.Atoi(text); err != nil || most < 1 || most > MaxListed {
+			return badRequest("most: expected 1 to %d", MaxListed)
 		}
 	}
-	whole := g.from[peer]
-	if whole.Before(now) {
-		whole = now
+	if h.sessions == nil {
+		return absent("list of sessions")
 	}
-	if whole.Add(guessEvery).After(now.Add(guessesAtOnce * guessEvery)) {
-		return false
+	found, more, err := h.sessions.List(r.Context(), who, most)
+	if err != nil {
+		return err
 	}
-	g.from[peer] = whole.Add(guessEvery)
-	return true
+	h.write(w, http.StatusOK, "application/json", SessionsAnswer{list(found), more})
+	return nil
 }
 
-func (g *guesses) giveBack(peer string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if whole, ok := g.from[peer]; ok {
-		g.from[peer] = whole.Add(-guessEvery)
+func (h *Handler) endOneSession(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue(sessionID)
+	if id == "" || len(id) > MaxPublicID {
+		return badRequest("expected the public id of a session, found %d bytes", len(id))
 	}
+	if h.sessions == nil {
+		return absent("list of sessions")
+	}
+	by := byOf(r)
+	ended, err := h.sessions.End(r.Context(), id, by)
+	if err != nil {
+		return err
+	}
+	if !ended {
+		return fail(http.StatusNotFound, codeUnknownSession, "no session has the public id %.128q", id).
+			cured("It may have ended already; 'keyway sessions list' has those that live.")
+	}
+	h.log.Info("admin: ended a session", "session", id, "by", by)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (h *Handler) endSessions(w http.ResponseWriter, r *http.Request) error {
+	who, _, err := whose(r)
+	if err != nil {
+		return err
+	}
+	if who.Subject == "" && who.SID == "" {
+		p := fail(http.StatusBadRequest, problem.BadRequest, "expected a subject or a sid: this ends the sessions of one user")
+		return p.cured("To end everybody's: keyway rotate token-hash-salt --compromised")
+	}
+	if h.sessions == nil {
+		return absent("list of sessions")
+	}
+	by := byOf(r)
+	ended, err := h.sessions.EndAll(r.Context(), who, by)
+	if err != nil {
+		return err
+	}
+	h.log.Info("admin: ended the sessions of a user", "ended", ended, "by", by)
+	h.write(w, http.StatusOK, "application/json", EndedAnswer{ended})
+	return nil
 }

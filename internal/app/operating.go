@@ -36,7 +36,7 @@ func (o operating) List(ctx context.Context, w admin.Whose, most int) ([]admin.S
 	shown := make([]admin.Session, len(found))
 	for i, s := range found {
 		shown[i] = admin.Session{
-			PublicID: s.PublicID, Provider: s.Provider, Issuer: s.Issuer, Subject: s.Subject, Email: s.Email, Name: s.Name,
+			PublicID: s.PublicID, Provider: s.Provider, Issuer: s.Issuer, Subject: s.Subject, SID: s.SID, Email: s.Email, Name: s.Name,
 			CreatedAt: s.CreatedAt.UTC(), AuthTime: s.AuthTime.UTC(), ExpiresAt: s.Expires.UTC(), AbsoluteExpiresAt: s.AbsoluteExpiry.UTC(),
 		}
 	}

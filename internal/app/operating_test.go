@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -71,6 +72,7 @@ func TestAnOperatorEndsSessions(t *testing.T) {
 		PublicID string `json:"public_id"`
 		Subject  string `json:"subject"`
 		Issuer   string `json:"issuer"`
+		SID      string `json:"sid"`
 	}) {
 		t.Helper()
 		status, body := operator(t, "GET", r.Admin+"/admin/v1/sessions"+query)
@@ -87,6 +89,9 @@ func TestAnOperatorEndsSessions(t *testing.T) {
 	found := list("?subject=u-ada-1815")
 	if len(found) != 3 || found[0].Subject != "u-ada-1815" || found[0].Issuer != provider.URL {
 		t.Fatalf("of ada: %+v", found)
+	}
+	if one := list("?sid=" + url.QueryEscape(found[0].SID)); found[0].SID == "" || len(one) != 1 || one[0].PublicID != found[0].PublicID {
+		t.Errorf("of the sid %q: %+v", found[0].SID, one)
 	}
 	if n := len(list("?subject=u-ada-1815&issuer=https%3A%2F%2Fother.example")); n != 0 {
 		t.Errorf("%d of another issuer's ada", n)

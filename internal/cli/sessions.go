@@ -17,9 +17,6 @@ import (
 	"keyway/internal/admin"
 )
 
-// maxListed is the most that the admin API lists at once.
-const maxListed = 1000
-
 func newSessionsCommand(s *streams) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "sessions",
@@ -99,11 +96,6 @@ func (f whoseFlags) check(cmd *cobra.Command) error {
 	return nil
 }
 
-type sessionsAnswer struct {
-	Sessions []admin.Session `json:"sessions"`
-	More     bool            `json:"more"`
-}
-
 func newSessionsListCommand(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -116,13 +108,13 @@ Exit code 0: this is what there is. 1: the gateway did not answer, or could not 
 		Args:    exactly(0, "no arguments"),
 	}
 	flags, who, asJSON := adminFlagsOf(cmd), whoseFlagsOf(cmd), jsonFlag(cmd)
-	most := cmd.Flags().Int("most", 100, "at most so many, up to 1000")
+	most := cmd.Flags().Int("most", admin.DefaultListed, fmt.Sprintf("at most so many, up to %d", admin.MaxListed))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := who.check(cmd); err != nil {
 			return err
 		}
-		if *most < 1 || *most > maxListed {
-			return usage("--most: expected 1 to %d, found %d", maxListed, *most)
+		if *most < 1 || *most > admin.MaxListed {
+			return usage("--most: expected 1 to %d, found %d", admin.MaxListed, *most)
 		}
 		c, err := flags.client(s)
 		if err != nil {
@@ -140,7 +132,7 @@ Exit code 0: this is what there is. 1: the gateway did not answer, or could not 
 	return cmd
 }
 
-func askSessions(ctx context.Context, c *adminClient, who whoseFlags, most int) (answer sessionsAnswer, now time.Time, err error) {
+func askSessions(ctx context.Context, c *adminClient, who whoseFlags, most int) (answer admin.SessionsAnswer, now time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
 	query := who.query()
@@ -158,7 +150,7 @@ func askSessions(ctx context.Context, c *adminClient, who whoseFlags, most int) 
 	return answer, a.now, nil
 }
 
-func printSessions(s *streams, who whoseFlags, answer sessionsAnswer, now time.Time) error {
+func printSessions(s *streams, who whoseFlags, answer admin.SessionsAnswer, now time.Time) error {
 	if len(answer.Sessions) == 0 {
 		_, err := fmt.Fprintf(s.stdout, "No session%s.\n%s", who.of(), who.hint())
 		return err
@@ -184,7 +176,7 @@ func orDash(s string) string {
 }
 
 type endedAnswer struct {
-	Ended   int      `json:"ended"`
+	admin.EndedAnswer
 	Unknown []string `json:"unknown,omitempty"` // of ids: there is no such session
 }
 
@@ -247,7 +239,7 @@ func isPublicID(id string) bool {
 			return false
 		}
 	}
-	return id != "" && len(id) <= 128
+	return id != "" && len(id) <= admin.MaxPublicID
 }
 
 // endSessions ends one after the other. One that there is not does not keep it from
@@ -316,7 +308,7 @@ func confirmEnd(ctx context.Context, c *adminClient, s *streams, who whoseFlags,
 	if !isTerminal(stdin) {
 		return usage("this ends all sessions of a user, and there is no terminal to ask at; look at them with 'keyway sessions list', then give --yes")
 	}
-	answer, _, err := askSessions(ctx, c, who, maxListed)
+	answer, _, err := askSessions(ctx, c, who, admin.MaxListed)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func (u *users) List(_ context.Context, w Whose, most int) ([]Session, bool, err
 		return nil, false, u.err
 	}
 	return []Session{{
-		PublicID: "pub-1", Provider: "demo", Issuer: "https://idp.example", Subject: "ada", Email: "ada@example.com", Name: "Ada",
+		PublicID: "pub-1", Provider: "demo", Issuer: "https://idp.example", Subject: "ada", SID: "s-1", Email: "ada@example.com", Name: "Ada",
 		CreatedAt: start, AuthTime: start, ExpiresAt: start.Add(time.Hour), AbsoluteExpiresAt: start.Add(2 * time.Hour),
 	}}, true, u.err
 }
