@@ -10,11 +10,12 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
+
+	"keyway/test/fromrun"
 )
 
 func main() {
@@ -39,44 +40,14 @@ func run(stream, list, file string, check bool) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", list, err)
 	}
-	sf, err := os.Open(stream)
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("no %s: the table is made from a test run, so run `make unit` first", stream)
-	} else if err != nil {
-		return err
-	}
-	defer sf.Close()
-	covered, err := readRun(sf)
-	if err != nil {
-		return fmt.Errorf("%s: %w", stream, err)
-	}
-	if err := covered.known(cases); err != nil {
-		return err
-	}
-	want := render(cases, covered)
-	if !check {
-		return os.WriteFile(file, want, 0o644)
-	}
-	have, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if line, ok := firstDifference(have, want); !ok {
-		return fmt.Errorf("%s is not what the last test run shows, first at line %d; run `make threats` and commit it", file, line)
-	}
-	return nil
-}
-
-// firstDifference answers with the number of the first line that differs.
-func firstDifference(have, want []byte) (int, bool) {
-	if bytes.Equal(have, want) {
-		return 0, true
-	}
-	h, w := bytes.Split(have, []byte("\n")), bytes.Split(want, []byte("\n"))
-	for i := range min(len(h), len(w)) {
-		if !bytes.Equal(h[i], w[i]) {
-			return i + 1, false
+	return fromrun.Page{Stream: stream, File: file, Target: "threats", Render: func(r io.Reader) ([]byte, error) {
+		covered, err := readRun(r)
+		if err != nil {
+			return nil, err
 		}
-	}
-	return min(len(h), len(w)) + 1, false
+		if err := covered.known(cases); err != nil {
+			return nil, err
+		}
+		return render(cases, covered), nil
+	}}.Make(check)
 }

@@ -11,11 +11,12 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
+
+	"keyway/test/fromrun"
 )
 
 func main() {
@@ -30,38 +31,11 @@ func main() {
 }
 
 func run(stream, file string, check bool) error {
-	sf, err := os.Open(stream)
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("no %s: the table is made from a test run, so run `make unit` first", stream)
-	} else if err != nil {
-		return err
-	}
-	defer sf.Close()
-	shown, err := readRun(sf)
-	if err != nil {
-		return fmt.Errorf("%s: %w", stream, err)
-	}
-	want := render(shown)
-	if !check {
-		return os.WriteFile(file, want, 0o644)
-	}
-	have, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if !bytes.Equal(have, want) {
-		return fmt.Errorf("%s is not what the last test run shows, first at line %d; run `make conformance` and commit it", file, firstDifference(have, want))
-	}
-	return nil
-}
-
-// firstDifference is the number of the first line that differs.
-func firstDifference(have, want []byte) int {
-	h, w := bytes.Split(have, []byte("\n")), bytes.Split(want, []byte("\n"))
-	for i := range min(len(h), len(w)) {
-		if !bytes.Equal(h[i], w[i]) {
-			return i + 1
+	return fromrun.Page{Stream: stream, File: file, Target: "conformance", Render: func(r io.Reader) ([]byte, error) {
+		shown, err := readRun(r)
+		if err != nil {
+			return nil, err
 		}
-	}
-	return min(len(h), len(w)) + 1
+		return render(shown), nil
+	}}.Make(check)
 }
