@@ -27,19 +27,34 @@ const (
 
 // teller sends logout tokens in the background.
 type teller struct {
-	ctx    context.Context
-	cancel context.CancelFunc
 	places chan struct{}
 	under  sync.WaitGroup
+	closed chan struct{}
+	once   sync.Once
 }
 
 func newTeller() *teller {
+	return &teller{places: make(chan struct{}, maxTelling), closed: make(chan struct{})}
+}
+
+// begin does something until it is done, or the teller is closed.
+func (t *teller) begin(do func(context.Context)) {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &teller{ctx: ctx, cancel: cancel, places: make(chan struct{}, maxTelling)}
+	t.under.Go(func() {
+		defer cancel()
+		do(ctx)
+	})
+	t.under.Go(func() {
+		select {
+		case <-t.closed:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
 }
 
 func (t *teller) close() {
-	t.cancel()
+	t.once.Do(func() { close(t.closed) })
 	t.under.Wait()
 }
 
@@ -68,8 +83,8 @@ func (p *Provider) tell(c *call, s *session) {
 	p.mu.Unlock()
 	hooks, now := c.hooks, c.now
 	for _, client := range told {
-		p.teller.under.Go(func() {
-			status, err := p.tellOne(client, s, hooks, now)
+		p.teller.begin(func(ctx context.Context) {
+			status, err := p.tellOne(ctx, client, s, hooks, now)
 			if h := hooks.LogoutAnswered; h != nil {
 				h(client.ID, status, err)
 			}
@@ -77,12 +92,12 @@ func (p *Provider) tell(c *call, s *session) {
 	}
 }
 
-func (p *Provider) tellOne(client *registered, s *session, hooks *Hooks, now time.Time) (status int, err error) {
+func (p *Provider) tellOne(ctx context.Context, client *registered, s *session, hooks *Hooks, now time.Time) (status int, err error) {
 	select {
 	case p.teller.places <- struct{}{}:
 		defer func() { <-p.teller.places }()
-	case <-p.teller.ctx.Done():
-		return 0, p.teller.ctx.Err()
+	case <-ctx.Done():
+		return 0, ctx.Err()
 	}
 	token, err := p.logoutToken(client.ID, s, hooks, now)
 	if err != nil {
@@ -91,7 +106,7 @@ func (p *Provider) tellOne(client *registered, s *session, hooks *Hooks, now tim
 	// Once more if nobody answered, or could not now; the same token, which whoever
 	// has acted on it knows again by its jti.
 	for range tellTries {
-		if status, err = p.post(client.BackchannelLogoutURI, url.Values{"logout_token": {token}}); err == nil && status < 500 {
+		if status, err = p.post(ctx, client.BackchannelLogoutURI, url.Values{"logout_token": {token}}); err == nil && status < 500 {
 			break
 		}
 	}
@@ -118,8 +133,8 @@ func (p *Provider) logoutToken(client string, s *session, hooks *Hooks, now time
 	return token, nil
 }
 
-func (p *Provider) post(to string, form url.Values) (status int, err error) {
-	ctx, cancel := context.WithTimeout(p.teller.ctx, tellWithin)
+func (p *Provider) post(ctx context.Context, to string, form url.Values) (status int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, tellWithin)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to, strings.NewReader(form.Encode()))
 	if err != nil {
