@@ -45,7 +45,7 @@ type Counters interface {
 	// next one is allowed if this one was (0: at once), else until this one would
 	// be, at least 1 ns. They return soon after ctx ends. An error means that nobody
 	// can know.
-	Take(ctx context.Context, k Key, rate Rate) (ok bool, wait time.Duration, err error)
+	Take(ctx context.Context, k Key, rate Rate) (wait time.Duration, ok bool, err error)
 }
 
 // Memory are Counters in memory that is bounded by [MaxKeys].
@@ -64,13 +64,13 @@ func newMemory(keys int) *Memory {
 }
 
 // Take implements Counters. It never fails, and does not wait.
-func (m *Memory) Take(_ context.Context, k Key, rate Rate) (ok bool, wait time.Duration, err error) {
+func (m *Memory) Take(_ context.Context, k Key, rate Rate) (wait time.Duration, ok bool, err error) {
 	now := clock(m.epoch)
 	m.at.step(k, now, func(at int64) (next int64) {
-		next, ok, wait = rate.Next(at, now)
+		next, wait, ok = rate.Next(at, now)
 		return next
 	})
-	return ok, wait, nil
+	return wait, ok, nil
 }
 
 // clock is in ns, above 0.

@@ -107,7 +107,7 @@ func (l *Limiter) Spent(kind Kind, addr netip.Addr) (retryAfter time.Duration, s
 // take counts here. The count goes on while the shared one does, so that it is good
 // to go by when that can't be had. Whoever is beyond the limit by it is so by all.
 func (l *Limiter) take(k Key, rate Rate) (time.Duration, bool) {
-	ok, wait, _ := l.own.Take(context.Background(), k, rate)
+	wait, ok, _ := l.own.Take(context.Background(), k, rate)
 	l.mark(k, wait)
 	return wait, ok
 }
@@ -124,7 +124,7 @@ func (l *Limiter) ask(ctx context.Context, k Key, rate Rate) (time.Duration, boo
 	// Whoever hangs up is counted all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Patience)
 	defer cancel()
-	ok, wait, err := l.shared.Take(ctx, k, rate)
+	wait, ok, err := l.shared.Take(ctx, k, rate)
 	if err != nil {
 		l.pause.Store(clock(l.epoch) + int64(Pause))
 		return 0, true

@@ -189,14 +189,14 @@ type faulty struct {
 	asked atomic.Int64
 }
 
-func (f *faulty) Take(ctx context.Context, k limit.Key, r limit.Rate) (bool, time.Duration, error) {
+func (f *faulty) Take(ctx context.Context, k limit.Key, r limit.Rate) (time.Duration, bool, error) {
 	f.asked.Add(1)
 	if f.hang.Load() {
 		<-ctx.Done()
-		return false, 0, ctx.Err()
+		return 0, false, ctx.Err()
 	}
 	if err := f.err.Load(); err != nil {
-		return false, 0, *err
+		return 0, false, *err
 	}
 	return f.Counters.Take(ctx, k, r)
 }

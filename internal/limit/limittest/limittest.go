@@ -64,7 +64,7 @@ func Run(t *testing.T, open func(*testing.T) limit.Counters) {
 		for range 8 {
 			all.Go(func() {
 				for range 20 {
-					if ok, _, err := c.Take(t.Context(), one, rate); err != nil {
+					if _, ok, err := c.Take(t.Context(), one, rate); err != nil {
 						t.Error(err)
 					} else if ok {
 						allowed.Add(1)
@@ -84,7 +84,7 @@ func Run(t *testing.T, open func(*testing.T) limit.Counters) {
 		wait := take(t, c, one, rate, false)
 		began := time.Now()
 		for deadline := began.Add(5 * time.Second); ; {
-			ok, again, err := c.Take(t.Context(), one, rate)
+			again, ok, err := c.Take(t.Context(), one, rate)
 			if err != nil || time.Now().After(deadline) {
 				t.Fatal("not allowed again", err)
 			}
@@ -111,7 +111,7 @@ func Run(t *testing.T, open func(*testing.T) limit.Counters) {
 
 func take(t *testing.T, c limit.Counters, k limit.Key, rate limit.Rate, want bool) time.Duration {
 	t.Helper()
-	ok, wait, err := c.Take(t.Context(), k, rate)
+	wait, ok, err := c.Take(t.Context(), k, rate)
 	if err != nil || ok != want || !ok && wait <= 0 {
 		t.Fatalf("allowed: %t, wait %v, %v; want %t", ok, wait, err, want)
 	}

@@ -52,14 +52,14 @@ return {1, math.max(at + each - (now + per), 0)}`, rueidis.WithLoadSHA1(true)),
 }
 
 // Take implements limit.Counters. It is one round trip.
-func (c *Counters) Take(ctx context.Context, k limit.Key, rate limit.Rate) (ok bool, wait time.Duration, err error) {
+func (c *Counters) Take(ctx context.Context, k limit.Key, rate limit.Rate) (wait time.Duration, ok bool, err error) {
 	name, err := c.name(k.AppendTo(make([]byte, 0, 64)))
 	if err != nil {
-		return false, 0, err
+		return 0, false, err
 	}
 	type result struct {
-		ok   bool
 		wait time.Duration
+		ok   bool
 	}
 	r, err := call(ctx, c.store, func(ctx context.Context, client rueidis.Client) (result, error) {
 		said, err := c.take.Exec(ctx, client, []string{c.store.prefix + "n:" + name},
@@ -70,7 +70,7 @@ func (c *Counters) Take(ctx context.Context, k limit.Key, rate limit.Rate) (ok b
 		if len(said) != 2 {
 			return result{}, fmt.Errorf("session store: expected two numbers, found %d", len(said))
 		}
-		return result{said[0] == 1, time.Duration(said[1]) * time.Microsecond}, nil
+		return result{time.Duration(said[1]) * time.Microsecond, said[0] == 1}, nil
 	})
-	return r.ok, r.wait, err
+	return r.wait, r.ok, err
 }
