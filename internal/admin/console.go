@@ -157,7 +157,7 @@ func (h *Handler) openSession(w http.ResponseWriter, r *http.Request) error {
 	}
 	if !sameToken([]byte(strings.TrimSpace(ask.Token)), want) {
 		h.log.Warn("admin: refused a sign-in to the console", "peer", peer(r), "why", "another token")
-		h.remember("admin.refused", "console, from "+peer(r), "another token")
+		h.remember(audit.TypeAdminRefused, "console, from "+peer(r), "another token")
 		return fail(http.StatusUnauthorized, problem.InvalidToken, "that is not the token of this gateway").
 			cured("Expected the content of the file that admin.token_file names.")
 	}
@@ -174,7 +174,7 @@ func (h *Handler) letIn(w http.ResponseWriter, r *http.Request, one consoleSessi
 	}
 	http.SetCookie(w, h.cookie(r, h.consoleSessions.open(one, time.Now()), int(sessionLife/time.Second)))
 	h.log.Info("admin: signed in to the console", "by", one.by)
-	h.remember("admin.signed_in", one.by, "")
+	h.remember(audit.TypeAdminSignedIn, one.by, "")
 }
 
 func (h *Handler) endSession(w http.ResponseWriter, r *http.Request) error {
@@ -214,7 +214,7 @@ func (h *Handler) finishSignIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		p := problemOf(err)
 		h.log.Warn("admin: refused a sign-in to the console", "peer", peer(r), "why", p.Detail)
-		h.remember("admin.refused", "console, from "+peer(r), p.Detail)
+		h.remember(audit.TypeAdminRefused, "console, from "+peer(r), p.Detail)
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.WriteHeader(p.Status)
 		return console.Refused(w, console.Refusal{Title: p.Title, Detail: p.Detail, Cure: p.Cure})
