@@ -74,8 +74,8 @@ func TestDemoPageInChromium(t *testing.T) {
 	`, map[string]any{"url": demo.URL})
 	var got struct {
 		Name, Ends, Refused, May, Echo, Stored, HTML string
-		Notes                                   int
-		After                                   map[string]any
+		Notes                                        int
+		After                                        map[string]any
 	}
 	r.Decode(t, &got)
 	if got.Name != "Ada Lovelace" || got.Notes == 0 || !regexp.MustCompile(`\d:\d\d`).MatchString(got.Ends) {

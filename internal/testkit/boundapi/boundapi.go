@@ -111,7 +111,7 @@ func (a *API) check(r *http.Request, call *Call, wantNonce string) error {
 	}
 	call.Scheme, call.Token, _ = strings.Cut(authorization[0], " ")
 	if call.Scheme != "DPoP" || call.Token == "" {
-		return errors.New("Authorization: expected the scheme DPoP")
+		return errors.New("expected Authorization with the scheme DPoP")
 	}
 	jws, err := jose.ParseSignedCompact(proofs[0], []jose.SignatureAlgorithm{jose.ES256, jose.EdDSA, jose.PS256}) // 2, 5
 	if err != nil {
