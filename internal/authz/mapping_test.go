@@ -91,6 +91,7 @@ func TestUnclearRequestsAreRefused(t *testing.T) {
 	byBody := compiled(Mapping{Resource: "note", Action: "create", IDFrom: "$.id"})
 	for _, body := range []string{
 		`{"id":"1","id":"2"}`, `{"id":"1"}{"id":"2"}`, `{"id":"1"},"w":{"id":"2"}`, `1,"w":2`, `{"id":1.0}`, `{"id":1e0}`, `{"id":true}`, `{"id":null}`, `{"id":["1"]}`, `{"id":""}`,
+		`{"id":"1","ID":"2"}`, `{"Id":"2","id":"1"}`, `{"id":-0}`, `{"id":9007199254740993}`, `{"id":-9007199254740993}`,
 		`{"id":"*"}`, `{"id":"a\u0000b"}`, "{\"id\":\"\xff\"}", `{"id":"` + strings.Repeat("x", 600) + `"}`, `{}`, `[]`, `{"ID":"1"}`, `not json`, "", strings.Repeat("[", 5000),
 	} {
 		if got, err := byBody.Resolve(factsOf(nil, "", body)); err == nil {
@@ -100,7 +101,8 @@ func TestUnclearRequestsAreRefused(t *testing.T) {
 		}
 	}
 	byQuery := compiled(Mapping{Resource: "note", Action: "read", IDFrom: "?id"})
-	for _, query := range []string{"", "id=1&id=2", "id=1&%69d=2", "id=%zz", "id=*", "id=", "id=1;id=2"} {
+	for _, query := range []string{"", "id=1&id=2", "id=1&%69d=2", "id=%zz", "id=*", "id=", "id=1;id=2",
+		"id=1&ID=2", "ID=2", "id=1&id[]=2", "id=1&id[0]=2", "id=1&%20id=2", "id=1&id%00=2"} {
 		if got, err := byQuery.Resolve(factsOf(nil, query, "")); err == nil {
 			t.Errorf("%q: asked about %+v", query, got)
 		}
@@ -109,6 +111,47 @@ func TestUnclearRequestsAreRefused(t *testing.T) {
 	for _, id := range []string{"*", "", "a\nb", "\uFFFD"} {
 		if got, err := byPath.Resolve(factsOf(map[string]string{"id": id}, "", "")); err == nil {
 			t.Errorf("%q: asked about %+v", id, got)
+		}
+	}
+}
+
+// Many readers of JSON, encoding/json among them, take a member for the one of another
+// case; many of queries do so, too.
+func TestNamesInAnotherSpelling(t *testing.T) {
+	threat.Covers(t, 39)
+	for _, c := range []struct {
+		source, query, body string
+		ok                  bool
+	}{
+		{"$.note.folder", "", `{"note":{"folder":"mine","Folder":"boss"}}`, false},
+		{"$.note.folder", "", `{"note":{"folder":"mine"},"NOTE":{"folder":"boss"}}`, false},
+		{"$.note.folder", "", `{"note":{"FOLDER":"boss"}}`, false}, // or the policy would see none
+		{"$['note'][\"folder\"]", "", `{"Note":{"folder":"boss"}}`, false},
+		{"$.risk", "", `{"risk":1,"ri\u017fk":2}`, false}, // long s, which folds to s
+		{"$.key", "", `{"\u212aey":2}`, false},            // Kelvin's sign
+		{"$.note", "", `{"note":{"folder":"mine","Folder":"boss"}}`, false},
+		{"$..folder", "", `{"a":{"folder":1},"b":{"Folder":2}}`, false},
+		{"$.x[?@.a=='B'].folder", "", `{"x":[{"a":"B","folder":1,"Folder":2}]}`, false},
+		{"?folder", "folder=mine&FOLDER=boss", "", false},
+		{"?folder", "Folder=boss", "", false},
+		{"?my_folder", "my.folder=boss", "", false},
+		// What nobody asks about may be called as it likes.
+		{"$.note.folder", "", `{"note":{"folder":"mine"},"words":{"march":1,"March":2},"Folder":1}`, true},
+		{"$.note.folder", "", `{"note":{"title":"Folder"}}`, true},
+		{`$['\u0046older']`, "", `{"Folder":1,"x":1}`, true},
+		{`$['\u0046older']`, "", `{"Folder":1,"folder":1}`, false},
+		{"$.É.Folder", "", `{"É":{"Folder":1}}`, true},
+		{"$..folder", "", `{"a":{"folder":1},"x":1,"X":2}`, true},
+		{"$.x[?@.a=='B'].folder", "", `{"x":[{"a":"B","folder":1}]}`, true},
+		{"?folder", "a=1&A=2&folders=3", "", true},
+	} {
+		a, err := Compile(Mapping{Resource: "note", Action: "create", Props: map[string]string{"p": c.source}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := a.Resolve(factsOf(nil, c.query, c.body))
+		if (err == nil) != c.ok {
+			t.Errorf("%s of %s%s: asked about %+v, %v", c.source, c.query, c.body, got, err)
 		}
 	}
 }
@@ -125,7 +168,7 @@ func TestMappingsThatMeanNothing(t *testing.T) {
 }
 
 func FuzzBody(f *testing.F) {
-	for _, s := range []string{`{"id":"1"}`, `{"id":1,"id":2}`, `1,"w":2`, `[{"id":"1"}]`, "\xff"} {
+	for _, s := range []string{`{"id":"1"}`, `{"id":1,"id":2}`, `1,"w":2`, `[{"id":"1"}]`, "\xff", `{"id":"1","ID":"2"}`} {
 		f.Add(s)
 	}
 	a, err := Compile(Mapping{Resource: "note", Action: "create", IDFrom: "$.id", Props: map[string]string{"all": "$..*", "some": "$[?@.id==1]"}})

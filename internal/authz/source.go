@@ -31,6 +31,7 @@ type source struct {
 	query    string
 	path     *jsonpath.JSONPath
 	single   bool // the path has one value or none (RFC 9535 section 2.3.5.1)
+	folded   *jsonpath.JSONPath
 }
 
 // parseSource reads "{param}", "?name", "$.a.b" (RFC 9535), or a constant.
@@ -53,6 +54,9 @@ func parseSource(text string) (source, error) {
 			return s, errors.New("expected JSONPath such as $.note.id (RFC 9535)")
 		}
 		s.path, s.single = path, isSingular(text)
+		if s.folded, err = foldedPath(text); err != nil {
+			return s, errors.New("expected JSONPath such as $.note.id (RFC 9535)")
+		}
 	default:
 		s.constant = true
 	}
@@ -89,6 +93,8 @@ type reading struct {
 	facts Facts
 	query map[string][]string
 	body  *yaml.Node
+	// folded is body by the readers that don't see case.
+	folded *yaml.Node
 }
 
 // value is what the request has there. errAbsent: nothing.
@@ -117,6 +123,9 @@ func (r *reading) fromQuery(name string) (any, error) {
 		}
 		r.query = parsed
 	}
+	if !spelledOnceIn(r.query, name) {
+		return nil, errSpelling
+	}
 	switch values := r.query[name]; len(values) {
 	case 0:
 		return nil, errAbsent
@@ -136,6 +145,7 @@ func (r *reading) fromBody(s *source) (found any, err error) {
 		if r.body, err = document(raw); err != nil {
 			return nil, err
 		}
+		r.folded = foldedNode(r.body)
 	}
 	defer func() {
 		// The document is a stranger's, and the query is walked by a library.
@@ -144,6 +154,9 @@ func (r *reading) fromBody(s *source) (found any, err error) {
 		}
 	}()
 	nodes := s.path.Query(r.body)
+	if !s.spelledOnce(r.folded, len(nodes)) {
+		return nil, errSpelling
+	}
 	if !s.single {
 		list := make([]any, len(nodes))
 		for i, n := range nodes {
@@ -158,6 +171,8 @@ func (r *reading) fromBody(s *source) (found any, err error) {
 	}
 	return plainValue(nodes[0])
 }
+
+const maxExact = 1<<53 - 1
 
 // identifier is what the request has there as the id of something.
 func (r *reading) identifier(s *source) (string, error) {
@@ -177,9 +192,11 @@ func (r *reading) identifier(s *source) (string, error) {
 	case string:
 		id = v
 	case json.Number:
-		// 1, 1.0 and 1e0 are one number and three texts.
-		if _, err := strconv.ParseInt(v.String(), 10, 64); err != nil {
-			return "", errors.New("expected a text or a whole number")
+		// 1, 1.0 and 1e0 are one number and three texts, so are 0 and -0. Beyond 2^53 many
+		// readers take the next one that they can keep (RFC 8259 section 6).
+		n, err := strconv.ParseInt(v.String(), 10, 64)
+		if err != nil || n < -maxExact || n > maxExact || n == 0 && v.String() != "0" {
+			return "", errors.New("expected a text, or a whole number of at most 2^53-1")
 		}
 		id = v.String()
 	default:
