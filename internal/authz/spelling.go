@@ -70,9 +70,9 @@ func severalIn(n *yaml.Node) bool {
 }
 
 // foldedPath is a query for a folded tree; nil if there is none: where it compares
-// values, which are not folded, and where letters of names are written as numbers.
+// values, which are not folded.
 func foldedPath(text string) (*jsonpath.JSONPath, error) {
-	if strings.Contains(text, "?") || strings.Contains(text, `\u`) {
+	if strings.Contains(text, "?") {
 		return nil, nil
 	}
 	return jsonpath.NewPath(fold(text))
