@@ -45,7 +45,7 @@ func (e *Enforcer) DecideAll(ctx context.Context, who *principal.Principal, item
 	for len(asked) > 0 {
 		n := min(len(asked), MaxBatch)
 		began := e.o.Now()
-		decisions, err := e.askAll(ctx, questions[:n])
+		decisions, err := e.askAll(ctx, who, questions[:n])
 		for j, i := range asked[:n] {
 			if err == nil {
 				all[i].Decision = decisions[j]
@@ -63,13 +63,13 @@ func (e *Enforcer) DecideAll(ctx context.Context, who *principal.Principal, item
 	return all, nil
 }
 
-func (e *Enforcer) askAll(ctx context.Context, questions []Question) (all []Decision, err error) {
+func (e *Enforcer) askAll(ctx context.Context, who *principal.Principal, questions []Question) (all []Decision, err error) {
 	defer func() {
 		if recover() != nil { // not the panic's own text: it may have anything
 			all, err = nil, errDefect
 		}
 	}()
-	leave, err := e.enter()
+	leave, err := e.waits.enter(accountOf(who))
 	if err != nil {
 		return nil, err
 	}

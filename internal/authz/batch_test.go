@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"keyway/internal/principal"
 	"keyway/internal/route"
 	"keyway/internal/threat"
 )
@@ -106,7 +108,7 @@ func TestQuestionsUnderWayAreBounded(t *testing.T) {
 	threat.Covers(t, 48)
 	synctest.Test(t, func(t *testing.T) {
 		hang := &waiting{}
-		e := enforcer(t, hang, func(o *Options) { o.Deadline, o.Waiting = 2*time.Second, 10 })
+		e := enforcer(t, hang, func(o *Options) { o.Deadline, o.Waiting, o.WaitingEach = 2*time.Second, 10, 1000 })
 		defer e.Close()
 		a := compiled(t, Mapping{Resource: "note", Action: "read", IDFrom: "{id}"})
 		var busy, late int
@@ -135,6 +137,53 @@ func TestQuestionsUnderWayAreBounded(t *testing.T) {
 		}
 		if _, err := e.DecideAll(t.Context(), &ada, nil, Circumstances{}); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// Of those who ask at once while a decision point hangs, one alone does not take all
+// that may wait.
+func TestQuestionsOfOneSubjectAreBounded(t *testing.T) {
+	threat.Covers(t, 48)
+	synctest.Test(t, func(t *testing.T) {
+		e := enforcer(t, &waiting{}, func(o *Options) { o.Deadline, o.Waiting, o.WaitingEach = 2*time.Second, 100, 7 })
+		defer e.Close()
+		a := compiled(t, Mapping{Resource: "note", Action: "read", IDFrom: "{id}"})
+		grace := principal.Principal{Provider: "main", Subject: "grace", SessionID: "s2"}
+		other := ada // another session of the same person is no way around it
+		other.SessionID = "s3"
+		var busy, late [2]atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 300 {
+			who, n := &ada, 0
+			switch {
+			case i%10 == 0:
+				who, n = &grace, 1
+			case i%10 == 1:
+				who = &other
+			}
+			if n == 1 && i >= 50 {
+				continue
+			}
+			wg.Go(func() {
+				_, err := e.Decide(t.Context(), who, a, factsOf(map[string]string{"id": fmt.Sprint(i)}, "", ""), Circumstances{})
+				if errors.Is(err, ErrBusy) {
+					busy[n].Add(1)
+				} else if errors.Is(err, context.DeadlineExceeded) {
+					late[n].Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if late[0].Load() != 7 || busy[0].Load() != 263 || late[1].Load() != 5 || busy[1].Load() != 0 {
+			t.Errorf("ada: %d waited, %d did not; grace: %d and %d", late[0].Load(), busy[0].Load(), late[1].Load(), busy[1].Load())
+		}
+		// Who has his answers may ask again, and is not kept.
+		if _, err := e.Decide(t.Context(), &ada, a, factsOf(map[string]string{"id": "x"}, "", ""), Circumstances{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		if n := len(e.waits.of); n != 0 {
+			t.Errorf("%d are kept", n)
 		}
 	})
 }

@@ -30,6 +30,10 @@ type Options struct {
 	// Waiting is how many questions may be under way at once; 1000 if 0. Beyond,
 	// there is no answer: a decision point that hangs must not take the memory.
 	Waiting int
+	// WaitingEach is how many of them may be of one account; a tenth of Waiting if 0,
+	// and at least one. Beyond, it has no answer, and the others do: one who asks for
+	// much while the decision point is slow takes nobody's place.
+	WaitingEach int
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -42,7 +46,7 @@ type Enforcer struct {
 	flights singleflight.Group
 	epoch   atomic.Uint64
 	changed atomic.Pointer[chan struct{}]
-	waiting chan struct{}
+	waits   waits
 }
 
 const defaultWaiting = 1000
@@ -78,7 +82,10 @@ func NewEnforcer(o Options) (*Enforcer, error) {
 	if o.Waiting <= 0 {
 		o.Waiting = defaultWaiting
 	}
-	e := &Enforcer{o: o, waiting: make(chan struct{}, o.Waiting)}
+	if o.WaitingEach <= 0 {
+		o.WaitingEach = max(o.Waiting/10, 1)
+	}
+	e := &Enforcer{o: o, waits: waits{most: o.Waiting, each: o.WaitingEach, of: map[account]int{}}}
 	e.changed.Store(new(make(chan struct{})))
 	if o.MaxSize > 0 && max(o.TTLAllow, o.TTLDeny) > 0 {
 		e.answers = otter.Must(&otter.Options[key, answer]{
@@ -141,7 +148,7 @@ func (e *Enforcer) Decide(ctx context.Context, who *principal.Principal, ask *As
 		v.Decision, v.Cached = *d, true
 		return v, nil
 	}
-	v.Decision, err = e.ask(ctx, k, epoch, e.question(who, ask.action, v.Resource, at))
+	v.Decision, err = e.ask(ctx, k, epoch, who, e.question(who, ask.action, v.Resource, at))
 	if err != nil {
 		v.Decision = Decision{Reason: reasonUnanswered}
 	}
@@ -158,19 +165,6 @@ func (e *Enforcer) recall(k key) (*Decision, bool) {
 		return nil, false
 	}
 	return found.decision, true
-}
-
-// ErrBusy is that too many questions are under way.
-var ErrBusy = errors.New("authz: too many questions wait for an answer already")
-
-// enter counts a question among those that are under way, until leave.
-func (e *Enforcer) enter() (leave func(), err error) {
-	select {
-	case e.waiting <- struct{}{}:
-		return func() { <-e.waiting }, nil
-	default:
-		return nil, ErrBusy
-	}
 }
 
 // question is what a PDP is asked.
@@ -205,17 +199,18 @@ func (e *Enforcer) askHere(ctx context.Context, k key, epoch uint64, q Question)
 
 // ask asks once for all who have the same question. Who goes away first ends nobody's
 // wait but its own.
-func (e *Enforcer) ask(ctx context.Context, k key, epoch uint64, q Question) (Decision, error) {
+func (e *Enforcer) ask(ctx context.Context, k key, epoch uint64, who *principal.Principal, q Question) (Decision, error) {
 	if e.o.Local {
 		return e.askHere(ctx, k, epoch, q)
 	}
+	asker := accountOf(who) // who may be used for another request, once nobody waits here
 	result := e.flights.DoChan(string(k[:]), func() (answered any, err error) {
 		defer func() {
 			if recover() != nil { // not the panic's own text: it may have anything
 				answered, err = Decision{}, errDefect
 			}
 		}()
-		leave, err := e.enter()
+		leave, err := e.waits.enter(asker)
 		if err != nil {
 			return Decision{}, err
 		}
