@@ -176,6 +176,6 @@ type PDPRetry struct {
 
 // PDPCircuitBreaker says when to leave the decision point alone.
 type PDPCircuitBreaker struct {
-	Failures int           `yaml:"failures" default:"5" min:"1" max:"1000" doc:"Failures in a row that open it."`
+	Failures int           `yaml:"failures" default:"5" min:"1" max:"1000" doc:"Failures in a row that open it. A status 500 is none: it may be of one question alone."`
 	OpenFor  time.Duration `yaml:"open_for" default:"10s" min:"100ms" max:"10m" doc:"How long it stays open before one try."`
 }

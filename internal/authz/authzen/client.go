@@ -56,7 +56,8 @@ type Options struct {
 	// before the second, and doubles.
 	Attempts int
 	Backoff  time.Duration
-	// Failures in a row after which the server is left alone for OpenFor; 0: never.
+	// Failures in a row after which the server is left alone for OpenFor; 0: never. A
+	// status 500 is none: that may be of one question.
 	Failures int
 	OpenFor  time.Duration
 	Observer Observer
@@ -77,6 +78,9 @@ var ErrUnavailable = errors.New("the decision point can't be reached")
 
 // ErrRefused is that the server does not take our credentials.
 var ErrRefused = errors.New("the decision point refuses our credentials")
+
+// errFailedAtIt is that the server is there, and failed at what it was asked.
+var errFailedAtIt = fmt.Errorf("%w: status 500", ErrUnavailable)
 
 // maxTried bounds how many live credentials one question is asked with.
 const maxTried = 3
@@ -102,7 +106,11 @@ func New(o Options) (*Client, error) {
 			// An answer that can't be used, and a refusal, are answers; a caller who went
 			// away says nothing about the server.
 			IsSuccessful: func(err error) bool { return !errors.Is(err, ErrUnavailable) },
-			IsExcluded:   func(err error) bool { return errors.Is(err, context.Canceled) },
+			// So does a status 500: what it failed at may be this question alone, and whoever
+			// finds one that it fails at must not close it to all others.
+			IsExcluded: func(err error) bool {
+				return errors.Is(err, context.Canceled) || errors.Is(err, errFailedAtIt)
+			},
 		})
 	}
 	return c, nil
@@ -269,6 +277,8 @@ func (c *Client) send(ctx context.Context, endpoint, address string, body []byte
 	switch {
 	case err != nil:
 		return nil, status, fmt.Errorf("%w: reading the answer: %w", ErrUnavailable, jwks.Transport(err))
+	case status == http.StatusInternalServerError:
+		return nil, status, errFailedAtIt
 	case status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout:
 		return nil, status, fmt.Errorf("%w: status %d", ErrUnavailable, status)
 	case status == http.StatusUnauthorized:

@@ -193,7 +193,7 @@ func TestABrokenServerIsLeftAlone(t *testing.T) {
 	c := client(t, func(w http.ResponseWriter, _ *http.Request) {
 		asked.Add(1)
 		if !fine.Load() {
-			w.WriteHeader(500)
+			w.WriteHeader(503)
 			return
 		}
 		say(w, `{"decision":true}`)
@@ -217,6 +217,31 @@ func TestABrokenServerIsLeftAlone(t *testing.T) {
 			t.Fatalf("it is not used again: %v", err)
 		}
 		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// A question that a server fails at is one user's, and others ask what it can answer:
+// who finds such a question must not lock everybody out. (OPA answers 500 where two
+// rules conflict for one input.)
+func TestAQuestionThatBreaksTheServerIsNotHeldAgainstIt(t *testing.T) {
+	threat.Covers(t, 48)
+	c := client(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if strings.Contains(string(body), "poison") {
+			w.WriteHeader(500)
+			return
+		}
+		say(w, `{"decision":true}`)
+	}, func(o *authzen.Options) { o.Failures, o.OpenFor, o.Attempts = 3, time.Hour, 2 })
+	odd := question
+	odd.Resource.ID = "poison"
+	for range 10 {
+		if d, err := c.Evaluate(t.Context(), odd); !errors.Is(err, authzen.ErrUnavailable) || d.Allow {
+			t.Fatalf("%+v, %v", d, err)
+		}
+	}
+	if d, err := c.Evaluate(t.Context(), question); err != nil || !d.Allow {
+		t.Errorf("another question: %+v, %v", d, err)
 	}
 }
 
