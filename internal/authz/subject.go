@@ -33,6 +33,16 @@ const (
 	SubjectClient = "client" // that acts for itself: its own subject (RFC 9068 section 2.2)
 )
 
+// IsSubjectProperty says whether a name is one that only who signed somebody in says
+// something by, even where nothing was said.
+func IsSubjectProperty(name string) bool {
+	switch name {
+	case "provider", "sub", "email", "name", "client_id", "roles", "permissions", "scopes", "auth_time":
+		return true
+	}
+	return false
+}
+
 // subjectOf is a principal in the words of AuthZEN.
 func subjectOf(who *principal.Principal, form SubjectForm) Entity {
 	e := Entity{Type: SubjectUser, ID: who.Subject, Properties: map[string]any{"provider": who.Provider, "sub": who.Subject}}

@@ -144,15 +144,17 @@ func reason(decision cedar.Decision, why cedar.Diagnostic) string {
 	return "forbidden by " + strings.Join(ids, ", ")
 }
 
-// merged is one entity of two descriptions, which must not contradict each other.
+// merged is one entity of two descriptions, which must not contradict each other: nor
+// may the resource's say what the subject's could, and did not.
 func merged(subject, resource types.Entity) (types.Entity, error) {
 	all := types.RecordMap{}
 	for name, v := range subject.Attributes.All() {
 		all[name] = v
 	}
 	for name, v := range resource.Attributes.All() {
-		if has, ok := all[name]; ok && !has.Equal(v) {
-			return types.Entity{}, fmt.Errorf("cedar: the subject is the resource, and %.40q is told in two ways", string(name))
+		has, ok := all[name]
+		if ok && !has.Equal(v) || !ok && authz.IsSubjectProperty(string(name)) {
+			return types.Entity{}, fmt.Errorf("cedar: the subject is the resource, and the request says %.40q of it otherwise than who signed it in", string(name))
 		}
 		all[name] = v
 	}

@@ -11,6 +11,8 @@ func TestASubjectThatIsTheResource(t *testing.T) {
 	p := open(t, map[string]string{"users.cedar": `
 @id("admins")
 permit(principal is user, action, resource) when { principal.roles.contains("admin") };
+@id("the boss")
+permit(principal is user, action == Action::"audit", resource) when { principal has email && principal.email == "boss@example.com" };
 @id("oneself")
 permit(principal is user, action == Action::"rename", resource is user) when { principal == resource };
 `})
@@ -29,6 +31,9 @@ permit(principal is user, action == Action::"rename", resource is user) when { p
 	}
 	if d, err := p.Evaluate(t.Context(), about("rename", map[string]any{"nick": "e", "roles": []any{"viewer"}})); !d.Allow || err != nil {
 		t.Errorf("eve renames herself: %+v, %v", d, err)
+	}
+	if d, err := p.Evaluate(t.Context(), about("audit", map[string]any{"email": "boss@example.com"})); d.Allow || err == nil {
+		t.Errorf("eve, whose provider tells no address, says that it is the boss's: %+v, %v", d, err)
 	}
 	all, err := p.EvaluateAll(t.Context(), []authz.Question{about("delete", map[string]any{"roles": []any{"admin"}}), about("rename", nil)})
 	if err != nil || all[0].Allow || !all[1].Allow {
