@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -172,10 +173,13 @@ func (g *Gateway) told(event *authz.Event) {
 }
 
 // againWithin bounds deciding about a stream again, and againAtOnce how many are
-// decided about at once: when policies change, all are.
+// decided about at once: when policies change, all are. Who has had no turn within
+// againTurn has no answer either, or streams would go on undecided for as long as the
+// decision point lets the others wait.
 const (
 	againWithin = time.Second
 	againAtOnce = 64
+	againTurn   = 5 * time.Second
 )
 
 // errNotAnyMore ends a stream.
@@ -222,18 +226,9 @@ func (g *Gateway) keepDeciding(ctx context.Context, d decided, who principal.Pri
 
 // decideAgain reports whether a stream may go on.
 func (g *Gateway) decideAgain(ctx context.Context, authorizer Authorizer, d *decided, who *principal.Principal) bool {
-	select {
-	case g.again <- struct{}{}:
-		defer func() { <-g.again }()
-	case <-ctx.Done():
-		return true // nobody waits for it
-	}
-	asking, cancel := context.WithTimeout(ctx, againWithin)
-	defer cancel()
-	began := time.Now()
-	all, err := authorizer.DecideAll(asking, who, []authz.Item{d.item}, d.at)
+	all, took, err := g.askAgain(ctx, authorizer, d, who)
 	if ctx.Err() != nil {
-		return true
+		return true // nobody waits for it
 	}
 	v := authz.Verdict{Resource: d.item.Resource}
 	if len(all) == 1 {
@@ -243,11 +238,32 @@ func (g *Gateway) decideAgain(ctx context.Context, authorizer Authorizer, d *dec
 	}
 	event := authz.Event{
 		Decision: authz.Denied, Resource: d.item.Resource.Type, Action: d.item.Action, Route: d.route, Who: who,
-		CorrelationID: d.at.CorrelationID, Took: time.Since(began), Again: true,
+		CorrelationID: d.at.CorrelationID, Took: took, Again: true,
 	}
 	if err := g.judge(&event, &v, err); err != nil {
 		g.log.Info("a stream ends, because who has it may not have it any more", "route", d.route, "correlation_id", d.at.CorrelationID, "session", who.SessionID, "reason", err.Error())
 		return false
 	}
 	return true
+}
+
+var errNoTurn = errors.New("gateway: too many streams are decided about again, and the decision point takes long")
+
+// askAgain asks when it is this stream's turn.
+func (g *Gateway) askAgain(ctx context.Context, authorizer Authorizer, d *decided, who *principal.Principal) (all []authz.Verdict, took time.Duration, err error) {
+	turn := time.NewTimer(againTurn)
+	defer turn.Stop()
+	select {
+	case g.again <- struct{}{}:
+		defer func() { <-g.again }()
+	case <-turn.C:
+		return nil, 0, errNoTurn
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	}
+	asking, cancel := context.WithTimeout(ctx, againWithin)
+	defer cancel()
+	began := time.Now()
+	all, err = authorizer.DecideAll(asking, who, []authz.Item{d.item}, d.at)
+	return all, time.Since(began), err
 }
