@@ -63,6 +63,9 @@ func (a *app) openAuthorizing(c *config.Config) error {
 			return fmt.Errorf("pdp.yaml: %w", err)
 		}
 		z.folder, point = folder, folder
+		if loose := cedar.WritableByOthers(c.PDP.Policies); len(loose) > 0 {
+			a.log.Warn("everybody on this machine can write policies, and so decide who may do what; take the right to write from others", "paths", loose)
+		}
 		a.resources.metrics.WatchesPolicies()
 	} else {
 		remote, err := newRemotePoint(a, c)

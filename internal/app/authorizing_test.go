@@ -292,12 +292,18 @@ func TestPoliciesInAFolder(t *testing.T) {
 	threat.Covers(t, 49)
 	folder := t.TempDir()
 	writePolicies(t, folder, `permit (principal, action, resource);`)
+	if err := os.Chmod(folder, 0o777); err != nil {
+		t.Fatal(err)
+	}
 	var log logbuffer.Buffer
 	o := withPDP(t, env(t, nil), managed, "", "policies: "+folder+"\ncache: {ttl_allow: 1h, ttl_deny: 1h}\n")
 	o.Log = slog.New(slog.NewTextHandler(&log, nil))
 	a := openedWith(t, o)
 	if ok, err := may(t, a, "ada"); !ok || err != nil {
 		t.Fatal(ok, err)
+	}
+	if !strings.Contains(log.String(), "everybody on this machine can write policies") {
+		t.Error("who may write there decides, and nobody is told that all may")
 	}
 	writePolicies(t, folder, `permit (principal, action`)
 	until(t, "what is broken is told", func() bool { return strings.Contains(log.String(), "can't be used") })

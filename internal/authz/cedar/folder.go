@@ -58,7 +58,7 @@ func read(folder string) (files []file, sum [sha256.Size]byte, err error) {
 	h := sha256.New()
 	for _, entry := range entries {
 		name := entry.Name()
-		if strings.HasPrefix(name, ".") || !strings.HasSuffix(name, policySuffix) && name != SchemaFile {
+		if !isOurs(name) {
 			continue
 		}
 		if len(files) == maxFiles {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	cedar "github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
@@ -20,15 +21,20 @@ type Point struct {
 	folder string
 	now    atomic.Pointer[policies]
 
-	mu   sync.Mutex // of looking at the folder
-	seen [sha256.Size]byte
+	mu     sync.Mutex // of looking at the folder
+	seen   [sha256.Size]byte
+	settle func() // waits until what is being written is likely to be there
 }
+
+// settles is how long a folder that has changed has to stay as it is to be taken: who
+// writes a file empties it first.
+const settles = 50 * time.Millisecond
 
 var _ authz.PDP = (*Point)(nil)
 
 // Open reads a folder. It fails with an *Error if it can't be used whole.
 func Open(folder string) (*Point, error) {
-	p := &Point{folder: folder}
+	p := &Point{folder: folder, settle: func() { time.Sleep(settles) }}
 	if _, err := p.Reload(); err != nil {
 		return nil, err
 	}
@@ -36,9 +42,9 @@ func Open(folder string) (*Point, error) {
 }
 
 // Reload looks whether the folder is another than it was, and takes it if it can be
-// used whole. changed says that other policies are in use now. What was good
-// before stays in use on an error, which is returned once for each state of the
-// folder.
+// used whole, and stays as it is for a moment: it may be being written. changed says
+// that other policies are in use now. What was good before stays in use on an error,
+// which is returned once for each state of the folder.
 func (p *Point) Reload() (changed bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -48,6 +54,14 @@ func (p *Point) Reload() (changed bool, err error) {
 	}
 	if p.now.Load() != nil && sum == p.seen {
 		return false, nil
+	}
+	if p.now.Load() != nil {
+		p.settle()
+		again, sumAgain, err := read(p.folder)
+		if err != nil || sumAgain != sum {
+			return false, err // the next look sees what it has become
+		}
+		files = again
 	}
 	p.seen = sum
 	next, err := parse(p.folder, files)
