@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 
@@ -62,13 +64,25 @@ func node(value any) *yaml.Node {
 	return scalar(tagNull, "null")
 }
 
+// errUnreadable never quotes what was found.
+var errUnreadable = errors.New("expected text in UTF-8, without halves of surrogates")
+
+// readable is a text that all readers read alike. What can't be read has become a mark
+// here, which others leave out.
+func readable(text string) (string, error) {
+	if !utf8.ValidString(text) || strings.ContainsRune(text, utf8.RuneError) {
+		return "", errUnreadable
+	}
+	return text, nil
+}
+
 // plainValue reverses node.
 func plainValue(n *yaml.Node) (any, error) {
 	switch n.Kind {
 	case yaml.ScalarNode:
 		switch n.Tag {
 		case tagText:
-			return n.Value, nil
+			return readable(n.Value)
 		case tagNull:
 			return nil, nil
 		case tagBool:

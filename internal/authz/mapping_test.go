@@ -135,6 +135,13 @@ func TestNamesInAnotherSpelling(t *testing.T) {
 		{"?folder", "folder=mine&FOLDER=boss", "", false},
 		{"?folder", "Folder=boss", "", false},
 		{"?my_folder", "my.folder=boss", "", false},
+		// Half a pair of UTF-16 is left out by some, and a mark for others; so are bytes that
+		// are no UTF-8.
+		{"$.note.folder", "", `{"note":{"folder":"boss\ud800"}}`, false},
+		{"$.note", "", `{"note":{"folder":["\udfffboss"]}}`, false},
+		{"$..folder", "", `{"folder":"boss\ud800"}`, false},
+		{"?folder", "folder=boss%ff", "", false},
+		{"$.note.folder", "", `{"note":{"folder":"\ud83d\ude00"},"x":"\ud800"}`, true},
 		// What nobody asks about may be called as it likes.
 		{"$.note.folder", "", `{"note":{"folder":"mine"},"words":{"march":1,"March":2},"Folder":1}`, true},
 		{"$.note.folder", "", `{"note":{"title":"Folder"}}`, true},

@@ -104,7 +104,7 @@ func (r *reading) value(s *source) (any, error) {
 		return s.text, nil
 	case s.param != "":
 		if v, ok := r.facts.Param(s.param); ok {
-			return v, nil
+			return readable(v)
 		}
 		return nil, errAbsent
 	case s.query != "":
@@ -130,7 +130,7 @@ func (r *reading) fromQuery(name string) (any, error) {
 	case 0:
 		return nil, errAbsent
 	case 1:
-		return values[0], nil
+		return readable(values[0])
 	default:
 		return nil, errors.New("it is there twice")
 	}
