@@ -126,7 +126,7 @@ func TestRedisDown(t *testing.T) {
 				return last.StatusCode != 200
 			})
 			wantProblem(t, last, 503, "sessions_unavailable")
-			wantProblem(t, b.Get(t, "/auth/verify"), 503, "sessions_unavailable")
+			wantProblem(t, b.Get(t, "/auth/verify"), 403, "sessions_unavailable") // nginx knows no other way to deny
 			wantProblem(t, b.Get(t, "/auth/session"), 503, "sessions_unavailable")
 			eventually(t, "readiness turns", func() bool { return b.Get(t, "/health/ready").StatusCode == 503 })
 			wantStatus(t, b.Get(t, "/health/live"), 200)

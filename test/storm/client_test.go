@@ -105,6 +105,12 @@ func (b *browser) send(ctx context.Context, a *answer, body string, headers []st
 // can't know what was issued meanwhile. The provider is there all the time.
 var borne = map[string]bool{string(problem.StoreUnavailable): true, string(problem.KeysUnavailable): true}
 
+// unavailable reports whether the answer is that nobody can know. The question of a
+// server in front has it as 403: a server that asks knows no other way to deny.
+func unavailable(a *answer) bool {
+	return a.status == http.StatusServiceUnavailable || a.kind == kindVerify && a.status == http.StatusForbidden
+}
+
 func (b *browser) judge(ctx context.Context, a *answer, good []int) verdict {
 	if ctx.Err() != nil && a.err != nil {
 		return over
@@ -124,7 +130,7 @@ func (b *browser) judge(ctx context.Context, a *answer, good []int) verdict {
 		}
 	}
 	switch {
-	case a.status == http.StatusServiceUnavailable && borne[codeOf(a.body)] && b.w.wasAway(a.from, a.to):
+	case unavailable(a) && borne[codeOf(a.body)] && b.w.wasAway(a.from, a.to):
 		return away
 	case a.status == http.StatusUnauthorized && !b.signed.IsZero():
 		return ended
