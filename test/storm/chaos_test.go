@@ -69,6 +69,14 @@ func (s *storm) rage(ctx context.Context) {
 		next.do(ctx)
 	}
 	s.beside.Wait()
+	// Whoever had begun to change a secret goes on, or the fleet would wait for ever
+	// for a provider that was never told.
+	for _, c := range s.credentials() {
+		if c.changing {
+			s.ledger.event("%s: the storm is over, and the provider takes both", c.ring)
+			s.accepts(c, c.old, c.value)
+		}
+	}
 }
 
 // scaled: a long storm has more of everything, and is less hasty.
@@ -182,7 +190,7 @@ func (s *storm) change(ctx context.Context, c *credential) {
 		return // nobody begins while something is away
 	}
 	old, next, began := c.value, text(), time.Now()
-	c.changing, c.value = true, next
+	c.changing, c.old, c.value = true, old, next
 	s.ledger.hide(next)
 	done := func(context.Context) {
 		s.ledger.event("%s: the provider takes only the new one", c.ring)

@@ -52,6 +52,7 @@ type credential struct {
 	client   string // at the provider
 	file     string
 	value    string
+	old      string // the value before, while it is being changed
 	changing bool
 }
 
