@@ -2,13 +2,9 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"keyway/internal/authz"
@@ -196,38 +192,6 @@ func (a *app) remindSwitchedOff(ctx context.Context) {
 		case <-every.C:
 		}
 	}
-}
-
-// Bounds of connections to a decision point.
-const (
-	pointConnections = 256
-	pointIdle        = 64 // a question for each request that waits
-)
-
-// newPointTransport has bounds as all clients of ours have. roots may be nil.
-func newPointTransport(caFile string) (*http.Transport, error) {
-	var roots *x509.CertPool
-	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
-		if err != nil {
-			return nil, fmt.Errorf("connection.ca_file: %w", err)
-		}
-		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("connection.ca_file: expected certificates in PEM, found none in %s", caFile)
-		}
-	}
-	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		ForceAttemptHTTP2:      true,
-		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    5 * time.Second,
-		ExpectContinueTimeout:  time.Second,
-		IdleConnTimeout:        90 * time.Second,
-		MaxIdleConnsPerHost:    pointIdle,
-		MaxConnsPerHost:        pointConnections,
-		MaxResponseHeaderBytes: 64 << 10,
-	}, nil
 }
 
 // tracedTransport has a span for each request that is part of a trace, and tells the

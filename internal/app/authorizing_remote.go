@@ -54,7 +54,7 @@ var _ authz.PDP = (*remotePoint)(nil)
 
 func newRemotePoint(a *app, c *config.Config) (*remotePoint, error) {
 	connection := c.PDP.Connection
-	transport, err := newPointTransport(connection.CAFile)
+	transport, err := authzen.NewTransport(connection.CAFile)
 	if err != nil {
 		return nil, err
 	}

@@ -3,8 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -184,17 +182,9 @@ func decisionPoint(s *streams, cfg *config.Config) (authz.PDP, error) {
 		return cedar.Open(cfg.PDP.Policies)
 	}
 	connection := cfg.PDP.Connection
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
-	if connection.CAFile != "" {
-		pem, err := os.ReadFile(connection.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("connection.ca_file: %w", err)
-		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("connection.ca_file: expected certificates in PEM, found none in %s", connection.CAFile)
-		}
-		transport.TLSClientConfig.RootCAs = roots
+	transport, err := authzen.NewTransport(connection.CAFile)
+	if err != nil {
+		return nil, err
 	}
 	options := authzen.Options{
 		Evaluation: connection.BaseURL.JoinPath(cfg.PDP.Endpoints.Evaluation).String(),

@@ -3,8 +3,6 @@ package verify
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 
 	"keyway/internal/keyring"
 	"keyway/internal/oidc"
@@ -79,15 +77,7 @@ func judgePoint(p *DecisionPoint, all []verdictOf) finding {
 	if len(all) == 0 {
 		return skip("the credentials have just turned; ask again")
 	}
-	var told []string
-	var spare string
-	for n, v := range all {
-		told = append(told, fmt.Sprintf("%s %s %s", v.State, v.ID, said(v.verdict)))
-		if n > 0 && v.verdict == oidc.Proved && spare == "" {
-			spare = v.ID
-		}
-	}
-	saw := strings.Join(told, ", ")
+	saw, spare := summary(all)
 	const cure = "Make the value known there, or hand in the one that it knows."
 	for _, v := range all {
 		if v.verdict != oidc.Refuted {

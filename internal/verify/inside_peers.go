@@ -144,15 +144,7 @@ func (i inside) credentials(ctx context.Context, p Peer) finding {
 
 // judge says what the verdicts mean, the active version's first.
 func (i inside) judge(p Peer, all []verdictOf, now time.Time) finding {
-	var told []string
-	var spare string
-	for n, v := range all {
-		told = append(told, fmt.Sprintf("%s %s %s", v.State, v.ID, said(v.verdict)))
-		if n > 0 && v.verdict == oidc.Proved && spare == "" {
-			spare = v.ID
-		}
-	}
-	saw := strings.Join(told, ", ")
+	saw, spare := summary(all)
 	if len(all) == 0 {
 		return skip("the credentials have just turned; ask again")
 	}
@@ -189,6 +181,19 @@ func (i inside) judge(p Peer, all []verdictOf, now time.Time) finding {
 		return skip("%s: its answers say neither", saw)
 	}
 	return good("%s", saw)
+}
+
+// summary is what was seen, and the first version that is accepted and not in use;
+// empty: none is. The active version's verdict is the first.
+func summary(all []verdictOf) (saw, spare string) {
+	var told []string
+	for n, v := range all {
+		told = append(told, fmt.Sprintf("%s %s %s", v.State, v.ID, said(v.verdict)))
+		if n > 0 && v.verdict == oidc.Proved && spare == "" {
+			spare = v.ID
+		}
+	}
+	return strings.Join(told, ", "), spare
 }
 
 func said(v oidc.Verdict) string {
