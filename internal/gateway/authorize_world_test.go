@@ -197,19 +197,3 @@ func (w *world) setRoles(u *user, roles []string) {
 	_, err = sessions.Update(w.t.Context(), s, func(r session.Record) session.Record { r.Roles = roles; return r })
 	must(w.t, err)
 }
-
-// send is do with a body.
-func (u *user) send(method, path, body string, headers ...string) response {
-	u.w.t.Helper()
-	r, err := http.NewRequestWithContext(u.w.t.Context(), method, u.w.server.URL+path, strings.NewReader(body))
-	must(u.w.t, err)
-	for i := 0; i < len(headers); i += 2 {
-		r.Header.Add(headers[i], headers[i+1])
-	}
-	answer, err := u.client.Do(r)
-	must(u.w.t, err)
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	must(u.w.t, err)
-	return response{answer.StatusCode, answer.Header, string(text)}
-}

@@ -3,7 +3,6 @@ package gateway_test
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -85,7 +84,7 @@ func TestUnknownVersionIsLookedForBeforeItIsRefused(t *testing.T) {
 			bodies := make(chan string, 1)
 			w.onBody = func(b string) { bodies <- b }
 			form := strings.Repeat("the whole form; ", 100_000)
-			if got := u.post("/api/notes", form, "X-CSRF-Token", token); got.status != 200 {
+			if got := u.send(http.MethodPost, "/api/notes", form, "X-CSRF-Token", token); got.status != 200 {
 				t.Fatalf("%d %s", got.status, got.body)
 			}
 			if got := <-bodies; got != form {
@@ -474,20 +473,4 @@ func poll(t *testing.T, what string, ok func() bool) {
 		}
 		<-time.After(time.Millisecond)
 	}
-}
-
-// post is do with a body.
-func (u *user) post(path, body string, headers ...string) response {
-	u.w.t.Helper()
-	r, err := http.NewRequestWithContext(u.w.t.Context(), http.MethodPost, u.w.server.URL+path, strings.NewReader(body))
-	must(u.w.t, err)
-	for i := 0; i < len(headers); i += 2 {
-		r.Header.Add(headers[i], headers[i+1])
-	}
-	answer, err := u.client.Do(r)
-	must(u.w.t, err)
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	must(u.w.t, err)
-	return response{answer.StatusCode, answer.Header, string(text)}
 }

@@ -271,11 +271,17 @@ func (r response) code() string {
 // do sends a request to the gateway; headers are name, value, name, value.
 func (u *user) do(method, path string, headers ...string) response {
 	u.w.t.Helper()
+	return u.send(method, path, "", headers...)
+}
+
+// send is do with a body.
+func (u *user) send(method, path, content string, headers ...string) response {
+	u.w.t.Helper()
 	target := path
 	if strings.HasPrefix(path, "/") {
 		target = u.w.server.URL + path
 	}
-	r, err := http.NewRequestWithContext(u.w.t.Context(), method, target, nil)
+	r, err := http.NewRequestWithContext(u.w.t.Context(), method, target, strings.NewReader(content))
 	must(u.w.t, err)
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Add(headers[i], headers[i+1])
