@@ -49,7 +49,7 @@ func (c *Callers) take(k [2]uint64, rate Rate) (wait time.Duration, ok bool) {
 	}
 	now := clock(c.epoch)
 	c.at.step(k, now, func(at int64) (next int64) {
-		next, wait, ok = rate.Next(at, now)
+		next, wait, ok = rate.Next(at, now, 1)
 		return next
 	})
 	if ok {

@@ -8,7 +8,12 @@
 // after which the next is allowed is known exactly: it is what Retry-After says.
 //
 // Addresses count by prefix: who has one IPv6 address has 2^64 of them. One that
-// is not known is a prefix of its own, so nothing goes uncounted.
+// is not known is a prefix of its own, so nothing goes uncounted. Who is known counts
+// as an account, wherever he comes from.
+//
+// What costs more counts as more: n at once are allowed together or not at all, and
+// wait for each other's time. More than a rate has in all are as many as it has, or
+// they never would be allowed.
 //
 // Replicas count together through a [Counters] that they share. A limit protects
 // the service and must not become what takes it down: when the shared counters

@@ -26,8 +26,8 @@ type Rates struct {
 	Of map[Kind]Rate
 }
 
-// Limiter counts what comes from address prefixes. It lives as long as the
-// process, and is safe for concurrent use.
+// Limiter counts what comes from address prefixes, and from accounts. It lives as
+// long as the process, and is safe for concurrent use.
 type Limiter struct {
 	epoch  time.Time
 	rates  Rates
@@ -57,19 +57,34 @@ func (l *Limiter) key(kind Kind, addr netip.Addr) Key {
 // after how long it would not be. It takes [Patience] at most; who is known to be
 // beyond the limit is answered from memory.
 func (l *Limiter) Take(ctx context.Context, kind Kind, addr netip.Addr) (retryAfter time.Duration, ok bool) {
-	rate := l.rates.Of[kind]
-	if rate.IsZero() {
+	if l.rates.Of[kind].IsZero() {
 		return 0, true
 	}
-	if wait, spent := l.Spent(kind, addr); spent {
-		return wait, false
-	}
-	k := l.key(kind, addr)
-	if wait, ok := l.take(k, rate); !ok {
-		return wait, false
-	}
-	return l.ask(ctx, k, rate)
+	return l.takeKey(ctx, l.key(kind, addr), 1)
 }
+
+// TakeUser counts n of a kind at once for somebody who is known, like Take: all of
+// them, or none. More than the whole rate count as the whole rate; 0 are none.
+func (l *Limiter) TakeUser(ctx context.Context, kind Kind, provider, subject string, n int) (retryAfter time.Duration, ok bool) {
+	if n <= 0 || l.rates.Of[kind].IsZero() {
+		return 0, true
+	}
+	return l.takeKey(ctx, KeyOfAccount(kind, provider, subject), n)
+}
+
+func (l *Limiter) takeKey(ctx context.Context, k Key, n int) (retryAfter time.Duration, ok bool) {
+	rate := l.rates.Of[k.Kind]
+	if wait, spent := l.spentKey(k); spent {
+		return wait + rate.beyondOne(n), false
+	}
+	if wait, ok := l.take(k, rate, n); !ok {
+		return wait, false
+	}
+	return l.ask(ctx, k, rate, n)
+}
+
+// beyondOne is how much longer n have to wait than one.
+func (r Rate) beyondOne(n int) time.Duration { return time.Duration(r.of(n) - r.each()) }
 
 // TakeBeside counts like Take, for who does not wait for the answer: the next
 // Spent has it. What takes time is left to run.
@@ -78,12 +93,12 @@ func (l *Limiter) TakeBeside(kind Kind, addr netip.Addr, run func(func())) {
 	if rate.IsZero() {
 		return
 	}
-	if _, spent := l.Spent(kind, addr); spent {
+	k := l.key(kind, addr)
+	if _, spent := l.spentKey(k); spent {
 		return
 	}
-	k := l.key(kind, addr)
-	if _, ok := l.take(k, rate); ok && l.shared != nil {
-		run(func() { l.ask(context.Background(), k, rate) })
+	if _, ok := l.take(k, rate, 1); ok && l.shared != nil {
+		run(func() { l.ask(context.Background(), k, rate, 1) })
 	}
 }
 
@@ -91,6 +106,13 @@ func (l *Limiter) TakeBeside(kind Kind, addr netip.Addr, run func(func())) {
 // long. It counts nothing and asks nobody. While nobody is beyond any limit it
 // costs an atomic load.
 func (l *Limiter) Spent(kind Kind, addr netip.Addr) (retryAfter time.Duration, spent bool) {
+	if l.last.Load() == 0 {
+		return 0, false
+	}
+	return l.spentKey(l.key(kind, addr))
+}
+
+func (l *Limiter) spentKey(k Key) (retryAfter time.Duration, spent bool) {
 	last := l.last.Load()
 	if last == 0 {
 		return 0, false
@@ -100,19 +122,19 @@ func (l *Limiter) Spent(kind Kind, addr netip.Addr) (retryAfter time.Duration, s
 		l.last.CompareAndSwap(last, 0)
 		return 0, false
 	}
-	until := l.spent.get(l.key(kind, addr))
+	until := l.spent.get(k)
 	return time.Duration(max(until-now, 0)), until > now
 }
 
 // take counts here. The count goes on while the shared one does, so that it is good
 // to go by when that can't be had. Whoever is beyond the limit by it is so by all.
-func (l *Limiter) take(k Key, rate Rate) (time.Duration, bool) {
-	wait, ok, _ := l.own.Take(context.Background(), k, rate)
-	l.mark(k, wait)
+func (l *Limiter) take(k Key, rate Rate, n int) (time.Duration, bool) {
+	wait, ok, _ := l.own.Take(context.Background(), k, rate, n)
+	l.markOne(k, rate, n, wait, ok)
 	return wait, ok
 }
 
-func (l *Limiter) ask(ctx context.Context, k Key, rate Rate) (time.Duration, bool) {
+func (l *Limiter) ask(ctx context.Context, k Key, rate Rate, n int) (time.Duration, bool) {
 	if l.shared == nil || clock(l.epoch) < l.pause.Load() {
 		return 0, true
 	}
@@ -124,13 +146,24 @@ func (l *Limiter) ask(ctx context.Context, k Key, rate Rate) (time.Duration, boo
 	// Whoever hangs up is counted all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Patience)
 	defer cancel()
-	wait, ok, err := l.shared.Take(ctx, k, rate)
+	wait, ok, err := l.shared.Take(ctx, k, rate, n)
 	if err != nil {
 		l.pause.Store(clock(l.epoch) + int64(Pause))
 		return 0, true
 	}
-	l.mark(k, wait)
+	if !ok {
+		l.own.giveBack(k, rate, n) // what is refused does not count, by whomever
+	}
+	l.markOne(k, rate, n, wait, ok)
 	return wait, ok
+}
+
+// markOne marks what an answer about n says about one: fewer may still fit.
+func (l *Limiter) markOne(k Key, rate Rate, n int, wait time.Duration, ok bool) {
+	if !ok {
+		wait -= rate.beyondOne(n)
+	}
+	l.mark(k, wait)
 }
 
 // mark remembers that the next of k is one too many for as long as wait.

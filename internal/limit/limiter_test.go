@@ -189,7 +189,7 @@ type faulty struct {
 	asked atomic.Int64
 }
 
-func (f *faulty) Take(ctx context.Context, k limit.Key, r limit.Rate) (time.Duration, bool, error) {
+func (f *faulty) Take(ctx context.Context, k limit.Key, r limit.Rate, n int) (time.Duration, bool, error) {
 	f.asked.Add(1)
 	if f.hang.Load() {
 		<-ctx.Done()
@@ -198,7 +198,7 @@ func (f *faulty) Take(ctx context.Context, k limit.Key, r limit.Rate) (time.Dura
 	if err := f.err.Load(); err != nil {
 		return 0, false, *err
 	}
-	return f.Counters.Take(ctx, k, r)
+	return f.Counters.Take(ctx, k, r, n)
 }
 
 func TestWithoutTheSharedCountersEachCountsByItself(t *testing.T) {

@@ -15,6 +15,8 @@ import (
 var (
 	one   = limit.KeyOf(limit.SignIn, netip.MustParseAddr("192.0.2.1"), 32, 64)
 	other = limit.KeyOf(limit.SignIn, netip.MustParseAddr("192.0.2.2"), 32, 64)
+	user  = limit.KeyOfAccount(limit.SignIn, "main", "ada")
+	same  = limit.KeyOfAccount(limit.SignIn, "mai", "nada")
 	kind  = limit.KeyOf(limit.Callback, netip.MustParseAddr("192.0.2.1"), 32, 64)
 )
 
@@ -43,6 +45,33 @@ func Run(t *testing.T, open func(*testing.T) limit.Counters) {
 		take(t, c, one, hour, false)
 		take(t, c, other, hour, true)
 		take(t, c, kind, hour, true)
+		for range hour.Count {
+			take(t, c, user, hour, true)
+		}
+		take(t, c, user, hour, false)
+		take(t, c, same, hour, true)
+	})
+	t.Run("several are allowed together or not at all", func(t *testing.T) {
+		c := open(t)
+		takeAll(t, c, user, hour, 3, true)
+		if wait := takeAll(t, c, user, hour, 3, false); wait < 11*time.Minute || wait > 12*time.Minute {
+			t.Errorf("told to wait %v of 12 minutes: one of three does not fit", wait)
+		}
+		if wait := takeAll(t, c, user, hour, 5, false); wait < 35*time.Minute || wait > 36*time.Minute {
+			t.Errorf("told to wait %v of 36 minutes: three of five do not fit", wait)
+		}
+		if wait := takeAll(t, c, user, hour, 1, true); wait != 0 {
+			t.Errorf("one of two that are left, and the other in %v", wait)
+		}
+		if wait := takeAll(t, c, user, hour, 1, true); wait < 11*time.Minute || wait > 12*time.Minute {
+			t.Errorf("the last one, and another in %v of 12 minutes", wait)
+		}
+		takeAll(t, c, user, hour, 1, false)
+		// More than there are in all would never be allowed.
+		takeAll(t, c, same, hour, 500, true)
+		if wait := takeAll(t, c, same, hour, 500, false); wait < 59*time.Minute || wait > time.Hour {
+			t.Errorf("told to wait %v of an hour", wait)
+		}
 	})
 	t.Run("a rate that changes counts at once", func(t *testing.T) {
 		c := open(t)
@@ -64,7 +93,7 @@ func Run(t *testing.T, open func(*testing.T) limit.Counters) {
 		for range 8 {
 			all.Go(func() {
 				for range 20 {
-					if _, ok, err := c.Take(t.Context(), one, rate); err != nil {
+					if _, ok, err := c.Take(t.Context(), one, rate, 1); err != nil {
 						t.Error(err)
 					} else if ok {
 						allowed.Add(1)
@@ -84,7 +113,7 @@ func Run(t *testing.T, open func(*testing.T) limit.Counters) {
 		wait := take(t, c, one, rate, false)
 		began := time.Now()
 		for deadline := began.Add(5 * time.Second); ; {
-			again, ok, err := c.Take(t.Context(), one, rate)
+			again, ok, err := c.Take(t.Context(), one, rate, 1)
 			if err != nil || time.Now().After(deadline) {
 				t.Fatal("not allowed again", err)
 			}
@@ -105,13 +134,18 @@ func Run(t *testing.T, open func(*testing.T) limit.Counters) {
 		c := open(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, _, _ = c.Take(ctx, one, hour)
+		_, _, _ = c.Take(ctx, one, hour, 1)
 	})
 }
 
 func take(t *testing.T, c limit.Counters, k limit.Key, rate limit.Rate, want bool) time.Duration {
 	t.Helper()
-	wait, ok, err := c.Take(t.Context(), k, rate)
+	return takeAll(t, c, k, rate, 1, want)
+}
+
+func takeAll(t *testing.T, c limit.Counters, k limit.Key, rate limit.Rate, n int, want bool) time.Duration {
+	t.Helper()
+	wait, ok, err := c.Take(t.Context(), k, rate, n)
 	if err != nil || ok != want || !ok && wait <= 0 {
 		t.Fatalf("allowed: %t, wait %v, %v; want %t", ok, wait, err, want)
 	}

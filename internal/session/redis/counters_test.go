@@ -74,7 +74,7 @@ func TestWhatIsCountedNamesNobodyAndExpires(t *testing.T) {
 	// What somebody else left under the name is no outage.
 	admin(t, server.URL(), "DEL", names[0])
 	admin(t, server.URL(), "LPUSH", names[0], "x")
-	if _, ok, err := open(t, server.URL()).Counters(named).Take(t.Context(), limit.KeyOf(limit.SignIn, from, 32, 64), few.Of[limit.SignIn]); !ok || err != nil {
+	if _, ok, err := open(t, server.URL()).Counters(named).Take(t.Context(), limit.KeyOf(limit.SignIn, from, 32, 64), few.Of[limit.SignIn], 1); !ok || err != nil {
 		t.Errorf("allowed %t, %v", ok, err)
 	}
 }
