@@ -11,8 +11,8 @@ import (
 	"keyway/internal/session/redis"
 )
 
-// limiter counts what comes from address prefixes, with the other replicas where
-// they share a store.
+// limiter counts what comes from address prefixes and accounts, with the other replicas
+// where they share a store.
 func (a *app) limiter() *limit.Limiter {
 	var shared limit.Counters
 	if store, ok := a.resources.store.(*redis.Store); ok {
@@ -31,11 +31,12 @@ func (a *app) callers() *limit.Callers {
 func limitRates(r config.Rates) limit.Rates {
 	return limit.Rates{IPv4Prefix: r.IPv4Prefix, IPv6Prefix: r.IPv6Prefix, Of: map[limit.Kind]limit.Rate{
 		limit.SignIn: r.SignIn, limit.Callback: r.Callback, limit.BackchannelLogout: r.BackchannelLogout, limit.RefusedToken: r.RefusedTokens,
+		limit.Question: r.Questions,
 	}}
 }
 
 // counterNames name counters in the store: by a hash under the token-hash-salt, so
-// that who reads the store learns no addresses. While replicas differ in its active
+// that who reads the store learns no addresses and no accounts. While replicas differ in its active
 // version they count apart, for seconds.
 type counterNames struct {
 	ring  func() keyring.Ring

@@ -12,6 +12,9 @@ func TestRatesThatLeaveSomethingOpen(t *testing.T) {
 		"the same in another unit": {"{sign_in: 60/1m, callback: 1/1s}", ""},
 		"no rate of sign-ins":      {"{sign_in: off}", "limits.rates.sign_in: no rate"},
 		"no rate of tokens":        {"{refused_tokens: off}", "limits.rates.refused_tokens: no rate"},
+		"no rate of questions":     {"{questions: off}", "limits.rates.questions: no rate"},
+		"few questions":            {"{questions: 49/1m}", "limits.rates.questions: 49/1m: one request may ask 50"},
+		"enough questions":         {"{questions: 50/1m}", ""},
 		"fewer callbacks":          {"{sign_in: 60/1m, callback: 59/1m}", "limits.rates.callback: fewer callbacks (59/1m) than sign-ins (60/1m)"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -251,11 +251,11 @@ type Limits struct {
 	ConcurrentRequests int `yaml:"concurrent_requests" default:"0" min:"0" doc:"Requests under way at once, in one process; 0: no limit."`
 	StreamsPerSession  int `yaml:"streams_per_session" default:"32" min:"1" max:"10000" doc:"Event streams and WebSockets that one session may hold open."`
 	Connections        int `yaml:"connections" default:"0" min:"0" doc:"Connections to the public listener at once, in one process; one more is closed unanswered. 0: as many as the system gives."`
-	// Rates are per address prefix, and shared by replicas.
-	Rates Rates `yaml:"rates" doc:"How often one address prefix may do what costs us or the provider something. Replicas count together. Beyond it the answer is 429."`
+	// Rates are per address prefix, that of questions per account, and shared by replicas.
+	Rates Rates `yaml:"rates" doc:"How often one address prefix, or one account, may do what costs us or somebody else something. Replicas count together. Beyond it the answer is 429."`
 }
 
-// Rates are limits for strangers.
+// Rates are limits for strangers, and of what pages ask.
 type Rates struct {
 	IPv4Prefix        int        `yaml:"ipv4_prefix" default:"32" min:"8" max:"32" doc:"Leading bits of an IPv4 address that count as one."`
 	IPv6Prefix        int        `yaml:"ipv6_prefix" default:"64" min:"16" max:"128" doc:"Leading bits of an IPv6 address that count as one."`
@@ -263,6 +263,7 @@ type Rates struct {
 	Callback          limit.Rate `yaml:"callback" default:"300/1m" doc:"Callbacks from the provider."`
 	BackchannelLogout limit.Rate `yaml:"backchannel_logout" default:"3000/1m" doc:"Logout tokens that were refused. What the provider signed is obeyed however many came before."`
 	RefusedTokens     limit.Rate `yaml:"refused_tokens" default:"120/1m" doc:"Access tokens that were refused; beyond it no provider is asked about one for a while; those that its keys prove pass."`
+	Questions         limit.Rate `yaml:"questions" default:"6000/1m" doc:"What a page asks about what its user may do (/auth/capabilities, /access/v1/), counted by account: each action, and each evaluation, is one."`
 }
 
 // Log is how logs are written.
