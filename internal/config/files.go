@@ -120,7 +120,7 @@ type PDP struct {
 	SubjectID       authz.SubjectForm `yaml:"subject_id" enum:"account|sub" default:"account" doc:"What a subject's id is. account: auth:account:<provider>:<sub>, which no two people share. sub: as the provider gives it, for decision points that know one provider's people only."`
 	Cache           PDPCache          `yaml:"cache" doc:"Decisions that are remembered."`
 	Retry           PDPRetry          `yaml:"retry" doc:"Another try when it fails; never after an answer."`
-	CircuitBreaker  PDPCircuitBreaker `yaml:"circuit_breaker" doc:"A failing decision point is left alone for a while; meanwhile the answer is 403."`
+	CircuitBreaker  PDPCircuitBreaker `yaml:"circuit_breaker" doc:"A failing decision point is left alone for a while; meanwhile the answer is 403. By the account whose questions fail; by all, if a question of our own fails, too."`
 	BodyBytes       int               `yaml:"body_bytes" default:"65536" min:"0" max:"16777216" doc:"How much of a JSON body is read to put a question, in bytes; a larger one is 413. Only where a mapping reads the body."`
 	EndpointMap     EndpointMap       `yaml:"endpoint_map" doc:"Older form of mapping: path, then method. Asked after a route's own authz_map. A path is written as in routes, and has to take in all that the route takes."`
 	DerivedDefaults bool              `yaml:"derived_defaults" default:"false" doc:"Where nothing is mapped, derive resource and action from path and method. Otherwise the answer is 403."`

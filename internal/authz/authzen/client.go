@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sony/gobreaker/v2"
-
 	"keyway/internal/authz"
 	"keyway/internal/jwks"
 )
@@ -56,8 +54,10 @@ type Options struct {
 	// before the second, and doubles.
 	Attempts int
 	Backoff  time.Duration
-	// Failures in a row after which the server is left alone for OpenFor; 0: never. A
-	// status 500 is none: that may be of one question.
+	// Failures in a row after which the server is left alone for OpenFor; 0: never. They
+	// are counted for each account by itself, which is left without answers then, and for
+	// all together: then all are, if Probe has no answer either. A status 500 is no
+	// failure: that may be of one question.
 	Failures int
 	OpenFor  time.Duration
 	Observer Observer
@@ -67,7 +67,7 @@ type Options struct {
 type Client struct {
 	o       Options
 	http    http.Client
-	breaker *gobreaker.CircuitBreaker[[]byte]
+	breaker *breaker // nil: it is never left alone
 }
 
 var _ authz.PDP = (*Client)(nil)
@@ -100,18 +100,7 @@ func New(o Options) (*Client, error) {
 	c := &Client{o: o, http: *o.HTTP}
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	if o.Failures > 0 {
-		c.breaker = gobreaker.NewCircuitBreaker[[]byte](gobreaker.Settings{
-			Timeout:     o.OpenFor,
-			ReadyToTrip: func(n gobreaker.Counts) bool { return int(n.ConsecutiveFailures) >= o.Failures },
-			// An answer that can't be used, and a refusal, are answers; a caller who went
-			// away says nothing about the server.
-			IsSuccessful: func(err error) bool { return !errors.Is(err, ErrUnavailable) },
-			// So does a status 500: what it failed at may be this question alone, and whoever
-			// finds one that it fails at must not close it to all others.
-			IsExcluded: func(err error) bool {
-				return errors.Is(err, context.Canceled) || errors.Is(err, errFailedAtIt)
-			},
-		})
+		c.breaker = newBreaker(o.Failures, o.OpenFor, c.answers)
 	}
 	return c, nil
 }
@@ -127,7 +116,7 @@ func (c *Client) Evaluate(ctx context.Context, q authz.Question) (authz.Decision
 	if err != nil {
 		return authz.Decision{}, fmt.Errorf("authzen: %w", err)
 	}
-	answer, err := c.ask(ctx, "evaluation", c.o.Evaluation, body)
+	answer, err := c.ask(ctx, accountIn(&q), "evaluation", c.o.Evaluation, body)
 	if err != nil {
 		return authz.Decision{}, err
 	}
@@ -144,7 +133,7 @@ type batch struct {
 }
 
 // EvaluateAll implements authz.PDP. More than authz.MaxBatch are asked in several
-// requests.
+// requests. The questions are of one account.
 func (c *Client) EvaluateAll(ctx context.Context, qs []authz.Question) ([]authz.Decision, error) {
 	all := make([]authz.Decision, 0, len(qs))
 	if c.o.Evaluations == "" {
@@ -165,7 +154,7 @@ func (c *Client) EvaluateAll(ctx context.Context, qs []authz.Question) ([]authz.
 		if err != nil {
 			return nil, fmt.Errorf("authzen: %w", err)
 		}
-		answer, err := c.ask(ctx, "evaluations", c.o.Evaluations, body)
+		answer, err := c.ask(ctx, accountIn(&qs[0]), "evaluations", c.o.Evaluations, body)
 		if err != nil {
 			return nil, err
 		}
@@ -178,11 +167,16 @@ func (c *Client) EvaluateAll(ctx context.Context, qs []authz.Question) ([]authz.
 	return all, nil
 }
 
-// ask asks until an answer comes, within the bounds.
-func (c *Client) ask(ctx context.Context, endpoint, address string, body []byte) ([]byte, error) {
+// ask asks for an account until an answer comes, within the bounds.
+func (c *Client) ask(ctx context.Context, account, endpoint, address string, body []byte) ([]byte, error) {
+	try := func() ([]byte, error) { return c.try(ctx, endpoint, address, body) }
+	guarded := try
+	if c.breaker != nil {
+		guarded = func() ([]byte, error) { return c.breaker.guard(account, try) }
+	}
 	pause := c.o.Backoff
 	for attempt := 1; ; attempt++ {
-		answer, err := c.guarded(func() ([]byte, error) { return c.try(ctx, endpoint, address, body) })
+		answer, err := guarded()
 		if !errors.Is(err, ErrUnavailable) || attempt == c.o.Attempts || errors.Is(err, errOpen) {
 			return answer, err
 		}
@@ -197,18 +191,26 @@ func (c *Client) ask(ctx context.Context, endpoint, address string, body []byte)
 	}
 }
 
-// errOpen is that the server was not asked.
-var errOpen = fmt.Errorf("%w: it failed several times in a row, and is left alone for a while", ErrUnavailable)
+// Probe is harmless: it is about nobody, and nothing is done by its answer. It is asked
+// where what users ask should not matter: whether anything is answered at all, and
+// whether a credential is taken.
+var Probe = authz.Question{
+	Subject:  authz.Entity{Type: "service", ID: "keyway"},
+	Action:   authz.Action{Name: "verify"},
+	Resource: authz.Entity{Type: "keyway", ID: "verify"},
+}
 
-func (c *Client) guarded(try func() ([]byte, error)) ([]byte, error) {
-	if c.breaker == nil {
-		return try()
+// answers reports whether the server answers Probe, whatever it says: it need not know
+// what that is about.
+func (c *Client) answers() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), c.o.Timeout)
+	defer cancel()
+	body, err := json.Marshal(Probe)
+	if err != nil {
+		return false
 	}
-	answer, err := c.breaker.Execute(try)
-	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
-		return nil, errOpen
-	}
-	return answer, err
+	_, err = c.try(ctx, "evaluation", c.o.Evaluation, body)
+	return !errors.Is(err, ErrUnavailable) || errors.Is(err, errFailedAtIt)
 }
 
 // try asks once, with each live credential until one is taken.
