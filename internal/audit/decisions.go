@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"keyway/internal/principal"
 )
 
 // TypeDecision is the type of a [Decision]. There are as many as there are requests,
@@ -49,9 +51,6 @@ type decisionData struct {
 	ContextBytes  int             `json:"context_left_out,omitempty"`
 }
 
-// accountOf is an account as upstreams are told of it.
-const accountOf = "auth:account:"
-
 // event is the decision as receivers get it.
 func (d *Decision) event(replica string) Event {
 	data := decisionData{
@@ -59,7 +58,7 @@ func (d *Decision) event(replica string) Event {
 		CorrelationID: cut(d.CorrelationID, maxName), TookUS: d.Took.Microseconds(), Reason: cut(d.Reason, maxName), Cached: d.Cached, Context: d.Context,
 	}
 	if d.Subject != "" {
-		data.Principal = cut(accountOf+d.Provider+":"+d.Subject, maxName)
+		data.Principal = cut(principal.Principal{Provider: d.Provider, Subject: d.Subject}.Account(), maxName)
 	}
 	encoded, err := json.Marshal(data)
 	if err != nil || len(escaped(encoded)) > maxData {

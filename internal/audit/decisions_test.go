@@ -83,6 +83,17 @@ func TestADecisionIsTold(t *testing.T) {
 	})
 }
 
+// An account is written as upstreams and decision points are told of it: a colon in the
+// provider's alias, or a line break in a sub, makes no other account of it.
+func TestADecisionIsOfTheAccountThatUpstreamsKnow(t *testing.T) {
+	d := aDecision("7")
+	d.Provider, d.Subject = "a:b", "ad\nå"
+	e, err := Loose(d.event("r1"))
+	if err != nil || !bytes.Contains(e.Line, []byte(`"principal":"auth:account:a%3Ab:ad%0A%C3%A5"`)) {
+		t.Errorf("%v %s", err, e.Line)
+	}
+}
+
 // What does not fit is left out of a decision, and never the decision.
 func TestADecisionThatIsTooLongIsStillOne(t *testing.T) {
 	d := aDecision(strings.Repeat("<", 500))

@@ -11,9 +11,9 @@ import (
 var ErrBusy = errors.New("authz: too many questions wait for an answer already")
 
 // account is whose a question is. His sessions are counted together.
-type account struct{ provider, subject string }
+type account = string
 
-func accountOf(who *principal.Principal) account { return account{who.Provider, who.Subject} }
+func accountOf(who *principal.Principal) account { return who.Account() }
 
 // waits counts the questions that are under way. Safe for concurrent use.
 type waits struct {
