@@ -200,7 +200,11 @@ func (a *Authenticator) verify(ctx context.Context, e *entry, token string, need
 	case errors.Is(err, jwks.ErrSignature), errors.Is(err, jwks.ErrUnknownKey):
 		return principal.Principal{}, refused("%w", err)
 	case err != nil:
-		return principal.Principal{}, problem.New(problem.IdPUnavailable, err)
+		e := problem.New(problem.IdPUnavailable, err)
+		if early, ok := errors.AsType[*jwks.CoolDownError](err); ok {
+			e.RetryAfter = early.Wait
+		}
+		return principal.Principal{}, e
 	}
 	c, err := readClaims(payload)
 	if err != nil {

@@ -145,14 +145,15 @@ func (c *call) admitBearer(r *route.Route, path string) (secret.Value, error) {
 	var over time.Duration
 	over, need.NotAsked = c.tokensRefused()
 	who, token, err := c.gen.Bearer.Authenticate(c.r.Context(), c.r.Header["Authorization"], need)
-	if need.NotAsked && problem.CodeOf(err) == problem.InvalidToken {
+	refused := problem.CodeOf(err) == problem.InvalidToken || unknownKey(err)
+	if need.NotAsked && refused {
 		return secret.Value{}, c.beyond(limit.RefusedToken, over)
 	}
 	if err != nil {
 		if challenge := bearer.Challenge(err); challenge != "" {
 			c.w.Header().Set("WWW-Authenticate", challenge+c.whereMetadata(path))
 		}
-		if problem.CodeOf(err) == problem.InvalidToken {
+		if refused {
 			c.tokenRefused()
 		}
 		return secret.Value{}, err

@@ -2,12 +2,14 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"keyway/internal/jwks"
 	"keyway/internal/limit"
 	"keyway/internal/oidc"
 	"keyway/internal/problem"
@@ -31,7 +33,7 @@ func (c *call) backchannelLogout() error {
 	defer cancel()
 	t, err := c.provenLogout(ctx, rp)
 	if err != nil {
-		if problem.CodeOf(err).Status() < http.StatusInternalServerError {
+		if problem.CodeOf(err).Status() < http.StatusInternalServerError || unknownKey(err) {
 			if over := c.take(limit.BackchannelLogout); over != nil {
 				return over
 			}
@@ -60,7 +62,7 @@ func (c *call) backchannelLogout() error {
 // provenLogout is what the request's token says, if it is the IdP's word and was not
 // heard before.
 //
-// Only what is refused counts for the rate, and what the IdP signed is obeyed however
+// Only what is refused counts for the rate, or names a key that nobody knows, and what the IdP signed is obeyed however
 // much came from its address: an IdP in the cloud shares that with other customers'
 // tokens, a proxy that we don't know with everybody's, and signs out a whole company
 // at once. What that leaves to a flood is a signature to check for each token: keys are
@@ -75,6 +77,14 @@ func (c *call) provenLogout(ctx context.Context, rp *oidc.RelyingParty) (oidc.Lo
 		return oidc.LogoutToken{}, err
 	}
 	return t, rp.ClaimLogout(ctx, t)
+}
+
+// unknownKey reports whether err is that a token names a key that is not known, while it
+// is too soon to look for it. Nobody can say then whether it is refused; but anybody
+// can send such a token, so it counts as one.
+func unknownKey(err error) bool {
+	_, ok := errors.AsType[*jwks.CoolDownError](err)
+	return ok
 }
 
 // unclaimWithin bounds taking a claim back, on a store that has just failed.

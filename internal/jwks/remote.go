@@ -11,11 +11,27 @@ import (
 
 // Errors of a [Remote], told apart because the caller answers differently: a
 // key that the IdP does not have is the sender's fault, one that can't be
-// looked up is not.
+// looked for now ([CoolDownError] among it) is not.
 var (
 	ErrUnknownKey  = errors.New("jwks: no key of the issuer fits")
 	ErrUnavailable = errors.New("jwks: the issuer's keys can't be had")
 )
+
+// CoolDownError: no key that is known fits, and it is too soon to look for another.
+// A key that the issuer has begun to sign with a moment ago can't be told from one
+// that somebody made up, so this is an ErrUnavailable, and no ErrUnknownKey: whoever
+// signed may try again. Anybody can cause it by a key id that nobody has, so who
+// counts refusals should count it as one.
+type CoolDownError struct {
+	Wait time.Duration // until keys are looked for again; over 0, at most the cool-down
+}
+
+func (e *CoolDownError) Error() string {
+	return "jwks: no key of the issuer that is known fits, and it is too soon to look for another"
+}
+
+// Is lets errors.Is(err, ErrUnavailable) hold.
+func (e *CoolDownError) Is(target error) bool { return target == ErrUnavailable }
 
 // RemoteOptions are the bounds of a Remote. Zero values mean the defaults.
 type RemoteOptions struct {
@@ -137,7 +153,7 @@ func (r *Remote) current(ctx context.Context) (keySet, error) {
 }
 
 // renew is called by who met an unknown key. It fetches at most once in a
-// cool-down, however many ask; who comes later is refused by what is known.
+// cool-down, however many ask; who comes later is told to come again.
 func (r *Remote) renew(ctx context.Context, seen keySet) (keySet, error) {
 	now := time.Now()
 	r.mu.Lock()
@@ -148,12 +164,12 @@ func (r *Remote) renew(ctx context.Context, seen keySet) (keySet, error) {
 		return keys, nil
 	case r.running != nil: // one is under way; it will do
 	case now.Before(r.lastUnknown.Add(r.o.CoolDown)):
-		failed := !r.lastFailure.IsZero()
+		failed, wait := !r.lastFailure.IsZero(), r.lastUnknown.Add(r.o.CoolDown).Sub(now)
 		r.mu.Unlock()
 		if failed {
 			return nil, fmt.Errorf("%w: the last fetch failed, and it is too soon for another", ErrUnavailable)
 		}
-		return nil, fmt.Errorf("%w: the key set was fetched less than %v ago", ErrUnknownKey, r.o.CoolDown)
+		return nil, &CoolDownError{Wait: wait}
 	default:
 		r.lastUnknown = now
 	}

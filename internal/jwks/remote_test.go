@@ -129,8 +129,13 @@ func TestRemoteUnknownKeysAreThrottled(t *testing.T) {
 					p := parsed[i%len(parsed)]
 					p.Header.KeyID = fmt.Sprint("unknown-", i)
 					_, err := r.Check(t.Context(), p)
-					if fail == nil && !errors.Is(err, ErrUnknownKey) || fail != nil && !errors.Is(err, ErrUnavailable) {
+					// Who was looked for is unknown; who was not may be a key of a moment ago.
+					early, tooSoon := errors.AsType[*CoolDownError](err)
+					switch {
+					case errors.Is(err, ErrUnavailable) == errors.Is(err, ErrUnknownKey), fail != nil && !errors.Is(err, ErrUnavailable):
 						t.Fatalf("unknown key %d: got %v", i, err)
+					case fail == nil && tooSoon == errors.Is(err, ErrUnknownKey), tooSoon && (early.Wait <= 0 || early.Wait > 30*time.Second):
+						t.Fatalf("unknown key %d: got %v, %+v", i, err, early)
 					}
 					time.Sleep(12 * time.Millisecond) // 10,000 in two minutes
 				}
@@ -144,6 +149,35 @@ func TestRemoteUnknownKeysAreThrottled(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A key that the issuer begins to sign with while somebody keeps us from looking is
+// not refused: it is good as soon as it was said that it would be.
+func TestRemoteNewKeyDuringTheCoolDown(t *testing.T) {
+	threat.Covers(t, 8)
+	synctest.Test(t, func(t *testing.T) {
+		old, fresh, stranger := newEC(t), newEC(t), newEC(t)
+		idp := &issuer{body: document(t, old.Public())}
+		r := remoteOf(idp)
+		if _, _, err := r.Verify(t.Context(), sign(t, old, old.ID(), ES256, claims), []string{ES256}); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := r.Verify(t.Context(), sign(t, stranger, "made-up", ES256, claims), []string{ES256}); !errors.Is(err, ErrUnknownKey) {
+			t.Fatalf("a key that was looked for: %v", err)
+		}
+		idp.set(func(i *issuer) { i.body = document(t, old.Public(), fresh.Public()) })
+		time.Sleep(4 * time.Second)
+		token := sign(t, fresh, fresh.ID(), ES256, claims)
+		_, _, err := r.Verify(t.Context(), token, []string{ES256})
+		early, ok := errors.AsType[*CoolDownError](err)
+		if !ok || early.Wait != 11*time.Second || !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknownKey) {
+			t.Fatalf("got %v", err)
+		}
+		time.Sleep(early.Wait)
+		if _, _, err := r.Verify(t.Context(), token, []string{ES256}); err != nil {
+			t.Errorf("when it was said to be tried again: %v", err)
+		}
+	})
 }
 
 func TestRemoteHonoursRemovalAndStaysWithinBounds(t *testing.T) {

@@ -113,7 +113,8 @@ func (p Parsed) Unproved() []byte { return p.jws.UnsafePayloadWithoutVerificatio
 // Check verifies the signature with a key of the issuer and returns the
 // payload. A key id that is not known has the key set fetched again, once for
 // all who wait and at most once in a cool-down. Errors: ErrSignature,
-// ErrUnknownKey, ErrUnavailable.
+// ErrUnknownKey, ErrUnavailable; of the last, a *CoolDownError where keys were looked
+// for a moment ago.
 func (r *Remote) Check(ctx context.Context, p Parsed) ([]byte, error) {
 	set, err := r.current(ctx)
 	if err != nil {

@@ -240,14 +240,26 @@ func parseCallback(raw string) (map[string]string, error) {
 }
 
 // codedIDToken: a token that fails is refused; keys that can't be had decide
-// nothing.
+// nothing, and nor does a key that it is too soon to look for.
 func codedIDToken(err error, refused problem.Code) error {
 	switch {
 	case errors.Is(err, jwks.ErrUnavailable):
-		return problem.New(problem.IdPUnavailable, &UnavailableError{Endpoint: "jwks", Cause: err})
+		return withoutKeys(err)
 	default:
 		return problem.New(refused, err)
 	}
+}
+
+// withoutKeys is a failure for want of the issuer's keys, with when to try again
+// where that is known.
+func withoutKeys(err error) error {
+	unavailable := &UnavailableError{Endpoint: "jwks", Cause: err}
+	if early, ok := errors.AsType[*jwks.CoolDownError](err); ok {
+		unavailable.RetryAfter = early.Wait
+	}
+	e := problem.New(problem.IdPUnavailable, unavailable)
+	e.RetryAfter = unavailable.RetryAfter
+	return e
 }
 
 func codedUserInfo(err error) error {

@@ -3,6 +3,7 @@ package oidc_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -273,8 +274,11 @@ func TestIdPRotatesItsKey(t *testing.T) {
 	}
 	w.idp.SetHooks(lie(func(t *idp.JWT) { t.Header["kid"] = "unknown" }))
 	for range 5 {
-		if _, err := w.signIn(t, oidc.SignInRequest{}); err == nil {
-			t.Error("an unknown key was accepted")
+		// Nobody can know whose it is, until keys are looked for again.
+		_, err := w.signIn(t, oidc.SignInRequest{})
+		wantError(t, err, oidc.ErrUnavailable)
+		if e, ok := errors.AsType[*problem.Error](err); !ok || e.Code != problem.IdPUnavailable || e.RetryAfter <= 0 || e.RetryAfter > time.Minute {
+			t.Errorf("an unknown key: %v, %+v", err, e)
 		}
 	}
 	if got := w.calls(idp.EndpointJWKS); got > 2 {

@@ -61,7 +61,9 @@ type logoutClaims struct {
 // LogoutToken makes the checks of OpenID Connect Back-Channel Logout 1.0 section
 // 2.6, the cheap ones before a key is looked for. It does not ask whether the token
 // was used before: see ClaimLogout. Errors are coded: ErrLogoutToken
-// (invalid_logout_token), or idp_unavailable and idp_failed when it can't be known.
+// (invalid_logout_token), or idp_unavailable and idp_failed when it can't be known. A
+// key that is not known while it is too soon to look for it is of the latter
+// (jwks.CoolDownError): a provider that is refused may not try again.
 func (rp *RelyingParty) LogoutToken(ctx context.Context, token string) (LogoutToken, error) {
 	m, err := rp.metadata(ctx)
 	if err != nil {

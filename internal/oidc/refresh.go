@@ -89,7 +89,7 @@ func (rp *RelyingParty) Refresh(ctx context.Context, r RefreshRequest) (Refreshe
 
 // unproved tells an ID token whose signature can't be judged from one that is
 // wrong. An unknown key is among the first: a provider that has just begun to
-// sign with a new one may not have published it, and we don't look at once.
+// sign with a new one may not have published it.
 func unproved(err error) bool {
 	return errors.Is(err, jwks.ErrUnavailable) || errors.Is(err, jwks.ErrUnknownKey)
 }

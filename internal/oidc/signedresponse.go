@@ -48,7 +48,7 @@ func (r signedResponse) prove(ctx context.Context, keys *jwks.Remote, issuer, cl
 	payload, err := keys.Check(ctx, r.parsed)
 	switch {
 	case errors.Is(err, jwks.ErrUnavailable):
-		return nil, problem.New(problem.IdPUnavailable, &UnavailableError{Endpoint: "jwks", Cause: err})
+		return nil, withoutKeys(err)
 	case err != nil:
 		return nil, badResponse("%w", err)
 	}
