@@ -29,7 +29,7 @@ func (e *Enforcer) DecideAll(ctx context.Context, who *principal.Principal, item
 	for i := range items {
 		item := &items[i]
 		all[i].Resource = item.Resource
-		k, err := keyOf(epoch, who, e.o.Subject, item.Action, &item.Resource, at)
+		k, err := e.key(epoch, who, item.Action, &item.Resource, at)
 		if err != nil {
 			all[i].Reason = reasonUnclear
 			return all, err
@@ -83,4 +83,4 @@ func (e *Enforcer) askAll(ctx context.Context, who *principal.Principal, questio
 }
 
 // Subject is who, as the decision point is told.
-func (e *Enforcer) Subject(who *principal.Principal) Entity { return subjectOf(who, e.o.Subject) }
+func (e *Enforcer) Subject(who *principal.Principal) Entity { return e.subjects.get(who).Entity }

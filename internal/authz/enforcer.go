@@ -16,8 +16,10 @@ import (
 // Options of NewEnforcer. PDP is needed.
 type Options struct {
 	PDP PDP
-	// Subject is what subjects are called; SubjectAccount if empty.
-	Subject SubjectForm
+	// Subject is what subjects are called; SubjectAccount if empty. SubjectType is the
+	// type of those who are people; SubjectUser if empty.
+	Subject     SubjectForm
+	SubjectType string
 	// TTLAllow and TTLDeny are how long an answer is used again; 0: not at all.
 	// MaxSize is how many are remembered; 0: none.
 	TTLAllow, TTLDeny time.Duration
@@ -41,12 +43,13 @@ type Options struct {
 // Enforcer asks the PDP, and remembers what it said. It outlives generations, so
 // that a rotation does not have everything asked again. Safe for concurrent use.
 type Enforcer struct {
-	o       Options
-	answers *otter.Cache[key, answer] // nil: nothing is remembered
-	flights singleflight.Group
-	epoch   atomic.Uint64
-	changed atomic.Pointer[chan struct{}]
-	waits   waits
+	o        Options
+	subjects *subjects
+	answers  *otter.Cache[key, answer] // nil: nothing is remembered
+	flights  singleflight.Group
+	epoch    atomic.Uint64
+	changed  atomic.Pointer[chan struct{}]
+	waits    waits
 }
 
 const defaultWaiting = 1000
@@ -73,6 +76,9 @@ func NewEnforcer(o Options) (*Enforcer, error) {
 	if o.Subject == "" {
 		o.Subject = SubjectAccount
 	}
+	if o.SubjectType == "" {
+		o.SubjectType = SubjectUser
+	}
 	if o.Deadline <= 0 {
 		o.Deadline = 5 * time.Second
 	}
@@ -86,6 +92,7 @@ func NewEnforcer(o Options) (*Enforcer, error) {
 		o.WaitingEach = max(o.Waiting/10, 1)
 	}
 	e := &Enforcer{o: o, waits: waits{most: o.Waiting, each: o.WaitingEach, of: map[account]int{}}}
+	e.subjects = newSubjects(naming{o.Subject, o.SubjectType}, o.PDP)
 	e.changed.Store(new(make(chan struct{})))
 	if o.MaxSize > 0 && max(o.TTLAllow, o.TTLDeny) > 0 {
 		e.answers = otter.Must(&otter.Options[key, answer]{
@@ -103,6 +110,7 @@ func (e *Enforcer) Close() {
 		e.answers.InvalidateAll()
 		e.answers.StopAllGoroutines()
 	}
+	e.subjects.close()
 	e.tell()
 }
 
@@ -139,7 +147,7 @@ func (e *Enforcer) Decide(ctx context.Context, who *principal.Principal, ask *As
 		return v, err
 	}
 	epoch := e.epoch.Load()
-	k, err := keyOf(epoch, who, e.o.Subject, ask.action, &v.Resource, at)
+	k, err := e.key(epoch, who, ask.action, &v.Resource, at)
 	if err != nil {
 		v.Reason = reasonUnclear
 		return v, err
@@ -153,6 +161,14 @@ func (e *Enforcer) Decide(ctx context.Context, who *principal.Principal, ask *As
 		v.Decision = Decision{Reason: reasonUnanswered}
 	}
 	return v, err
+}
+
+// key is what the answer is found again by: the zero key if nobody looks for it.
+func (e *Enforcer) key(epoch uint64, who *principal.Principal, action string, resource *Entity, at Circumstances) (key, error) {
+	if e.answers == nil && e.o.Local {
+		return key{}, nil
+	}
+	return keyOf(epoch, who, e.o.Subject, action, resource, at)
 }
 
 // recall is what is remembered.
@@ -169,17 +185,23 @@ func (e *Enforcer) recall(k key) (*Decision, bool) {
 
 // question is what a PDP is asked.
 func (e *Enforcer) question(who *principal.Principal, action string, resource Entity, at Circumstances) Question {
-	q := Question{
-		Subject: subjectOf(who, e.o.Subject), Action: Action{Name: action}, Resource: resource,
-		Context: map[string]any{ContextTime: timeText(e.o.Now())},
+	subject := e.subjects.get(who)
+	return Question{
+		Subject: subject.Entity, Prepared: subject.prepared,
+		Action: Action{Name: action}, Resource: resource,
+		Context: Context{
+			Time:          e.o.Now().UTC().Truncate(time.Second),
+			Address:       at.Address.Unmap().WithZone(""),
+			CorrelationID: at.CorrelationID,
+		},
 	}
-	if at.Address.IsValid() {
-		q.Context[ContextAddress] = at.Address.String()
+}
+
+func (e *Enforcer) ask(ctx context.Context, k key, epoch uint64, who *principal.Principal, q Question) (Decision, error) {
+	if e.o.Local {
+		return e.askHere(ctx, k, epoch, q)
 	}
-	if at.CorrelationID != "" {
-		q.Context[ContextCorrelation] = at.CorrelationID
-	}
-	return q
+	return e.askElsewhere(ctx, k, epoch, who, q)
 }
 
 // askHere asks a PDP in this process.
@@ -197,12 +219,9 @@ func (e *Enforcer) askHere(ctx context.Context, k key, epoch uint64, q Question)
 	return d, nil
 }
 
-// ask asks once for all who have the same question. Who goes away first ends nobody's
-// wait but its own.
-func (e *Enforcer) ask(ctx context.Context, k key, epoch uint64, who *principal.Principal, q Question) (Decision, error) {
-	if e.o.Local {
-		return e.askHere(ctx, k, epoch, q)
-	}
+// askElsewhere asks once for all who have the same question. Who goes away first ends
+// nobody's wait but its own.
+func (e *Enforcer) askElsewhere(ctx context.Context, k key, epoch uint64, who *principal.Principal, q Question) (Decision, error) {
 	asker := accountOf(who) // who may be used for another request, once nobody waits here
 	result := e.flights.DoChan(string(k[:]), func() (answered any, err error) {
 		defer func() {
@@ -247,5 +266,6 @@ func (e *Enforcer) remember(k key, epoch uint64, d Decision, began time.Time) {
 	if e.answers == nil || ttl <= 0 || e.epoch.Load() != epoch {
 		return // the key of another epoch is another key, too
 	}
-	e.answers.Set(k, answer{&d, began.Add(ttl)})
+	kept := d // here, so that one that is not remembered is not allocated
+	e.answers.Set(k, answer{&kept, began.Add(ttl)})
 }

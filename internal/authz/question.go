@@ -2,6 +2,7 @@ package authz
 
 import (
 	"context"
+	"net/netip"
 	"time"
 )
 
@@ -19,12 +20,22 @@ type Action struct {
 }
 
 // Question is an access evaluation request (section 6.1). Nobody changes one that
-// was asked.
+// was asked: its subject is one value for all questions of somebody.
 type Question struct {
-	Subject  Entity         `json:"subject"`
-	Action   Action         `json:"action"`
-	Resource Entity         `json:"resource"`
-	Context  map[string]any `json:"context,omitempty"`
+	Subject  Entity  `json:"subject"`
+	Action   Action  `json:"action"`
+	Resource Entity  `json:"resource"`
+	Context  Context `json:"context,omitzero"`
+	// Prepared is what a Preparer has made of the subject, for itself; nil: nothing.
+	Prepared any `json:"-"`
+}
+
+// Context is under which circumstances it is asked (section 5.4). What is zero is not
+// told.
+type Context struct {
+	Time          time.Time  `json:"time,omitzero"` // UTC, whole seconds
+	Address       netip.Addr `json:"ip,omitzero"`   // of the user, as far as it is known; no zone, nor IPv4 as IPv6
+	CorrelationID string     `json:"correlation_id,omitempty"`
 }
 
 // Decision is the answer to a question (section 6.2). The zero Decision denies.
@@ -48,12 +59,12 @@ type PDP interface {
 	EvaluateAll(ctx context.Context, qs []Question) ([]Decision, error)
 }
 
-// Names of what a question's context holds.
-const (
-	ContextTime        = "time"           // RFC 3339, UTC
-	ContextAddress     = "ip"             // of the user, as far as it is known
-	ContextCorrelation = "correlation_id" // of the request
-)
+// Preparer is a PDP that can make something of a subject once, for many questions: it
+// finds it in Question.Prepared.
+type Preparer interface {
+	// Prepare reads nothing but the subject. On an error the questions have none.
+	Prepare(subject Entity) (any, error)
+}
 
-// timeText is how a time is written in a context.
+// timeText is how a time is written in a property.
 func timeText(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -43,13 +43,19 @@ func IsSubjectProperty(name string) bool {
 	return false
 }
 
-// subjectOf is a principal in the words of AuthZEN.
-func subjectOf(who *principal.Principal, form SubjectForm) Entity {
-	e := Entity{Type: SubjectUser, ID: who.Subject, Properties: map[string]any{"provider": who.Provider, "sub": who.Subject}}
+// naming is how subjects are called.
+type naming struct {
+	form     SubjectForm
+	userType string
+}
+
+// of is a principal in the words of AuthZEN.
+func (n naming) of(who *principal.Principal) Entity {
+	e := Entity{Type: n.userType, ID: who.Subject, Properties: map[string]any{"provider": who.Provider, "sub": who.Subject}}
 	if who.SessionID == "" && who.ClientID == who.Subject {
 		e.Type = SubjectClient
 	}
-	if form == SubjectAccount {
+	if n.form == SubjectAccount {
 		e.ID = who.Account()
 	}
 	set := func(name, value string) {

@@ -12,7 +12,7 @@ func TestWhatSubjectsHaveIsNamed(t *testing.T) {
 		Provider: "p", Subject: "s", Email: "e", Name: "n", ClientID: "c", AuthTime: time.Unix(1, 0),
 		Roles: []string{"r"}, Permissions: []string{"p"}, Scopes: []string{"s"},
 	}
-	properties := subjectOf(&who, SubjectAccount).Properties
+	properties := naming{SubjectAccount, SubjectUser}.of(&who).Properties
 	for name := range properties {
 		if !IsSubjectProperty(name) {
 			t.Errorf("%s is none", name)

@@ -105,7 +105,7 @@ func TestAPageAsksTheDecisionPointInThisProcess(t *testing.T) {
 		}
 	}
 	for _, q := range p.questions() {
-		if q.Subject.ID != account || q.Context["ip"] != "127.0.0.1" || len(q.Subject.Properties["roles"].([]string)) != 0 {
+		if q.Subject.ID != account || q.Context.Address.String() != "127.0.0.1" || len(q.Subject.Properties["roles"].([]string)) != 0 {
 			t.Errorf("asked about %+v in %v", q.Subject, q.Context)
 		}
 	}

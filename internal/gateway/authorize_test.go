@@ -35,7 +35,7 @@ func TestWhatIsNotAllowedIsNotForwarded(t *testing.T) {
 	if !strings.Contains(w.log.String(), "denied: the secret reason") {
 		t.Error("the log does not say why")
 	}
-	if q := p.last(); q.Resource.ID != "7" || q.Subject.Type != "user" || q.Context["correlation_id"] == "" || q.Context["ip"] != "127.0.0.1" {
+	if q := p.last(); q.Resource.ID != "7" || q.Subject.Type != "user" || q.Context.CorrelationID == "" || q.Context.Address.String() != "127.0.0.1" {
 		t.Errorf("asked %+v", q)
 	}
 	if e := p.lastEvent(); e.Decision != authz.Denied || e.Reason != "the secret reason" || e.ID != "7" {

@@ -96,7 +96,7 @@ func (b *bench) judges() (*judges, error) {
 		return nil, err
 	}
 	enforce := func(pdp authz.PDP, size int) *decides {
-		e, wrong := authz.NewEnforcer(authz.Options{PDP: pdp, TTLAllow: time.Hour, TTLDeny: time.Hour, MaxSize: size})
+		e, wrong := authz.NewEnforcer(authz.Options{PDP: pdp, Local: pdp == authz.PDP(point), TTLAllow: time.Hour, TTLDeny: time.Hour, MaxSize: size})
 		if wrong != nil {
 			err = wrong
 			return nil

@@ -34,7 +34,7 @@ func client(t testing.TB, handler http.HandlerFunc, change func(*authzen.Options
 
 var question = authz.Question{
 	Subject: authz.Entity{Type: "user", ID: "ada"}, Action: authz.Action{Name: "read"}, Resource: authz.Entity{Type: "note", ID: "1"},
-	Context: map[string]any{"time": "2026-11-23T00:00:00Z"},
+	Context: authz.Context{Time: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)},
 }
 
 func say(w http.ResponseWriter, text string) {

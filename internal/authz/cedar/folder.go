@@ -93,14 +93,14 @@ func readFile(path string) ([]byte, error) {
 
 // policies are all policies of a folder, checked.
 type policies struct {
-	set     *cedar.PolicySet
-	forbids map[types.PolicyID]bool
-	n       int
+	by    map[types.PolicyID]*scoped
+	index index
 }
 
 // parse takes all of it or nothing.
 func parse(folder string, files []file) (*policies, error) {
-	p := &policies{set: cedar.NewPolicySet(), forbids: map[types.PolicyID]bool{}}
+	p := &policies{by: map[types.PolicyID]*scoped{}}
+	var all []*scoped
 	wrong := &Error{Folder: folder}
 	var validator *validate.Validator
 	if i := slices.IndexFunc(files, func(f file) bool { return f.name == SchemaFile }); i >= 0 {
@@ -123,11 +123,12 @@ func parse(folder string, files []file) (*policies, error) {
 			if name, ok := policy.Annotations()["id"]; ok && name != "" {
 				id = types.PolicyID(name)
 			}
-			if !p.set.Add(id, policy) {
+			if p.by[id] != nil {
 				wrong.Problems = append(wrong.Problems, fmt.Sprintf("%s: the policy id %q is taken", at(policy), id))
 			}
-			p.forbids[id] = policy.Effect() == cedar.Forbid
-			if p.n++; p.n > maxPolicies {
+			all = append(all, newScoped(id, policy))
+			p.by[id] = all[len(all)-1]
+			if len(all) > maxPolicies {
 				return nil, &Error{folder, []string{fmt.Sprintf("expected at most %d policies", maxPolicies)}}
 			}
 			if validator == nil {
@@ -141,6 +142,7 @@ func parse(folder string, files []file) (*policies, error) {
 	if len(wrong.Problems) > 0 {
 		return nil, wrong
 	}
+	p.index = newIndex(all)
 	return p, nil
 }
 

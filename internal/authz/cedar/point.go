@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -30,7 +31,10 @@ type Point struct {
 // writes a file empties it first.
 const settles = 50 * time.Millisecond
 
-var _ authz.PDP = (*Point)(nil)
+var (
+	_ authz.PDP      = (*Point)(nil)
+	_ authz.Preparer = (*Point)(nil)
+)
 
 // Open reads a folder. It fails with an *Error if it can't be used whole.
 func Open(folder string) (*Point, error) {
@@ -73,7 +77,7 @@ func (p *Point) Reload() (changed bool, err error) {
 }
 
 // Policies is how many are in use.
-func (p *Point) Policies() int { return p.now.Load().n }
+func (p *Point) Policies() int { return len(p.now.Load().by) }
 
 // Evaluate implements authz.PDP. It asks nobody and takes microseconds.
 func (p *Point) Evaluate(_ context.Context, q authz.Question) (authz.Decision, error) {
@@ -98,46 +102,107 @@ const (
 	roleType   = "role"
 )
 
-func (p *policies) decide(q authz.Question) (authz.Decision, error) {
-	subject, err := entity(q.Subject)
-	if err != nil {
-		return authz.Decision{}, fmt.Errorf("cedar: subject: %w", err)
+// Prepare implements authz.Preparer.
+func (p *Point) Prepare(subject authz.Entity) (any, error) { return prepare(subject) }
+
+func prepare(subject authz.Entity) (*types.Entity, error) {
+	if subject.Type == actionType { // its roles would be kinds of an action
+		return nil, fmt.Errorf("cedar: subject: expected another type than %s", actionType)
 	}
-	if roles, ok := q.Subject.Properties["roles"].([]string); ok {
+	e, err := entity(subject)
+	if err != nil {
+		return nil, fmt.Errorf("cedar: subject: %w", err)
+	}
+	if roles, ok := subject.Properties["roles"].([]string); ok {
 		parents := make([]types.EntityUID, len(roles))
 		for i, role := range roles {
 			parents[i] = types.NewEntityUID(roleType, types.String(role))
 		}
-		subject.Parents = types.NewEntityUIDSet(parents...)
+		e.Parents = types.NewEntityUIDSet(parents...)
+	}
+	return e, nil
+}
+
+// pair are the two that a question is about. Nothing else is an entity with anything.
+type pair struct{ subject, resource *types.Entity }
+
+func pairOf(q authz.Question) (*pair, error) {
+	subject, ok := q.Prepared.(*types.Entity)
+	var err error
+	if !ok {
+		if subject, err = prepare(q.Subject); err != nil {
+			return nil, err
+		}
 	}
 	resource, err := entity(q.Resource)
 	if err != nil {
-		return authz.Decision{}, fmt.Errorf("cedar: resource: %w", err)
-	}
-	about, err := contextOf(q.Context)
-	if err != nil {
-		return authz.Decision{}, fmt.Errorf("cedar: context: %w", err)
+		return nil, fmt.Errorf("cedar: resource: %w", err)
 	}
 	if subject.UID == resource.UID {
 		// Somebody, about himself. What a request says of him must not pass for what
 		// his provider says, nor the other way round.
 		if resource, err = merged(subject, resource); err != nil {
-			return authz.Decision{}, err
+			return nil, err
 		}
 		subject = resource
 	}
-	entities := types.EntityMap{subject.UID: subject, resource.UID: resource}
-	decision, why := cedar.Authorize(p.set, entities, cedar.Request{
-		Principal: subject.UID, Action: types.NewEntityUID(actionType, types.String(q.Action.Name)), Resource: resource.UID, Context: about,
-	})
+	return &pair{subject, resource}, nil
+}
+
+// Get implements types.EntityGetter.
+func (p *pair) Get(uid types.EntityUID) (types.Entity, bool) {
+	switch uid {
+	case p.subject.UID:
+		return *p.subject, true
+	case p.resource.UID:
+		return *p.resource, true
+	}
+	return types.Entity{}, false
+}
+
+func (p *policies) decide(q authz.Question) (authz.Decision, error) {
+	about, err := pairOf(q)
+	if err != nil {
+		return authz.Decision{}, err
+	}
+	action := types.NewEntityUID(actionType, types.String(q.Action.Name))
+	decision, why := p.authorize(about, action, q.Context)
 	// Cedar leaves out what it can't work out. Of a policy that forbids nobody knows
 	// then that it does not.
 	for _, e := range why.Errors {
-		if p.forbids[e.PolicyID] {
+		if p.by[e.PolicyID].policy.Effect() == cedar.Forbid {
 			return authz.Decision{Reason: fmt.Sprintf("policy %s forbids, and could not be worked out: %s", e.PolicyID, oneLine(fmt.Errorf("%s", e.Message)))}, nil
 		}
 	}
 	return authz.Decision{Allow: decision == cedar.Allow, Reason: reason(decision, why)}, nil
+}
+
+// authorize has Cedar go through the policies whose scope can hold.
+func (p *policies) authorize(about *pair, action types.EntityUID, c authz.Context) (cedar.Decision, cedar.Diagnostic) {
+	applicable := make(applicable, 0, 8) // nearly always enough
+	readsContext := false
+	for s := range p.index.about(about.subject, about.resource, action) {
+		applicable = append(applicable, s)
+		readsContext = readsContext || s.readsContext
+	}
+	request := cedar.Request{Principal: about.subject.UID, Action: action, Resource: about.resource.UID}
+	if readsContext { // it takes as long as all else
+		request.Context = contextOf(c)
+	}
+	return cedar.Authorize(applicable, about, request)
+}
+
+// applicable implements cedar.PolicyIterator.
+type applicable []*scoped
+
+func (a applicable) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
+	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
+		for _, s := range a {
+			if !yield(s.id, s.policy) {
+				return
+			}
+		}
+	}
 }
 
 // reason names the policies that decided.
@@ -160,7 +225,7 @@ func reason(decision cedar.Decision, why cedar.Diagnostic) string {
 
 // merged is one entity of two descriptions, which must not contradict each other: nor
 // may the resource's say what the subject's could, and did not.
-func merged(subject, resource types.Entity) (types.Entity, error) {
+func merged(subject, resource *types.Entity) (*types.Entity, error) {
 	all := types.RecordMap{}
 	for name, v := range subject.Attributes.All() {
 		all[name] = v
@@ -168,18 +233,17 @@ func merged(subject, resource types.Entity) (types.Entity, error) {
 	for name, v := range resource.Attributes.All() {
 		has, ok := all[name]
 		if ok && !has.Equal(v) || !ok && authz.IsSubjectProperty(string(name)) {
-			return types.Entity{}, fmt.Errorf("cedar: the subject is the resource, and the request says %.40q of it otherwise than who signed it in", string(name))
+			return nil, fmt.Errorf("cedar: the subject is the resource, and the request says %.40q of it otherwise than who signed it in", string(name))
 		}
 		all[name] = v
 	}
-	subject.Attributes = types.NewRecord(all)
-	return subject, nil
+	return &types.Entity{UID: subject.UID, Parents: subject.Parents, Attributes: types.NewRecord(all)}, nil
 }
 
-func entity(e authz.Entity) (types.Entity, error) {
+func entity(e authz.Entity) (*types.Entity, error) {
 	attributes, err := record(e.Properties)
 	if err != nil {
-		return types.Entity{}, err
+		return nil, err
 	}
-	return types.Entity{UID: types.NewEntityUID(types.EntityType(e.Type), types.String(e.ID)), Attributes: attributes}, nil
+	return &types.Entity{UID: types.NewEntityUID(types.EntityType(e.Type), types.String(e.ID)), Attributes: attributes}, nil
 }

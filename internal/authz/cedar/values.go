@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
-	"time"
 
 	"github.com/cedar-policy/cedar-go/types"
 
@@ -18,6 +18,9 @@ var errValue = errors.New("a value that Cedar has no type for")
 
 // record is properties as attributes. null is what is not there.
 func record(properties map[string]any) (types.Record, error) {
+	if len(properties) == 0 {
+		return types.Record{}, nil
+	}
 	attributes := make(types.RecordMap, len(properties))
 	for name, property := range properties {
 		v, err := value(property)
@@ -81,35 +84,17 @@ func number(text string) (types.Value, error) {
 	return d, nil
 }
 
-// contextOf is the context, with the two that Cedar has types for.
-func contextOf(all map[string]any) (types.Record, error) {
-	plain := make(map[string]any, len(all))
-	typed := types.RecordMap{}
-	for name, v := range all {
-		text, isText := v.(string)
-		switch {
-		case name == authz.ContextTime && isText:
-			at, err := time.Parse(time.RFC3339, text)
-			if err != nil {
-				return types.Record{}, fmt.Errorf("%s: expected a time (RFC 3339)", name)
-			}
-			typed[types.String(name)] = types.NewDatetime(at)
-		case name == authz.ContextAddress && isText:
-			address, err := types.ParseIPAddr(text)
-			if err != nil {
-				return types.Record{}, fmt.Errorf("%s: expected an address", name)
-			}
-			typed[types.String(name)] = address
-		default:
-			plain[name] = v
-		}
+// contextOf is the context in Cedar's types.
+func contextOf(c authz.Context) types.Record {
+	m := make(types.RecordMap, 3)
+	if !c.Time.IsZero() {
+		m["time"] = types.NewDatetime(c.Time)
 	}
-	rest, err := record(plain)
-	if err != nil {
-		return types.Record{}, err
+	if c.Address.IsValid() {
+		m["ip"] = types.IPAddr(netip.PrefixFrom(c.Address, c.Address.BitLen()))
 	}
-	for name, v := range rest.All() {
-		typed[name] = v
+	if c.CorrelationID != "" {
+		m["correlation_id"] = types.String(c.CorrelationID)
 	}
-	return types.NewRecord(typed), nil
+	return types.NewRecord(m)
 }

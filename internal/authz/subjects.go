@@ -1,0 +1,74 @@
+package authz
+
+import (
+	"slices"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"keyway/internal/principal"
+)
+
+// Bounds of what is kept of subjects between questions. The time is how long what is
+// known of somebody stays in memory when nobody asks for him any more.
+const (
+	maxSubjects  = 4096
+	subjectsKept = time.Minute
+)
+
+// subjects are those who have asked lately, in the words of AuthZEN, and what the PDP
+// has prepared of them: a question by the same claims needs neither again. Safe for
+// concurrent use.
+type subjects struct {
+	naming   naming
+	preparer Preparer // nil: the PDP prepares nothing
+	known    *otter.Cache[subjectKey, *subject]
+}
+
+// subjectKey says where to look, and subject.of whether it is the right one.
+type subjectKey struct{ provider, subject, session, client string }
+
+// subject is immutable.
+type subject struct {
+	of principal.Principal
+	Entity
+	prepared any
+}
+
+func newSubjects(n naming, pdp PDP) *subjects {
+	s := &subjects{naming: n}
+	s.preparer, _ = pdp.(Preparer)
+	s.known = otter.Must(&otter.Options[subjectKey, *subject]{
+		MaximumSize:      maxSubjects,
+		ExpiryCalculator: otter.ExpiryWriting[subjectKey, *subject](subjectsKept),
+	})
+	return s
+}
+
+func (s *subjects) close() {
+	s.known.InvalidateAll()
+	s.known.StopAllGoroutines()
+}
+
+// get is who, by each of the claims that he has now: what was kept by others is not
+// used.
+func (s *subjects) get(who *principal.Principal) *subject {
+	k := subjectKey{who.Provider, who.Subject, who.SessionID, who.ClientID}
+	if found, ok := s.known.GetIfPresent(k); ok && sameClaims(&found.of, who) {
+		return found
+	}
+	made := &subject{of: *who, Entity: s.naming.of(who)}
+	if s.preparer != nil {
+		// What can't be prepared is an error where it is asked about.
+		made.prepared, _ = s.preparer.Prepare(made.Entity)
+	}
+	s.known.Set(k, made)
+	return made
+}
+
+// sameClaims compares all that there is of a principal.
+func sameClaims(a, b *principal.Principal) bool {
+	return a.Provider == b.Provider && a.Subject == b.Subject && a.Email == b.Email && a.Name == b.Name &&
+		a.SessionID == b.SessionID && a.ClientID == b.ClientID && a.AuthTime.Equal(b.AuthTime) &&
+		slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Permissions, b.Permissions) && slices.Equal(a.Scopes, b.Scopes)
+}
