@@ -14,5 +14,8 @@
 //	resource  note::"7", with its properties as attributes
 //	context   time (datetime), ip (ipaddr), correlation_id
 //
+// Cedar goes only through the policies whose scope can hold for a question (see
+// scope.go): what a decision takes depends on those, and not on how many there are.
+//
 // Types are used as they are written in the mapping: `note` is the entity type note.
 package cedar
