@@ -464,6 +464,28 @@ func TestBackchannelLogoutAmongAFloodOfLies(t *testing.T) {
 	}
 }
 
+// Who is signed out by his name, and signs in again within the same second, is let in.
+func TestSignInInTheSecondOfABackchannelLogout(t *testing.T) {
+	threat.Covers(t, 53)
+	l := startLogouts(t)
+	second := time.Now().Unix()
+	l.idp.SetHooks(&idp.Hooks{IDToken: func(t *idp.JWT) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		t.Claims["iat"] = second
+		l.last = t.Claims
+	}})
+	before, sub, _ := l.signIn()
+	claims := l.claims(sub, "")
+	claims["iat"] = second
+	if got := l.raw(form(l.sign(nil, claims))); got.status != 200 || before.signedIn() {
+		t.Fatalf("signed out: %d %s, signed in %v", got.status, got.body, before.signedIn())
+	}
+	if again, _, _ := l.signIn(); !again.signedIn() {
+		t.Error("who signed in again is not signed in")
+	}
+}
+
 // Keys that nobody has can't be told from new ones while it is too soon to look; but
 // who floods us with them is stopped, and what the IdP signs by a key that is known is
 // obeyed.

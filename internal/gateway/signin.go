@@ -209,6 +209,7 @@ func newRecord(settings *Settings, grant oidc.Grant) session.Record {
 		GrantedAt:    time.Now(),
 		AuthTime:     orNow(grant.Claims.AuthTime),
 		IssuedAt:     grant.Claims.IssuedAt,
+		BegunAt:      grant.BegunAt,
 	}
 }
 

@@ -58,9 +58,10 @@ func (rp *RelyingParty) Begin(ctx context.Context, r SignInRequest) (SignIn, err
 	if err != nil {
 		return SignIn{}, problem.New(problem.IdPFailed, err)
 	}
+	now := time.Now()
 	t := transaction{
 		Verifier: randomText(), Nonce: randomText(), ReturnTo: returnTo,
-		RedirectURI: r.RedirectURI, Issuer: m.Issuer, Created: time.Now().Unix(),
+		RedirectURI: r.RedirectURI, Issuer: m.Issuer, Created: now.Unix(), Begun: now.UnixMilli(),
 		Key: rp.client.binds(), Signed: rp.o.JARM,
 	}
 	value, err := rp.transactions.sealCookie(id, t)
@@ -75,7 +76,7 @@ func (rp *RelyingParty) Begin(ctx context.Context, r SignInRequest) (SignIn, err
 		params.Set("response_mode", demanded.responseMode)
 	}
 	if demanded.signedRequests {
-		if params, err = rp.requestObject(m, params, time.Now()); err != nil {
+		if params, err = rp.requestObject(m, params, now); err != nil {
 			return SignIn{}, problem.New(problem.IdPFailed, err)
 		}
 	}

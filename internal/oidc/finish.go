@@ -35,6 +35,9 @@ type Grant struct {
 	ReturnTo string
 	// RedirectURI is our callback that the sign-in was begun for.
 	RedirectURI string
+	// BegunAt is when the sign-in was begun, by the clock of the replica that did, to a
+	// millisecond; zero: not known.
+	BegunAt time.Time
 	// Cookie is the name of the login cookie to clear now. Empty while the
 	// callback may be tried again.
 	Cookie string
@@ -132,7 +135,7 @@ func (rp *RelyingParty) Finish(ctx context.Context, r CallbackRequest) (Grant, e
 	if err != nil {
 		return over, codedIDToken(err, problem.LoginFailed)
 	}
-	grant = Grant{Tokens: tokens, Claims: claims, ReturnTo: t.ReturnTo, RedirectURI: t.RedirectURI, Cookie: name}
+	grant = Grant{Tokens: tokens, Claims: claims, ReturnTo: t.ReturnTo, RedirectURI: t.RedirectURI, BegunAt: t.begun(), Cookie: name}
 	if rp.wantsUserInfo(m, tokens) {
 		if grant.UserInfo, err = rp.userInfo(ctx, m, tokens, claims.Subject); err != nil {
 			return over, codedUserInfo(err)

@@ -20,7 +20,11 @@ func TestSignInWithPAR(t *testing.T) {
 	threat.Covers(t, 1)
 	w := newWorld(t)
 	for range 2 {
+		start := time.Now().Truncate(time.Millisecond)
 		grant := w.mustSignIn(t)
+		if began := grant.BegunAt; began.Before(start) || began.After(time.Now()) {
+			t.Errorf("begun %v after the start", began.Sub(start))
+		}
 		if grant.Claims.Subject != "u-ada-1815" || grant.ReturnTo != "/after" || grant.UserInfo["email"] != "ada@example.test" {
 			t.Errorf("got %+v, user info %v", grant.Claims, grant.UserInfo)
 		}

@@ -53,10 +53,19 @@ type transaction struct {
 	RedirectURI string `json:"u"`
 	Issuer      string `json:"i"`
 	Created     int64  `json:"c"` // Unix seconds
+	// Begun is Created in Unix milliseconds; 0: a release that did not say began it.
+	Begun int64 `json:"b,omitempty"`
 	// Key is the version of the key that the code is bound to (RFC 9449 section 10);
 	// empty: to none. Signed: the response has to be (JARM).
 	Key    string `json:"k,omitempty"`
 	Signed bool   `json:"s,omitempty"`
+}
+
+func (t transaction) begun() time.Time {
+	if t.Begun == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(t.Begun)
 }
 
 // challenge is the PKCE code challenge (RFC 7636 section 4.2).

@@ -49,6 +49,7 @@ type wire struct {
 	GrantedAt    int64                      `json:"granted,omitempty"`
 	AuthTime     int64                      `json:"auth_time,omitempty"`
 	IssuedAt     int64                      `json:"iat,omitempty"`
+	BegunAt      int64                      `json:"begun,omitempty"`
 	CreatedAt    int64                      `json:"created"`
 	Absolute     int64                      `json:"abs_exp"`
 	Binding      *wireBinding               `json:"bind,omitempty"`
@@ -85,7 +86,7 @@ func encode(r Record, more unknown) ([]byte, error) {
 		AccessToken: string(r.AccessToken.Reveal()), AccessExpiry: millis(r.AccessExpiry),
 		RefreshToken: string(r.RefreshToken.Reveal()), IDToken: string(r.IDToken.Reveal()),
 		TokenType: r.TokenType, TokenKey: r.TokenKey, Scope: r.Scope, GrantedAt: millis(r.GrantedAt),
-		AuthTime: millis(r.AuthTime), IssuedAt: millis(r.IssuedAt), CreatedAt: millis(r.CreatedAt), Absolute: millis(r.AbsoluteExpiry),
+		AuthTime: millis(r.AuthTime), IssuedAt: millis(r.IssuedAt), BegunAt: millis(r.BegunAt), CreatedAt: millis(r.CreatedAt), Absolute: millis(r.AbsoluteExpiry),
 	}
 	if b := r.Binding; b.Version != "" {
 		w.Binding = &wireBinding{b.Version, b.PrefixBits, b.PrefixHash, b.UAHash}
@@ -132,7 +133,8 @@ func decode(b []byte) (Record, unknown, error) {
 		AccessToken: token(w.AccessToken), AccessExpiry: fromMillis(w.AccessExpiry),
 		RefreshToken: token(w.RefreshToken), IDToken: token(w.IDToken),
 		TokenType: w.TokenType, TokenKey: w.TokenKey, Scope: w.Scope, GrantedAt: fromMillis(w.GrantedAt),
-		AuthTime: fromMillis(w.AuthTime), IssuedAt: fromMillis(w.IssuedAt), CreatedAt: fromMillis(w.CreatedAt), AbsoluteExpiry: fromMillis(w.Absolute),
+		AuthTime: fromMillis(w.AuthTime), IssuedAt: fromMillis(w.IssuedAt), BegunAt: fromMillis(w.BegunAt),
+		CreatedAt: fromMillis(w.CreatedAt), AbsoluteExpiry: fromMillis(w.Absolute),
 	}
 	if b := w.Binding; b != nil && b.Version != "" {
 		r.Binding = Binding{b.Version, b.Bits, b.Prefix, b.UA}
@@ -154,7 +156,7 @@ func unknownFields(doc []byte) (unknown, error) {
 	}
 	known, err := json.Marshal(wire{ // every field, so that omitempty omits none
 		"x", "x", "x", "x", "x", "x", "x", []string{"x"}, []string{"x"}, unknown{"x": json.RawMessage("1")},
-		"x", 1, "x", "x", "x", "x", "x", 1, 1, 1, 1, 1, &wireBinding{},
+		"x", 1, "x", "x", "x", "x", "x", 1, 1, 1, 1, 1, 1, &wireBinding{},
 	})
 	if err != nil {
 		return nil, err

@@ -18,22 +18,37 @@ const markSlots = 2
 
 // mark is what EndAll leaves for sign-ins that are being finished: it ends those
 // whose ID token was issued at issued or before, by the IdP's clock, and those whose
-// session was created at created or before, by ours. Both in Unix ms.
-type mark struct{ issued, created int64 }
+// session was created at created or before, by ours. All in Unix ms.
+//
+// ID tokens and logout tokens are dated in whole seconds, as a rule: of two that are
+// of one second nobody can tell by that which came first. Our clock says it: what was
+// begun after the end was known is new, if a replica's clock is not ahead by as much.
+// So within its last second a mark spares what began after told, where that is not 0,
+// and one with created ends also what began until then. What does not say when it
+// began is ended.
+type mark struct{ issued, created, told int64 }
 
-// markOf is the mark of EndAll. Where it ends all until now, the two clocks differ,
-// and the IdP's dates are in whole seconds: what was issued in this second may be from
-// a sign-in that is new, and is not ended for its date.
+// markOf is the mark of EndAll. Where it ends all until now, the two clocks differ:
+// what was issued in this second is ended if it began before now.
 func markOf(until, now time.Time) mark {
 	if until.IsZero() {
-		return mark{now.Truncate(time.Second).UnixMilli() - 1, now.UnixMilli()}
+		return mark{issued: now.Truncate(time.Second).UnixMilli() - 1, created: now.UnixMilli()}
 	}
-	return mark{until.UnixMilli(), 0}
+	return mark{issued: until.UnixMilli(), told: now.UnixMilli()}
 }
 
 func (a mark) ends(r Record) bool {
-	return issuedMillis(r) <= a.issued || r.CreatedAt.UnixMilli() <= a.created
+	issued, began := issuedMillis(r), millis(r.BegunAt)
+	switch {
+	case r.CreatedAt.UnixMilli() <= a.created:
+		return true
+	case issued <= a.issued:
+		return a.told == 0 || began <= a.told || !sameSecond(issued, a.issued)
+	}
+	return began != 0 && began <= a.created && sameSecond(issued, a.created)
 }
+
+func sameSecond(a, b int64) bool { return a/1000 == b/1000 }
 
 // issuedMillis: what does not say when it was issued was issued when the session
 // began, to the second, as far as anybody can tell.
@@ -44,12 +59,33 @@ func issuedMillis(r Record) int64 {
 	return r.IssuedAt.UnixMilli()
 }
 
-func (a mark) covers(b mark) bool { return a.issued >= b.issued && a.created >= b.created }
+// and is the mark that ends what either does, and at most one second's more.
+func (a mark) and(b mark) mark {
+	if a.issued < b.issued {
+		a, b = b, a
+	}
+	both := mark{a.issued, max(a.created, b.created), a.told}
+	switch {
+	case both.created != 0 || sameSecond(a.issued, b.issued) && b.told == 0:
+		both.told = 0
+	case sameSecond(a.issued, b.issued) && both.told != 0:
+		both.told = max(a.told, b.told)
+	}
+	return both
+}
 
-func (a mark) and(b mark) mark { return mark{max(a.issued, b.issued), max(a.created, b.created)} }
+// covers reports whether a ends all that b does.
+func (a mark) covers(b mark) bool { return a.and(b) == a }
 
+// String is what is kept. A mark has created or told, not both, and told is kept as a
+// negative created: a release that does not know of told takes that for none, and
+// spares nothing in the last second.
 func (a mark) String() string {
-	return strconv.FormatInt(a.issued, 10) + "," + strconv.FormatInt(a.created, 10)
+	created := a.created
+	if a.told != 0 {
+		created = -a.told
+	}
+	return strconv.FormatInt(a.issued, 10) + "," + strconv.FormatInt(created, 10)
 }
 
 func parseMark(s string) (a mark, ok bool) {
@@ -57,7 +93,10 @@ func parseMark(s string) (a mark, ok bool) {
 	var errs [2]error
 	a.issued, errs[0] = strconv.ParseInt(issued, 10, 64)
 	a.created, errs[1] = strconv.ParseInt(created, 10, 64)
-	return a, errs[0] == nil && errs[1] == nil
+	if a.created < 0 {
+		a.created, a.told = 0, -a.created
+	}
+	return a, errs[0] == nil && errs[1] == nil && a.told >= 0
 }
 
 func markName(group Key, slot int) string {

@@ -43,6 +43,7 @@ type Record struct {
 
 	AuthTime time.Time // when the user signed in at the IdP
 	IssuedAt time.Time // iat of the ID token of the sign-in, by the IdP's clock
+	BegunAt  time.Time // when the sign-in began, by ours; zero: not known
 	// CreatedAt and AbsoluteExpiry are set by Manager.Create, and never change.
 	CreatedAt      time.Time
 	AbsoluteExpiry time.Time
@@ -79,7 +80,7 @@ func (r Record) clone() Record {
 // keepFixed undoes changes to what never changes in the life of a session.
 func (r Record) keepFixed(was Record) Record {
 	r.PublicID, r.Provider, r.Issuer, r.Subject = was.PublicID, was.Provider, was.Issuer, was.Subject
-	r.SID, r.IssuedAt = was.SID, was.IssuedAt // what it is found by
+	r.SID, r.IssuedAt, r.BegunAt = was.SID, was.IssuedAt, was.BegunAt // what it is found by
 	r.CreatedAt, r.AbsoluteExpiry, r.Binding = was.CreatedAt, was.AbsoluteExpiry, was.Binding
 	return r
 }

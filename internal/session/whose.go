@@ -64,7 +64,8 @@ type ListOptions struct {
 // meanwhile with such an ID token ends up with no session, too: for five minutes
 // Create refuses it, with ErrEnded. One that begins after it does not: with a zero
 // until, one whose ID token is of this second or later, as far as the IdP's clock
-// agrees with ours.
+// agrees with ours. In the second of until, which is all that most IdPs tell, what
+// counts is when the sign-in began, by our clock (Record.BegunAt).
 //
 // It returns the records that it ended, for who has more to tell others about them,
 // also when it fails. It fails with ErrWhose, and with ErrUnavailable when it can't
@@ -90,7 +91,7 @@ func (m *Manager) EndAll(ctx context.Context, w Whose, until time.Time) ([]Recor
 		return nil, err
 	}
 	return m.endEach(ctx, keys, func(r Record) bool {
-		return w.has(r) && (until.IsZero() || issuedMillis(r) <= until.UnixMilli())
+		return w.has(r) && (until.IsZero() || a.ends(r))
 	})
 }
 

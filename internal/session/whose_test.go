@@ -304,6 +304,45 @@ func TestGroupsAreFoundUnderEveryVersion(t *testing.T) {
 	}
 }
 
+// IdPs date to the second. Who signs in again in the second in which he was signed out
+// is let in; what was under way is not, nor is what does not say when it began.
+func TestSignInInTheSecondOfTheSignOut(t *testing.T) {
+	threat.Covers(t, 53)
+	synctest.Test(t, func(t *testing.T) {
+		second := time.Now().Truncate(time.Second).Add(time.Second)
+		time.Sleep(time.Until(second.Add(100 * time.Millisecond)))
+		m := sessiontest.Manager(t, memoryStore(t), nil)
+		w := session.Whose{Issuer: idp, Subject: "ada"}
+		rec := func(began time.Time) session.Record {
+			r := signedIn(idp, "ada", "", second)
+			r.BegunAt = began
+			return r
+		}
+		under, unsaid := rec(time.Now()), rec(time.Time{})
+		there, _ := sessiontest.SignIn(t, m, under)
+		time.Sleep(200 * time.Millisecond)
+		if n := endAll(t, m, w, second); n != 1 || lives(t, m, there) {
+			t.Errorf("ended %d", n)
+		}
+		time.Sleep(time.Millisecond)
+		again := rec(time.Now())
+		time.Sleep(300 * time.Millisecond)
+		for name, r := range map[string]session.Record{"under way": under, "that does not say when it began": unsaid} {
+			_, _, err := m.Create(t.Context(), r, sessiontest.Home)
+			wantErr(t, name, err, session.ErrEnded)
+		}
+		header, _ := sessiontest.SignIn(t, m, again)
+		if !lives(t, m, header) {
+			t.Error("who signed in again is signed out")
+		}
+		// The IdP says it again, of a second later: then it is meant.
+		time.Sleep(time.Second)
+		if n := endAll(t, m, w, second.Add(time.Second)); n != 1 || lives(t, m, header) {
+			t.Errorf("ended %d by the second sign-out", n)
+		}
+	})
+}
+
 // A record that can't be read may be one of those: nobody is told that all is done.
 func TestEndAllSaysWhatItCantKnow(t *testing.T) {
 	store := memoryStore(t)
