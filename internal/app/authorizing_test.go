@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"keyway/internal/authz"
+	"keyway/internal/authz/authzen"
 	"keyway/internal/authz/cedar"
 	"keyway/internal/config"
 	"keyway/internal/principal"
@@ -56,7 +57,7 @@ func (p *point) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var q authz.Question
 	body, _ := io.ReadAll(r.Body)
 	_ = json.Unmarshal(body, &q)
-	if q.Subject.Type == provingQuestion.Subject.Type {
+	if q.Subject.Type == authzen.Probe.Subject.Type {
 		p.proofs++
 	} else {
 		p.asked++

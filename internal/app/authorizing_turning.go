@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"keyway/internal/authz/authzen"
 	"keyway/internal/keyring"
 	"keyway/internal/oidc"
 	"keyway/internal/rotation"
@@ -44,11 +45,11 @@ func (a *app) verifiedPoint() *verify.DecisionPoint {
 	}
 	p := &verify.DecisionPoint{Name: c.PDP.Policies, Off: !c.Authz.Enabled && asksPDP(c)}
 	if z.remote == nil {
-		p.Ask = func(ctx context.Context) error { _, err := z.folder.Evaluate(ctx, provingQuestion); return err }
+		p.Ask = func(ctx context.Context) error { _, err := z.folder.Evaluate(ctx, authzen.Probe); return err }
 		return p
 	}
 	p.Name = z.remote.host
-	p.Ask = func(ctx context.Context) error { _, err := z.remote.Evaluate(ctx, provingQuestion); return err }
+	p.Ask = func(ctx context.Context) error { _, err := z.remote.Evaluate(ctx, authzen.Probe); return err }
 	if usesPDPSecret(c) {
 		p.Secret = namePDPSecret
 		p.Prove = func(ctx context.Context, version string) (oidc.Verdict, error) {

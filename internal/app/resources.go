@@ -135,6 +135,16 @@ func (r *resources) awaitStore(ctx context.Context, c *config.Config) error {
 	}
 }
 
+// signInOptions are where the sign-in provider is, whoever asks it.
+func signInOptions(c *config.Config) oidc.ProviderOptions {
+	return oidc.ProviderOptions{
+		Name:      c.OIDC.Provider,
+		Issuer:    c.OIDC.Issuer,
+		Overrides: oidc.Overrides{AuthorizationURL: c.OIDC.AuthorizationURL, TokenURL: c.OIDC.TokenURL},
+		AllowHTTP: c.OIDC.AllowInsecureHTTP,
+	}
+}
+
 // openProvider asks the IdP who it is. An IdP that names another issuer is a
 // reason to stop; one that can't be reached is not: everybody who is signed in
 // can be served, and it is asked again.
@@ -142,14 +152,9 @@ func (r *resources) openProvider(ctx context.Context, c *config.Config) error {
 	if c.OIDC.Issuer == "" {
 		return nil
 	}
-	provider, err := oidc.NewProvider(oidc.ProviderOptions{
-		Name:       c.OIDC.Provider,
-		Issuer:     c.OIDC.Issuer,
-		Overrides:  oidc.Overrides{AuthorizationURL: c.OIDC.AuthorizationURL, TokenURL: c.OIDC.TokenURL},
-		AllowHTTP:  c.OIDC.AllowInsecureHTTP,
-		Observer:   observer{r.metrics, nil},
-		OnMetadata: (&discovery{log: r.log, issuer: c.OIDC.Issuer}).told,
-	})
+	options := signInOptions(c)
+	options.Observer, options.OnMetadata = observer{r.metrics, nil}, (&discovery{log: r.log, issuer: c.OIDC.Issuer}).told
+	provider, err := oidc.NewProvider(options)
 	if err != nil {
 		return err
 	}

@@ -5,17 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"os"
 
+	"keyway/internal/app"
 	"keyway/internal/authz"
-	"keyway/internal/authz/authzen"
-	"keyway/internal/authz/cedar"
 	"keyway/internal/config"
 	"keyway/internal/principal"
 	"keyway/internal/route"
-	"keyway/internal/secret"
 
 	"github.com/spf13/cobra"
 )
@@ -153,11 +150,12 @@ func (a *asking) answer(ctx context.Context, s *streams, cfg *config.Config, who
 		}
 	}
 	out.Asked = true
-	point, err := decisionPoint(s, cfg)
+	point, done, err := app.DecisionPoint(cfg, lookup(s.environ))
 	if err != nil {
 		out.Reason = err.Error()
 		return out
 	}
+	defer done()
 	enforcer, err := authz.NewEnforcer(authz.Options{PDP: point, Subject: cfg.PDP.SubjectID, Deadline: cfg.PDP.Connection.Timeout})
 	if err != nil {
 		out.Reason = err.Error()
@@ -174,45 +172,4 @@ func (a *asking) answer(ctx context.Context, s *streams, cfg *config.Config, who
 		out.Allow, out.Reason = false, verdict.Reason+": "+err.Error()
 	}
 	return out
-}
-
-// decisionPoint is the one that is configured.
-func decisionPoint(s *streams, cfg *config.Config) (authz.PDP, error) {
-	if cfg.PDP.Embedded() {
-		return cedar.Open(cfg.PDP.Policies)
-	}
-	connection := cfg.PDP.Connection
-	transport, err := authzen.NewTransport(connection.CAFile)
-	if err != nil {
-		return nil, err
-	}
-	options := authzen.Options{
-		Evaluation: connection.BaseURL.JoinPath(cfg.PDP.Endpoints.Evaluation).String(),
-		HTTP:       &http.Client{Transport: transport}, Timeout: connection.Timeout,
-	}
-	switch connection.Credentials.Method {
-	case "bearer":
-		token, err := findSecret(s, cfg, connection.Credentials.Token)
-		if err != nil {
-			return nil, err
-		}
-		options.Credentials = func() []authzen.Credential {
-			return []authzen.Credential{{Version: "configured", Authorization: func(context.Context) (string, error) {
-				return "Bearer " + string(token.Reveal()), nil
-			}}}
-		}
-	case "client_credentials":
-		return nil, errors.New("not asked: a token by client_credentials is had by the gateway only")
-	}
-	return authzen.New(options)
-}
-
-func findSecret(s *streams, cfg *config.Config, ref config.SecretRef) (secret.Value, error) {
-	finder := secret.Finder{Env: lookup(s.environ), Dir: cfg.SecretSources.Dir}
-	find := finder.Find
-	if ref.Kind == config.SecretFile {
-		find = finder.Read
-	}
-	found, err := find(ref.Name)
-	return found.Value, err
 }
