@@ -54,7 +54,9 @@ func (d *decoder) scalar(n ast.Node, kind string, v reflect.Value, path string, 
 		if kind == "text" {
 			found += " " + shown(text)
 		}
-		if want == "text" {
+		if want == "text" && len(f.enum) > 0 {
+			want = orList(f.enum)
+		} else if want == "text" {
 			want = "text; put it into quotes"
 		} else if quoted(n) {
 			want += ", without quotes"

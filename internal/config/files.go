@@ -94,7 +94,7 @@ type IdP struct {
 	ClientSecretExpiresAt   time.Time     `yaml:"client_secret_expires_at" doc:"When the provider says that the client secret ends; warned of 30, 7 and 1 days ahead. A date counts from its beginning, in UTC."`
 	TokenEndpointAuthMethod AuthMethod    `yaml:"token_endpoint_auth_method" enum:"private_key_jwt|client_secret_basic|client_secret_post|tls_client_auth" doc:"How we authenticate there. By default what is configured. tls_client_auth comes later."`
 	EnableTokenExchange     bool          `yaml:"enable_token_exchange" default:"false" doc:"Tokens may be exchanged there (RFC 8693)."`
-	ClaimsMapping           ClaimsMapping `yaml:"claims_mapping" doc:"Which claims say what a caller may do."`
+	ClaimsMapping           ClaimsMapping `yaml:"claims_mapping" doc:"Which claims say what a caller may do: of its access tokens, and, if users sign in at this issuer, of their ID token and UserInfo."`
 	IntrospectionResponse   string        `yaml:"introspection_response" enum:"auto|json|jwt" default:"auto" doc:"What an answer to introspection has to be. jwt: a signed one (RFC 9701), and nothing else. auto: a signed one is asked for where the metadata offers it, and plain JSON is taken, too."`
 	OpaqueTokens            bool          `yaml:"opaque_tokens" default:"true" doc:"Tokens that do not say whose they are, are introspected here. Where a route accepts several entries, each sees such a token until one knows it: false keeps those of others from this one."`
 	AllowInsecureHTTP       bool          `yaml:"allow_insecure_http" default:"false" doc:"INSECURE: allow plain http to this provider beyond loopback."`
@@ -108,14 +108,14 @@ type ClaimsMapping struct {
 
 // ClaimSource is one claim.
 type ClaimSource struct {
-	Source string `yaml:"source" required:"true" doc:"Claim name; dots go into objects, as in realm_access.roles."`
+	Source string `yaml:"source" required:"true" doc:"Claim name, as in https://app.example.com/roles; where no claim has that whole name, dots go into objects, as in realm_access.roles."`
 	Format string `yaml:"format" enum:"space_delimited" doc:"space_delimited splits a string. By default a list, or one value."`
 }
 
 // PDP is pdp.yaml.
 type PDP struct {
 	Connection      PDPConnection     `yaml:"connection" doc:"Where the policy decision point is (AuthZEN 1.0)."`
-	Policies        string            `yaml:"policies" doc:"Folder of Cedar policies: the decision point is in this process, and there is no connection. Relative to the working directory. A change is seen within a second."`
+	Policies        string            `yaml:"policies" doc:"Folder of Cedar policies (*.cedar, and schema.cedarschema if there is one): the decision point is in this process, and there is no connection. Relative to the working directory. A change is seen within a second."`
 	Endpoints       PDPEndpoints      `yaml:"endpoints" doc:"Paths below base_url."`
 	SubjectID       authz.SubjectForm `yaml:"subject_id" enum:"account|sub" default:"account" doc:"What a subject's id is. account: auth:account:<provider>:<sub>, which no two people share. sub: as the provider gives it, for decision points that know one provider's people only."`
 	Cache           PDPCache          `yaml:"cache" doc:"Decisions that are remembered."`
