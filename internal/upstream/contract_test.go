@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -98,6 +99,25 @@ func TestConnectionCantRemoveWhatIsInjected(t *testing.T) {
 	}
 	if len(got.field("X-Hop")) > 0 || len(got.field("Connection")) > 0 {
 		t.Errorf("hop-by-hop headers arrived: %q", got.fields)
+	}
+}
+
+func TestWhatIsForTheNextHopStaysHere(t *testing.T) {
+	threat.Covers(t, 35)
+	client := http.Header{
+		"Accept": {"a", "b"}, "Te": {"deflate, Trailers;q=0.5", "trailers"}, "Connection": {"te, close", " x-hop ,,X-Other"},
+		"X-Hop": {"1"}, "X-Other": {"1"}, "Keep-Alive": {"1"}, "Proxy-Connection": {"1"}, "Proxy-Authenticate": {"1"}, "Trailer": {"1"},
+		"Transfer-Encoding": {"1"}, "Upgrade": {"h2c"}, "Cookie": {"bff_session=x", "a=b; bff_csrf=x"},
+	}
+	before := client.Clone()
+	if got, want := forwardable(client), (http.Header{"Accept": {"a", "b"}, "Te": {"trailers"}, "Cookie": {"a=b"}}); !maps.EqualFunc(got, want, slices.Equal) {
+		t.Errorf("forwarded %q, want %q", got, want)
+	}
+	if !maps.EqualFunc(client, before, slices.Equal) {
+		t.Errorf("the client's own header became %q", client)
+	}
+	if got := forwardable(http.Header{"Te": {"deflate"}, "Cookie": {"bff_session=x"}}); len(got) != 0 {
+		t.Errorf("forwarded %q", got)
 	}
 }
 

@@ -26,14 +26,13 @@ type exchange struct {
 	webSocket     bool
 
 	w        http.ResponseWriter
-	in       *http.Request // as given to the proxy; its context is the exchange's
+	in       *http.Request // as given to the proxy, without a header; its context is the exchange's
 	outside  *http.Request // as it came; its context says whether anybody waits
 	cutoff   cutoff
 	sent     requestBody
 	received responseBody
 	backend  net.Conn  // of a WebSocket
 	kept     *keptBody // what of the request can be sent again; nil: nothing is kept
-	started  bool      // past the hooks in which ReverseProxy itself can refuse
 	err      error     // failure before the first byte
 }
 
@@ -43,7 +42,8 @@ var silent = log.New(io.Discard, "", 0)
 
 func (x *exchange) run(r *http.Request) error {
 	x.outside = r
-	x.in = x.arm(r)
+	x.in = r.WithContext(x.arm(r))
+	x.in.Header = nil // it would be copied, and what must not pass removed from the copy; see rewrite
 	finished := false
 	defer func() {
 		x.disarm()
@@ -70,8 +70,9 @@ func (x *exchange) run(r *http.Request) error {
 	return x.err
 }
 
-// arm starts what will end the exchange in time, whoever is stuck.
-func (x *exchange) arm(r *http.Request) *http.Request {
+// arm starts what will end the exchange in time, whoever is stuck, and returns the
+// exchange's context.
+func (x *exchange) arm(r *http.Request) context.Context {
 	x.cutoff.rc = *http.NewResponseController(x.w)
 	x.cutoff.body = r.ContentLength != 0
 	if x.req.Streaming {
@@ -80,13 +81,13 @@ func (x *exchange) arm(r *http.Request) *http.Request {
 		}
 		x.cutoff.stop = context.AfterFunc(r.Context(), x.cutoff.fire)
 		x.w = &stallGuard{ResponseWriter: x.w, cutoff: &x.cutoff, patience: x.service.writeStall}
-		return r
+		return r.Context()
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	x.cutoff.cancel = cancel
 	timeout := orDefault(x.req.Timeout, x.service.timeout)
 	x.cutoff.timer = time.AfterFunc(timeout, x.cutoff.fire)
-	return r.WithContext(ctx)
+	return ctx
 }
 
 func (x *exchange) disarm() {
@@ -99,12 +100,11 @@ func (x *exchange) disarm() {
 	x.sent.close()
 }
 
-// rewrite turns the client's request into ours. The proxy has removed hop-by-hop
-// headers, and those that Connection named, already: what is added here stays.
+// rewrite turns the client's request into ours. The proxy has no say in its header any
+// more: what is added here stays.
 func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
-	x.started = true
 	out := pr.Out
-	scrub(out.Header)
+	out.Header = forwardable(x.outside.Header)
 	if x.webSocket {
 		out.Header["Connection"] = []string{"Upgrade"}
 		out.Header["Upgrade"] = []string{"websocket"}
@@ -188,10 +188,6 @@ func (x *exchange) onResponse(res *http.Response) error {
 func (x *exchange) onError(_ http.ResponseWriter, _ *http.Request, err error) {
 	switch {
 	case errors.Is(err, errTunnelDone):
-		return
-	case !x.started:
-		// ReverseProxy refuses an Upgrade that is not printable.
-		x.err = refuse(x.w, problem.New(problem.UnsupportedUpgrade, errBadUpgrade))
 		return
 	case errors.Is(err, errTokenRefused):
 		x.err = problem.New(problem.UpstreamAuthFailed, errTokenRefused)

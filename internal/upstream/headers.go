@@ -25,31 +25,51 @@ const (
 	injectedMax     = 13
 )
 
-// scrub removes from a client's headers what must not reach an upstream.
-func scrub(h http.Header) {
-	for name := range h {
-		if reserved(name) {
-			delete(h, name)
+// forwardable is what an upstream gets of a client's header, before anything of ours
+// is in it: a map that has room for what inject adds, with the client's own values,
+// which nobody changes.
+//
+// What Connection names is for us (RFC 9110 section 7.6.1). So it goes before anything
+// is added, and can't take that away. TE is for us too (section 10.1.4), but that the
+// client takes trailers is of use only to whoever has them.
+func forwardable(client http.Header) http.Header {
+	h := make(http.Header, len(client)+injectedMax)
+	for name, values := range client {
+		if !reserved(name) {
+			h[name] = values
 		}
 	}
-	scrubCookies(h)
+	for _, list := range client["Connection"] {
+		for name := range splitList(list) {
+			h.Del(name)
+		}
+	}
+	delete(h, "Te")
+	if hasToken(client["Te"], "trailers") {
+		h["Te"] = takesTrailers
+	}
+	if cookies := h["Cookie"]; cookies != nil {
+		if cookies = withoutOwn(cookies); len(cookies) > 0 {
+			h["Cookie"] = cookies
+		} else {
+			delete(h, "Cookie")
+		}
+	}
+	return h
 }
 
-func scrubCookies(h http.Header) {
-	values := h["Cookie"]
-	kept := values[:0]
+var takesTrailers = []string{"trailers"}
+
+// withoutOwn are the values of a Cookie header without the gateway's own cookies. It
+// leaves its argument as it is.
+func withoutOwn(values []string) []string {
+	kept := make([]string, 0, len(values))
 	for _, value := range values {
 		if value = stripCookies(value); value != "" {
 			kept = append(kept, value)
 		}
 	}
-	switch {
-	case len(values) == 0:
-	case len(kept) == 0:
-		delete(h, "Cookie")
-	default:
-		h["Cookie"] = kept
-	}
+	return kept
 }
 
 // injector sets headers whose values share one allocation. The array is made
@@ -102,7 +122,7 @@ func (in *injector) identity(who *principal.Principal) {
 	in.raw(hOriginalUser, who.Account())
 }
 
-// inject adds the gateway's own headers to h, which has been scrubbed.
+// inject adds the gateway's own headers to h, which has none of their names.
 func inject(h http.Header, req *Request, authorization string) {
 	in := newInjector(h)
 	in.set(hCorrelationID, req.CorrelationID)

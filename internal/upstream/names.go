@@ -7,7 +7,7 @@ import "bytes"
 const foldedMax = 48
 
 // reservedNames are the headers, folded, that a client can't send to an upstream.
-// Hop-by-hop headers are not here, httputil.ReverseProxy removes those.
+// The other hop-by-hop headers are those that Connection names, and TE; see forwardable.
 var reservedNames = map[string]bool{
 	// Ours to set.
 	"x-correlation-id": true,
@@ -84,7 +84,7 @@ var reservedNames = map[string]bool{
 
 // reservedPrefixes are families: what is not used today may be tomorrow, and
 // programs believe what is named like its neighbours.
-var reservedPrefixes = [...]string{
+var reservedPrefixes = byFirst(
 	"x-forwarded-", "x-original-", "x-user-", "x-session-", "x-auth-", "x-remote-", "x-envoy-", "proxy-",
 	// Who it is, in the names of other products: a service that stood behind one of
 	// them still believes these.
@@ -107,7 +107,7 @@ var reservedPrefixes = [...]string{
 	"impersonate-",                                                           // Kubernetes: Impersonate-User, -Group, -Extra-*
 	"x-client-cert", "x-ssl-", "ssl-client-", "client-cert", "x-tls-client-", // what TLS said; client-cert is RFC 9440
 	"oidc-claim-", "oidc-access-token", "oidc-id-token", "oidc-refresh-token", // Apache mod_auth_openidc and kin
-}
+)
 
 // reserved reports whether a client's header of this name must not reach an
 // upstream.
@@ -123,7 +123,7 @@ func reserved(name string) bool {
 	if reservedNames[string(folded)] {
 		return true
 	}
-	return hasAnyPrefix(folded, reservedPrefixes[:])
+	return reservedPrefixes.fit(folded)
 }
 
 // foreignNames are the headers, folded, that an upstream can't send to a client.
@@ -138,9 +138,9 @@ var foreignNames = map[string]bool{
 // foreignPrefixes are families of them: who may read, which the gateway says; orders
 // to the server in front, of nginx, Apache, lighttpd and Perlbal, to send some file
 // of its own; and our identity, which would tell a client what upstreams are told.
-var foreignPrefixes = [...]string{
+var foreignPrefixes = byFirst(
 	"access-control-", "x-accel-", "x-sendfile", "x-lighttpd-", "x-reproxy-", "x-user-", "x-session-", "x-original-", "x-auth-",
-}
+)
 
 // cacheNames talk to caches, by the side of Cache-Control, as "*-cache-control" (RFC
 // 9213) and "surrogate-*" do.
@@ -151,7 +151,7 @@ var cacheNames = map[string]bool{"expires": true, "pragma": true, "age": true, "
 func notForClients(name string, noStore bool) bool {
 	var buf [foldedMax]byte
 	folded := Fold(buf[:0], name)
-	if foreignNames[string(folded)] || hasAnyPrefix(folded, foreignPrefixes[:]) {
+	if foreignNames[string(folded)] || foreignPrefixes.fit(folded) {
 		return true
 	}
 	if !noStore {
@@ -166,9 +166,25 @@ func notForClients(name string, noStore bool) bool {
 	return bytes.HasSuffix(folded, []byte("-cache-control"))
 }
 
-func hasAnyPrefix(folded []byte, prefixes []string) bool {
-	for _, prefix := range prefixes {
-		// The third letter tells most of them apart, the first being an x.
+// prefixes are of folded names, by their first letter: most names have one with which
+// none begins.
+type prefixes [256][]string
+
+func byFirst(all ...string) *prefixes {
+	var p prefixes
+	for _, prefix := range all {
+		p[prefix[0]] = append(p[prefix[0]], prefix)
+	}
+	return &p
+}
+
+// fit reports whether one of the prefixes fits.
+func (p *prefixes) fit(folded []byte) bool {
+	if len(folded) == 0 {
+		return false
+	}
+	for _, prefix := range p[folded[0]] {
+		// The third letter tells most of them apart that begin with "x-".
 		if len(folded) >= len(prefix) && folded[2] == prefix[2] && string(folded[:len(prefix)]) == prefix {
 			return true
 		}

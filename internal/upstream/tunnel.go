@@ -23,7 +23,7 @@ const linger = 5 * time.Second
 func (x *exchange) switchProtocols(res *http.Response) error {
 	upstream, ok := res.Body.(io.ReadWriteCloser)
 	switch {
-	case !x.webSocket || !isSwitch(res.Header, x.in.Header.Get("Sec-Websocket-Key")):
+	case !x.webSocket || !isSwitch(res.Header, x.outside.Header.Get("Sec-Websocket-Key")):
 		return errUnasked
 	case !ok || x.backend == nil:
 		return errNoUpgradeSocket

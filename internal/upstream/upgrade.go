@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 
 	"keyway/internal/problem"
@@ -17,7 +18,13 @@ import (
 // client's connection ends with the answer (see [ignoresUpgrade]).
 func asksForWebSocket(r *http.Request, streaming bool) (bool, error) {
 	upgrade := r.Header["Upgrade"]
-	if len(upgrade) != 1 || !strings.EqualFold(upgrade[0], "websocket") || !hasToken(r.Header["Connection"], "upgrade") {
+	if len(upgrade) == 0 || !hasToken(r.Header["Connection"], "upgrade") {
+		return false, nil
+	}
+	if slices.ContainsFunc(upgrade, isNotPrintable) {
+		return false, problem.New(problem.UnsupportedUpgrade, errBadUpgrade)
+	}
+	if len(upgrade) != 1 || !strings.EqualFold(upgrade[0], "websocket") {
 		return false, nil
 	}
 	refuse := func(expected string) (bool, error) {
@@ -40,6 +47,10 @@ func asksForWebSocket(r *http.Request, streaming bool) (bool, error) {
 		return refuse("Sec-WebSocket-Key with 16 bytes in base64, once")
 	}
 	return true, nil
+}
+
+func isNotPrintable(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 // ignoresUpgrade reports whether r asked for an upgrade that it does not get. What
