@@ -14,7 +14,7 @@ import (
 )
 
 // listed are the strings of a list, or the keys of a mapping, that a variable of
-// internal/upstream/names.go is.
+// internal/upstream/names.go is, or that it is made of by a call.
 func listed(t *testing.T, variable string) []string {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(parts.Root(t), "internal/upstream/names.go"), nil, 0)
@@ -27,7 +27,14 @@ func listed(t *testing.T, variable string) []string {
 		if !ok || spec.Names[0].Name != variable {
 			return true
 		}
-		for _, e := range spec.Values[0].(*ast.CompositeLit).Elts {
+		var all []ast.Expr
+		switch v := spec.Values[0].(type) {
+		case *ast.CompositeLit:
+			all = v.Elts
+		case *ast.CallExpr:
+			all = v.Args
+		}
+		for _, e := range all {
 			if pair, ok := e.(*ast.KeyValueExpr); ok {
 				e = pair.Key
 			}
