@@ -6,85 +6,85 @@ import "bytes"
 // and enough for every prefix.
 const foldedMax = 48
 
-// reservedNames are the headers, folded, that a client can't send to an upstream.
-// The other hop-by-hop headers are those that Connection names, and TE; see forwardable.
-var reservedNames = map[string]bool{
+// reservedNames are the headers that a client can't send to an upstream. Of the
+// hop-by-hop headers those that Connection names, and TE, are not here: see forwardable.
+var reservedNames = newNames([]string{
 	// Ours to set.
-	"x-correlation-id": true,
-	"authorization":    true,
-	"x-authorization":  true,
-	"dpop":             true, // a proof for us, bound to our address
-	"x-csrf-token":     true,
+	"x-correlation-id",
+	"authorization",
+	"x-authorization",
+	"dpop", // a proof for us, bound to our address
+	"x-csrf-token",
 	// Of which trace it is part: who says so decides what is sampled.
-	"traceparent": true,
-	"tracestate":  true,
-	"baggage":     true,
+	"traceparent",
+	"tracestate",
+	"baggage",
 	// Who sent it, and how it came here.
-	"forwarded":           true,
-	"x-forwarded":         true,
-	"x-real-ip":           true,
-	"client-ip":           true,
-	"x-client-ip":         true,
-	"x-cluster-client-ip": true,
-	"true-client-ip":      true,
-	"cf-connecting-ip":    true,
-	"fastly-client-ip":    true,
-	"remote-addr":         true,
-	"x-host":              true,
-	"x-user":              true,
-	"x-scheme":            true,
-	"front-end-https":     true,
+	"forwarded",
+	"x-forwarded",
+	"x-real-ip",
+	"client-ip",
+	"x-client-ip",
+	"x-cluster-client-ip",
+	"true-client-ip",
+	"cf-connecting-ip",
+	"fastly-client-ip",
+	"remote-addr",
+	"x-host",
+	"x-user",
+	"x-scheme",
+	"front-end-https",
 	// Who it is, in names of other products.
-	"remote-user":      true,
-	"remote-email":     true,
-	"remote-groups":    true,
-	"remote-name":      true,
-	"remote-roles":     true,
-	"remote-ident":     true,
-	"auth-user":        true,
-	"auth-type":        true,
-	"x-userid":         true,
-	"x-username":       true,
-	"x-useremail":      true,
-	"x-principal":      true,
-	"x-subject":        true,
-	"x-email":          true,
-	"x-role":           true,
-	"x-roles":          true,
-	"x-group":          true,
-	"x-groups":         true,
-	"x-claims":         true,
-	"x-jwt":            true,
-	"x-jwt-assertion":  true, // WSO2
-	"x-userinfo":       true, // Kong, APISIX
-	"x-id-token":       true,
-	"x-access-token":   true,
-	"x-refresh-token":  true,
-	"x-arr-clientcert": true, // Azure App Service
+	"remote-user",
+	"remote-email",
+	"remote-groups",
+	"remote-name",
+	"remote-roles",
+	"remote-ident",
+	"auth-user",
+	"auth-type",
+	"x-userid",
+	"x-username",
+	"x-useremail",
+	"x-principal",
+	"x-subject",
+	"x-email",
+	"x-role",
+	"x-roles",
+	"x-group",
+	"x-groups",
+	"x-claims",
+	"x-jwt",
+	"x-jwt-assertion", // WSO2
+	"x-userinfo",      // Kong, APISIX
+	"x-id-token",
+	"x-access-token",
+	"x-refresh-token",
+	"x-arr-clientcert", // Azure App Service
 	// What would be done instead of what was decided.
-	"x-http-method":          true,
-	"x-http-method-override": true,
-	"x-method-override":      true,
-	"x-rewrite-url":          true,
-	"x-url-scheme":           true,
+	"x-http-method",
+	"x-http-method-override",
+	"x-method-override",
+	"x-rewrite-url",
+	"x-url-scheme",
 	// CGI servers take it for the environment variable HTTP_PROXY.
-	"proxy": true,
+	"proxy",
 	// Upgrades other than ours.
-	"http2-settings": true,
-	"upgrade":        true,
-	"connection":     true,
+	"http2-settings",
+	"upgrade",
+	"connection",
 	// Framing, under names that net/http does not act on and an upstream might.
 	// The real ones are not header fields any more when we get to see them.
-	"content-length":    true,
-	"transfer-encoding": true,
-	"trailer":           true,
-	"keep-alive":        true,
-	"host":              true,
-}
+	"content-length",
+	"transfer-encoding",
+	"trailer",
+	"keep-alive",
+	"host",
+}, reservedPrefixes)
 
 // reservedPrefixes are families: what is not used today may be tomorrow, and
 // programs believe what is named like its neighbours.
-var reservedPrefixes = byFirst(
+var reservedPrefixes = []string{
 	"x-forwarded-", "x-original-", "x-user-", "x-session-", "x-auth-", "x-remote-", "x-envoy-", "proxy-",
 	// Who it is, in the names of other products: a service that stood behind one of
 	// them still believes these.
@@ -107,7 +107,7 @@ var reservedPrefixes = byFirst(
 	"impersonate-",                                                           // Kubernetes: Impersonate-User, -Group, -Extra-*
 	"x-client-cert", "x-ssl-", "ssl-client-", "client-cert", "x-tls-client-", // what TLS said; client-cert is RFC 9440
 	"oidc-claim-", "oidc-access-token", "oidc-id-token", "oidc-refresh-token", // Apache mod_auth_openidc and kin
-)
+}
 
 // reserved reports whether a client's header of this name must not reach an
 // upstream.
@@ -119,45 +119,39 @@ var reservedPrefixes = byFirst(
 // ends.
 func reserved(name string) bool {
 	var buf [foldedMax]byte
-	folded := Fold(buf[:0], name)
-	if reservedNames[string(folded)] {
-		return true
-	}
-	return reservedPrefixes.fit(folded)
+	return reservedNames.have(Fold(buf[:0], name))
 }
 
-// foreignNames are the headers, folded, that an upstream can't send to a client.
-var foreignNames = map[string]bool{
-	"dpop-nonce":       true, // for our proofs, not for the client's
-	"x-correlation-id": true,
-	"alt-svc":          true, // would lead the browser around the gateway
-	"clear-site-data":  true, // would sign the user out here
-	"set-cookie2":      true, // RFC 2965: a cookie past the rules for Set-Cookie
-}
-
-// foreignPrefixes are families of them: who may read, which the gateway says; orders
-// to the server in front, of nginx, Apache, lighttpd and Perlbal, to send some file
-// of its own; and our identity, which would tell a client what upstreams are told.
-var foreignPrefixes = byFirst(
+// foreignNames are the headers that an upstream can't send to a client. The families
+// among them are who may read, which the gateway says; orders to the server in front,
+// of nginx, Apache, lighttpd and Perlbal, to send some file of its own; and our
+// identity, which would tell a client what upstreams are told.
+var foreignNames = newNames([]string{
+	"dpop-nonce", // for our proofs, not for the client's
+	"x-correlation-id",
+	"alt-svc",         // would lead the browser around the gateway
+	"clear-site-data", // would sign the user out here
+	"set-cookie2",     // RFC 2965: a cookie past the rules for Set-Cookie
+}, []string{
 	"access-control-", "x-accel-", "x-sendfile", "x-lighttpd-", "x-reproxy-", "x-user-", "x-session-", "x-original-", "x-auth-",
-)
+})
 
 // cacheNames talk to caches, by the side of Cache-Control, as "*-cache-control" (RFC
-// 9213) and "surrogate-*" do.
-var cacheNames = map[string]bool{"expires": true, "pragma": true, "age": true, "edge-control": true}
+// 9213) does.
+var cacheNames = newNames([]string{"expires", "pragma", "age", "edge-control"}, []string{"surrogate-"})
 
 // notForClients reports whether a header of this name must not reach a client from
 // an upstream, given whether the response is not to be stored.
 func notForClients(name string, noStore bool) bool {
 	var buf [foldedMax]byte
 	folded := Fold(buf[:0], name)
-	if foreignNames[string(folded)] || foreignPrefixes.fit(folded) {
+	if foreignNames.have(folded) {
 		return true
 	}
 	if !noStore {
 		return false
 	}
-	if cacheNames[string(folded)] || bytes.HasPrefix(folded, []byte("surrogate-")) {
+	if cacheNames.have(folded) {
 		return true
 	}
 	if len(name) > foldedMax {
@@ -166,26 +160,39 @@ func notForClients(name string, noStore bool) bool {
 	return bytes.HasSuffix(folded, []byte("-cache-control"))
 }
 
-// prefixes are of folded names, by their first letter: most names have one with which
-// none begins.
-type prefixes [256][]string
-
-func byFirst(all ...string) *prefixes {
-	var p prefixes
-	for _, prefix := range all {
-		p[prefix[0]] = append(p[prefix[0]], prefix)
-	}
-	return &p
+// names is a set of folded names, and of families: what begins alike. Most names that
+// are looked for have neither a first letter with which a family begins, nor one and a
+// length that some name has, and cost no more than to see that.
+type names struct {
+	whole    map[string]bool
+	lengths  [256]uint64   // of whole, as bits, by first letter
+	families [256][]string // by first letter
 }
 
-// fit reports whether one of the prefixes fits.
-func (p *prefixes) fit(folded []byte) bool {
+// newNames makes a set; all of it is folded, and names are shorter than 64.
+func newNames(whole, families []string) *names {
+	n := &names{whole: make(map[string]bool, len(whole))}
+	for _, name := range whole {
+		n.whole[name] = true
+		n.lengths[name[0]] |= 1 << len(name)
+	}
+	for _, family := range families {
+		n.families[family[0]] = append(n.families[family[0]], family)
+	}
+	return n
+}
+
+func (n *names) have(folded []byte) bool {
 	if len(folded) == 0 {
 		return false
 	}
-	for _, prefix := range p[folded[0]] {
+	first := folded[0]
+	if n.lengths[first]&(1<<len(folded)) != 0 && n.whole[string(folded)] {
+		return true
+	}
+	for _, family := range n.families[first] {
 		// The third letter tells most of them apart that begin with "x-".
-		if len(folded) >= len(prefix) && folded[2] == prefix[2] && string(folded[:len(prefix)]) == prefix {
+		if len(folded) >= len(family) && folded[2] == family[2] && string(folded[:len(family)]) == family {
 			return true
 		}
 	}
