@@ -18,7 +18,7 @@ type routesFile struct {
 // Service is an upstream.
 type Service struct {
 	BaseURL           *url.URL      `yaml:"base_url" url:"base" required:"true" doc:"Where it is, as in https://notes.internal:8443/v1. Its path comes before upstream_path."`
-	Timeout           time.Duration `yaml:"timeout" default:"30s" min:"1ms" max:"1h" doc:"How long it may take to begin its answer."`
+	Timeout           time.Duration `yaml:"timeout" default:"30s" min:"1ms" max:"1h" doc:"How long an exchange may take, from the request to the last byte of the answer; on a route with streaming, how long until the answer begins."`
 	TLS               ServiceTLS    `yaml:"tls" doc:"TLS towards this service."`
 	AllowInsecureHTTP bool          `yaml:"allow_insecure_http" default:"false" doc:"INSECURE: allow plain http to this service beyond loopback. Tokens then cross the network readable."`
 }
@@ -42,7 +42,7 @@ type routeEntry struct {
 	Auth          route.Auth         `yaml:"auth" enum:"session|bearer|none" default:"session" doc:"Who may call: a signed-in browser, a client with an access token of an entry of idps.yaml, anyone."`
 	Authz         route.Authz        `yaml:"authz" enum:"none|pdp" default:"none" doc:"Whether the policy decision point is asked, as pdp.yaml says."`
 	AuthzMap      map[string]Mapping `yaml:"authz_map" doc:"By method, what the policy decision point is asked."`
-	Streaming     bool               `yaml:"streaming" default:"false" doc:"Answers are streams: flushed at once, no timeout once they began."`
+	Streaming     bool               `yaml:"streaming" default:"false" doc:"Answers are streams, server-sent events or a WebSocket: flushed at once, no timeout once they began, ended when the session ends."`
 	TokenPolicy   tokenPolicyEntry   `yaml:"token_policy" doc:"Which token the upstream gets. Issuing one fails closed: 502 upstream_auth_failed."`
 	Bearer        bearerEntry        `yaml:"bearer" doc:"With auth: bearer, what a token must be good for here, beyond what its entry of idps.yaml asks."`
 	Limits        routeLimits        `yaml:"limits" doc:"What this route takes, beside the limits of settings.yaml."`
