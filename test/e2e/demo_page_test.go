@@ -141,3 +141,27 @@ func TestDemoPageForWhoMayOnlyRead(t *testing.T) {
 	wantAccessible(t, got.Found)
 	wantConsole(t, r, "403")
 }
+
+// Who signs out in one tab sees so in the other, where a stream ticks, at once: by
+// asking, and not by the stream's next try, which the browser makes some seconds
+// later and this test not at all.
+func TestDemoPageSignedOutInAnotherTab(t *testing.T) {
+	demo := startDemo(t)
+	browser.Run(t, `
+		const at = (id) => page.getByTestId(id);
+		await page.goto(args.url);
+		await at('sign-in').click();
+		await page.fill('[name=username]', 'ada');
+		await page.fill('[name=password]', 'demo');
+		await page.click('button[type=submit]');
+		await at('ticks-start').click();
+		await page.waitForFunction(() => Number(document.querySelector('[data-testid=tick-count]').textContent) >= 1);
+		await page.route('**/api/ticks', (route) => route.abort());
+
+		const other = await page.context().newPage();
+		await other.goto(args.url);
+		await other.getByTestId('sign-out').click();
+		await page.getByText('Your session has ended').waitFor();
+		await at('sign-in').waitFor();
+	`, map[string]any{"url": demo.URL})
+}

@@ -47,7 +47,8 @@ export function App() {
 
 function SignedIn({ session, refresh }: { session: LiveSession; refresh: () => Promise<void> }) {
   const [allowed, ask] = useAllowed()
-  // A stream that broke may be a session that ended, or a policy that was changed.
+  // A stream that was cut may be a session that ended, in another tab for instance: to ask tells at once, and the browser
+  // waits some seconds before it connects again. One that was refused may also be a policy that was changed.
   const onBreak = useCallback(() => {
     void refresh()
     void ask()
@@ -62,7 +63,7 @@ function SignedIn({ session, refresh }: { session: LiveSession; refresh: () => P
           <TokensPanel />
         </div>
         <div className="column">
-          <TicksPanel may={allowed.may('read', 'ticks')} onBreak={onBreak} />
+          <TicksPanel may={allowed.may('read', 'ticks')} onCut={refresh} onBreak={onBreak} />
           <EchoPanel />
         </div>
       </div>

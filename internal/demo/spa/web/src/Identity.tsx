@@ -50,7 +50,7 @@ function Countdown({ endsAt, idle, onEnd }: { endsAt: number; idle: boolean; onE
         {duration(left)}
       </p>
       <p className="at">
-        at {new Date(endsAt).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })}
+        at {new Date(endsAt).toLocaleTimeString([], { hour: 'numeric', minute: '2-digit' })}
         {idle && ', sooner if unused'}
       </p>
     </div>

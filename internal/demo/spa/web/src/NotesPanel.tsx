@@ -192,7 +192,7 @@ function NoteList({ notes }: { notes: Note[] }) {
           <li key={note.id}>
             <span>{note.text}</span>
             <time dateTime={note.created_at} className="muted">
-              {new Date(note.created_at).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })}
+              {new Date(note.created_at).toLocaleTimeString([], { hour: 'numeric', minute: '2-digit' })}
             </time>
           </li>
         ))}

@@ -5,7 +5,15 @@ type Status = 'Stopped' | 'Connecting…' | 'Live' | 'Interrupted, reconnecting�
 
 const windowMs = 20_000
 
-export function TicksPanel({ may, onBreak }: { may: boolean | undefined; onBreak: () => void }) {
+interface Props {
+  may: boolean | undefined
+  /** The stream was cut, and the browser will try again. */
+  onCut: () => void
+  /** The stream was refused. */
+  onBreak: () => void
+}
+
+export function TicksPanel({ may, onCut, onBreak }: Props) {
   const [on, setOn] = useState(false)
   const [status, setStatus] = useState<Status>('Stopped')
   const [count, setCount] = useState(0)
@@ -24,6 +32,7 @@ export function TicksPanel({ may, onBreak }: { may: boolean | undefined; onBreak
     source.onerror = () => {
       if (source.readyState === EventSource.CONNECTING) {
         setStatus('Interrupted, reconnecting…')
+        onCut()
         return
       }
       // An EventSource does not say why it was refused: a session that ended, or a policy.
@@ -32,7 +41,7 @@ export function TicksPanel({ may, onBreak }: { may: boolean | undefined; onBreak
       onBreak()
     }
     return () => source.close()
-  }, [on, onBreak])
+  }, [on, onCut, onBreak])
 
   // Buttons that don't apply are aria-disabled and not disabled, so that the one
   // that was just pressed keeps the keyboard's focus.
