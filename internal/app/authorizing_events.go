@@ -36,19 +36,48 @@ func (a *app) tellDecisions(ctx context.Context) {
 	a.decisions.Run(ctx)
 }
 
-// decided is told of each decision about a request. It waits for nothing.
+// decided is told of each decision. It waits for nothing.
 func (a *app) decided(e authz.Event) {
-	// A route without a mapping has neither: it is of the configuration, too.
-	a.resources.metrics.Decided(cmp.Or(e.Resource, "none"), cmp.Or(e.Action, "none"), e.Decision, e.Took)
-	if a.decisions == nil || e.Decision == authz.Allowed && a.config.Authz.Events == config.AuthzEventsDenied {
+	if e.Asked {
+		// What a page asks about may be called whatever it likes: no label has it.
+		a.resources.metrics.Questioned(e.Decision)
+	} else {
+		// A route without a mapping has neither: it is of the configuration, too.
+		a.resources.metrics.Decided(cmp.Or(e.Resource, "none"), cmp.Or(e.Action, "none"), e.Decision, e.Took)
+	}
+	if a.decisions == nil || !toBeTold(&e, a.config.Authz.Events) {
 		return
 	}
 	d := audit.Decision{
-		At: time.Now(), Decision: e.Decision, Resource: e.Resource, Action: e.Action, ID: e.ID, Route: e.Route,
+		At: time.Now(), Kind: kindOf(&e), Decision: e.Decision, Resource: e.Resource, Action: e.Action, ID: e.ID, Route: e.Route,
 		CorrelationID: e.CorrelationID, Took: e.Took, Reason: e.Reason, Cached: e.Cached, Context: bytes.Clone(e.Context),
 	}
 	if e.Who != nil {
 		d.Provider, d.Subject = e.Who.Provider, e.Who.Subject
 	}
 	a.decisions.Record(d)
+}
+
+// toBeTold says whether the receivers of decisions want to know of one. A page is
+// answered no whenever it hides a button: that is no denial, and who wants denials only
+// does not want it. An answer that was remembered was told when it was given, and a page
+// may ask again each second.
+func toBeTold(e *authz.Event, events config.AuthzEvents) bool {
+	switch {
+	case e.Asked:
+		return events == config.AuthzEventsAll && !e.Cached
+	case events == config.AuthzEventsDenied:
+		return e.Decision != authz.Allowed
+	}
+	return events != config.AuthzEventsOff
+}
+
+func kindOf(e *authz.Event) audit.DecisionKind {
+	switch {
+	case e.Asked:
+		return audit.DecisionQuestion
+	case e.Again:
+		return audit.DecisionStream
+	}
+	return audit.DecisionCall
 }

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -17,12 +18,23 @@ import (
 // so they go to the sinks, and are not in the chain.
 const TypeDecision = "AUTHZ_DECISION"
 
-// Decision is what was decided about one request. It has no secret and no token; who
-// asked is personal data.
+// DecisionKind is what came of a decision.
+type DecisionKind string
+
+// The kinds.
+const (
+	DecisionCall     DecisionKind = "call"     // a request was let through, or refused
+	DecisionStream   DecisionKind = "stream"   // one that was open goes on, or ends
+	DecisionQuestion DecisionKind = "question" // nothing: a page asked what its user may do
+)
+
+// Decision is what was decided about one request, or for one question of a page. It
+// has no secret and no token; who asked is personal data.
 type Decision struct {
 	At       time.Time
-	Decision string // allow, deny, error
-	Resource string // its type
+	Kind     DecisionKind // DecisionCall if empty
+	Decision string       // allow, deny, error
+	Resource string       // its type
 	Action   string
 	ID       string // of the resource
 	Route    string
@@ -37,6 +49,7 @@ type Decision struct {
 
 // decisionData is the data of an event, in the names that receivers are promised.
 type decisionData struct {
+	Kind          DecisionKind    `json:"kind"`
 	Decision      string          `json:"decision"`
 	Resource      string          `json:"resource"`
 	Action        string          `json:"action"`
@@ -54,7 +67,7 @@ type decisionData struct {
 // event is the decision as receivers get it.
 func (d *Decision) event(replica string) Event {
 	data := decisionData{
-		Decision: d.Decision, Resource: cut(d.Resource, maxName), Action: cut(d.Action, maxName), ID: cut(d.ID, maxName), Route: cut(d.Route, maxName),
+		Kind: cmp.Or(d.Kind, DecisionCall), Decision: d.Decision, Resource: cut(d.Resource, maxName), Action: cut(d.Action, maxName), ID: cut(d.ID, maxName), Route: cut(d.Route, maxName),
 		CorrelationID: cut(d.CorrelationID, maxName), TookUS: d.Took.Microseconds(), Reason: cut(d.Reason, maxName), Cached: d.Cached, Context: d.Context,
 	}
 	if d.Subject != "" {
@@ -80,8 +93,10 @@ func Loose(e Event) (Entry, error) {
 }
 
 const (
-	// maxDecisions bounds how many wait for one sink.
-	maxDecisions = 4096
+	// maxDecisions bounds how many wait for one sink, and maxQuestions how many may
+	// wait for a question still to be among them: whoever asks much has nothing left
+	// out of what was done.
+	maxDecisions, maxQuestions = 4096, maxDecisions / 2
 	// decisionPause is how long a sink that failed is left alone, doubled each time up
 	// to decisionPauses.
 	decisionPause, decisionPauses = time.Second, time.Minute
@@ -154,7 +169,7 @@ type decisionQueue struct {
 
 func (q *decisionQueue) put(e *Decision) bool {
 	q.mu.Lock()
-	if q.n == len(q.ring) {
+	if q.n == len(q.ring) || e.Kind == DecisionQuestion && q.n >= maxQuestions {
 		q.mu.Unlock()
 		return false
 	}

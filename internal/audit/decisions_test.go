@@ -70,7 +70,7 @@ func TestADecisionIsTold(t *testing.T) {
 			t.Fatalf("%v %s", err, e.Line)
 		}
 		for name, want := range map[string]any{
-			"decision": "deny", "resource": "note", "action": "update", "id": "7", "route": "notes", "principal": "auth:account:main:ada",
+			"kind": "call", "decision": "deny", "resource": "note", "action": "update", "id": "7", "route": "notes", "principal": "auth:account:main:ada",
 			"correlation_id": "c-1", "took_us": 1500.0, "reason": "no policy permits", "cached": false,
 		} {
 			if said.Data[name] != want {
@@ -135,6 +135,48 @@ func TestDecisionsNeverBlock(t *testing.T) {
 			t.Errorf("it got %d when it was back", n)
 		}
 		cancel()
+	})
+}
+
+// A question can be told from a call; and however many there are, a call has room.
+func TestQuestionsLeaveRoomForCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dropped atomic.Int64
+		sink := &heard{fail: func(int) (int, error) { return 0, errors.New("away") }}
+		d := NewDecisions(DecisionsOptions{Sinks: []Sink{sink}, Dropped: func(n int) { dropped.Add(int64(n)) }})
+		question, stream := aDecision("q"), aDecision("s")
+		question.Kind, stream.Kind = DecisionQuestion, DecisionStream
+		for range 2 * maxDecisions {
+			d.Record(question)
+		}
+		if n := dropped.Load(); n != 2*maxDecisions-maxQuestions {
+			t.Errorf("%d dropped", n)
+		}
+		dropped.Store(0)
+		for i := range maxDecisions - maxQuestions {
+			d.Record([]Decision{aDecision("c"), stream}[i%2])
+		}
+		if n := dropped.Load(); n != 0 {
+			t.Errorf("%d of what was done dropped", n)
+		}
+		sink.fail = nil
+		ctx, cancel := context.WithCancel(t.Context())
+		go d.Run(ctx)
+		synctest.Wait()
+		cancel()
+		kinds := map[string]int{}
+		for _, e := range sink.got() {
+			var said struct{ Data struct{ Kind, ID string } }
+			if err := json.Unmarshal(e.Line, &said); err != nil {
+				t.Fatal(err)
+			}
+			kinds[said.Data.ID+" "+said.Data.Kind]++
+		}
+		for _, kind := range []string{"q question", "c call", "s stream"} {
+			if kinds[kind] < 1000 {
+				t.Errorf("told of %v", kinds)
+			}
+		}
 	})
 }
 

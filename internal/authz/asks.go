@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"maps"
 	"slices"
 
 	"keyway/internal/route"
@@ -10,8 +11,11 @@ import (
 // and safe for concurrent use. The nil Asks have none.
 type Asks struct {
 	by      map[askKey]*Ask
-	actions map[string][]string // by type of resource, sorted
+	actions map[string][]string         // by type of resource, sorted
+	fixed   map[fixedKey]map[string]any // see Fixed
 }
+
+type fixedKey struct{ resource, action string }
 
 // askKey has the route as its table keeps it.
 type askKey struct {
@@ -22,7 +26,7 @@ type askKey struct {
 // CompileAll collects what is asked about each method that a protected route of the
 // table answers. asked says what that is; nil: nothing, so that nobody may.
 func CompileAll(table *route.Table, asked func(r *route.Route, method string) *Ask) *Asks {
-	a := &Asks{by: map[askKey]*Ask{}, actions: map[string][]string{}}
+	a := &Asks{by: map[askKey]*Ask{}, actions: map[string][]string{}, fixed: map[fixedKey]map[string]any{}}
 	for _, r := range table.Routes() {
 		if r.Authz != route.AuthzPDP {
 			continue
@@ -33,8 +37,13 @@ func CompileAll(table *route.Table, asked func(r *route.Route, method string) *A
 				continue
 			}
 			a.by[askKey{r, method}] = ask
+			what := fixedKey{ask.resource, ask.action}
 			if !slices.Contains(a.actions[ask.resource], ask.action) {
 				a.actions[ask.resource] = append(a.actions[ask.resource], ask.action)
+				a.fixed[what] = ask.constants()
+			} else {
+				other := ask.constants()
+				maps.DeleteFunc(a.fixed[what], func(name string, value any) bool { return other[name] != value })
 			}
 		}
 	}
@@ -59,4 +68,24 @@ func (a *Asks) Actions(resource string) []string {
 		return nil
 	}
 	return a.actions[resource]
+}
+
+// Fixed are the properties that all mappings of an action on resources of a type set
+// to the same constant: those that are known without a request. Don't change them.
+func (a *Asks) Fixed(resource, action string) map[string]any {
+	if a == nil {
+		return nil
+	}
+	return a.fixed[fixedKey{resource, action}]
+}
+
+// constants are the properties that are the mapping's own.
+func (a *Ask) constants() map[string]any {
+	all := map[string]any{}
+	for i := range a.props {
+		if s := &a.props[i]; s.constant {
+			all[a.names[i]] = s.text
+		}
+	}
+	return all
 }

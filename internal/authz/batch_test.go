@@ -223,3 +223,27 @@ func TestAsksByRouteAndMethod(t *testing.T) {
 		t.Error("no asks ask")
 	}
 }
+
+// What an action's mappings agree on is known without a request.
+func TestFixedPropertiesOfAnAction(t *testing.T) {
+	mapping := func(action string, props map[string]string) map[string]route.Mapping {
+		return map[string]route.Mapping{"POST": {Resource: "note", Action: action, Props: props}}
+	}
+	table, err := route.NewTable([]route.Route{
+		{ID: "a", Path: "/a", Authz: route.AuthzPDP, Methods: []string{"POST"}, AuthzMap: mapping("create", map[string]string{"channel": "web", "kind": "long", "folder": "?folder"})},
+		{ID: "b", Path: "/b", Authz: route.AuthzPDP, Methods: []string{"POST"}, AuthzMap: mapping("create", map[string]string{"channel": "web", "kind": "short", "size": "1"})},
+		{ID: "c", Path: "/c", Authz: route.AuthzPDP, Methods: []string{"POST"}, AuthzMap: mapping("drop", map[string]string{"channel": "web"})},
+		{ID: "d", Path: "/d", Authz: route.AuthzPDP, Methods: []string{"POST"}, AuthzMap: mapping("drop", map[string]string{"channel": "?channel"})},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asks := CompileAll(table, func(r *route.Route, method string) *Ask {
+		m, _ := r.Mapping(method)
+		return compiled(t, Mapping(m))
+	})
+	var none *Asks
+	if got := fmt.Sprint(asks.Fixed("note", "create"), asks.Fixed("note", "drop"), asks.Fixed("note", "fly"), none.Fixed("note", "create")); got != "map[channel:web] map[] map[] map[]" {
+		t.Errorf("got %s", got)
+	}
+}

@@ -147,6 +147,10 @@ func checkName(name string) error {
 // CheckID says whether text can be the id of something in particular.
 func CheckID(text string) error { return checkID(text) }
 
+// ParseProperties reads a JSON object as the properties of a resource, as strictly as
+// a request.
+func ParseProperties(text string) (map[string]any, error) { return propertiesIn([]byte(text)) }
+
 func propertiesIn(raw json.RawMessage) (map[string]any, error) {
 	if len(raw) == 0 {
 		return nil, nil

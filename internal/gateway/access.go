@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"time"
 
 	"keyway/internal/authz"
 	"keyway/internal/problem"
@@ -46,8 +47,8 @@ func (c *call) evaluate(batch bool) error {
 	if err := c.guardPost(s); err != nil {
 		return err
 	}
-	if exhausted(s) {
-		return overForGood(nil)
+	if err := c.asker(s); err != nil {
+		return err
 	}
 	if unread := readable(c.r); unread != nil {
 		return problem.New(problem.BadRequest, unread)
@@ -60,7 +61,6 @@ func (c *call) evaluate(batch bool) error {
 	if err != nil {
 		return problem.New(problem.BadRequest, err)
 	}
-	c.who = s.Principal()
 	ours := c.gen.Authz.Subject(&c.who)
 	for i := range request.Subjects {
 		if named := &request.Subjects[i]; named.Type != ours.Type || named.ID != ours.ID {
@@ -88,8 +88,27 @@ type accessAnswer struct {
 	Decision bool `json:"decision"`
 }
 
-// decideAll asks about several things that c.who might do. They are no requests, so
-// the record of decisions has none of them. Without an answer nobody may.
+// asker leaves in c.who whom a page asks about: its user, as the next call of the page
+// would find them. So an access token that is over is renewed, because that may bring
+// other roles. Where that can't be done now, those that are known go on to count, as
+// they do for routes that pass no token on.
+func (c *call) asker(s *session.Session) error {
+	fresh, err := c.fresh(s)
+	switch {
+	case err == nil:
+		s = fresh
+	case problem.CodeOf(err).Status() == http.StatusUnauthorized || c.undecided(err):
+		return err
+	}
+	if exhausted(s) {
+		return overForGood(nil)
+	}
+	c.who = s.Principal()
+	return nil
+}
+
+// decideAll asks about several things that c.who might do, and counts them. Without an
+// answer nobody may.
 func (c *call) decideAll(items []authz.Item) ([]accessAnswer, error) {
 	answers := make([]accessAnswer, len(items))
 	if c.gen.Settings.AuthzDisabled {
@@ -98,13 +117,19 @@ func (c *call) decideAll(items []authz.Item) ([]accessAnswer, error) {
 		}
 		return answers, nil
 	}
+	if err := c.takeQuestions(len(items)); err != nil {
+		return nil, err
+	}
 	ctx, done := c.step("authz.decide")
+	began := time.Now()
 	all, err := c.gen.Authz.DecideAll(ctx, &c.who, items, authz.Circumstances{Address: c.client.Addr, CorrelationID: c.id})
+	took := time.Since(began)
 	done.Fail(faultOf(err))
 	done.End()
 	if err == nil && len(all) != len(items) {
 		err = authz.ErrAnswer
 	}
+	c.tellAnswers(items, all, took, err)
 	if err != nil {
 		return nil, problem.Newf(problem.Forbidden, "no answer: %v", err) // not wrapped: it is no other failure
 	}
@@ -114,12 +139,42 @@ func (c *call) decideAll(items []authz.Item) ([]accessAnswer, error) {
 	return answers, nil
 }
 
-// guardPost refuses what another site's page, or somebody without this session's CSRF
-// token, wants to know.
-func (c *call) guardPost(s *session.Session) error {
+// tellAnswers tells the observer what a page was told. On an error it was told nothing,
+// whatever was known of some of it.
+func (c *call) tellAnswers(items []authz.Item, all []authz.Verdict, took time.Duration, err error) {
+	for i := range items {
+		event := authz.Event{
+			Decision: authz.Denied, Resource: items[i].Resource.Type, ID: items[i].Resource.ID, Action: items[i].Action,
+			Who: &c.who, CorrelationID: c.id, Took: took, Asked: true,
+		}
+		switch {
+		case err != nil:
+			event.Decision, event.Reason = authz.NoAnswer, "no answer"
+		default:
+			event.Reason, event.Cached, event.Context = all[i].Reason, all[i].Cached, all[i].Context
+			if all[i].Allow {
+				event.Decision = authz.Allowed
+			}
+		}
+		c.gateway.told(&event)
+	}
+}
+
+// ownPage refuses what another site's page wants to know. It could not read the
+// answer, but the question would be counted, and told to the record, as this user's.
+func (c *call) ownPage() error {
 	if err := c.gen.Settings.CORS.sameSite(c.r, c.client); err != nil {
 		c.gateway.metrics.CSRFViolation("origin")
 		return problem.New(problem.CrossOrigin, err)
+	}
+	return nil
+}
+
+// guardPost refuses what another site's page, or somebody without this session's CSRF
+// token, wants to know.
+func (c *call) guardPost(s *session.Session) error {
+	if err := c.ownPage(); err != nil {
+		return err
 	}
 	return c.checkCSRF(s, c.r.Header["X-Csrf-Token"])
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 
@@ -15,48 +16,54 @@ type capabilitiesView struct {
 	Actions  []string `json:"actions"`
 }
 
-// capabilities serves GET /auth/capabilities?resource=TYPE[&id=ID]: which of the
-// actions that mappings ask about, on resources of that type, the user may do. It is
-// for showing or hiding a button: properties that mappings read from a request are
-// not there to be asked about, and what is done is decided when it is done.
+// maxProps bounds the properties that a page gives, in bytes.
+const maxProps = 4096
+
+// capabilities serves GET /auth/capabilities?resource=TYPE[&id=ID][&props=JSON]: which
+// of the actions that mappings ask about, on resources of that type, the user may do.
+// It is for showing or hiding a button: what is done is decided when it is done.
+//
+// There is no request that mappings could read properties from. Constants of theirs
+// are asked about, and the rest is what the page says it is going to send.
 func (c *call) capabilities() error {
 	if c.gen.Authz == nil && !c.gen.Settings.AuthzDisabled {
 		return problem.New(problem.NotFound, nil)
 	}
-	query, err := url.ParseQuery(c.query)
+	about, err := c.askedAbout()
 	if err != nil {
-		return problem.New(problem.AmbiguousQuery, err)
-	}
-	view := capabilitiesView{Actions: []string{}}
-	about := authz.Entity{}
-	if names := query["resource"]; len(names) == 1 && len(names[0]) <= authz.MaxName && authz.CheckID(names[0]) == nil {
-		view.Resource, about = names[0], authz.AnyOf(names[0])
-	} else {
-		return problem.Newf(problem.BadRequest, "expected resource=TYPE once, found %d", len(names))
-	}
-	if ids, ok := query["id"]; ok {
-		if len(ids) != 1 || authz.CheckID(ids[0]) != nil {
-			return problem.Newf(problem.BadRequest, "expected id=ID once at most, of printable characters")
-		}
-		view.ID, about.ID = ids[0], ids[0]
+		return err
 	}
 	s, err := c.findSession()
 	if err != nil {
 		return err
 	}
-	if exhausted(s) {
-		return overForGood(nil)
+	if err := c.ownPage(); err != nil {
+		return err
+	}
+	if err := c.asker(s); err != nil {
+		return err
 	}
 	c.renewCSRF(s)
-	c.who = s.Principal()
-	actions := c.gen.Asks.Actions(view.Resource)
-	items := make([]authz.Item, min(len(actions), authz.MaxBatch))
-	for i := range items {
-		items[i] = authz.Item{Action: actions[i], Resource: about}
+	actions := c.gen.Asks.Actions(about.Type)
+	items := make([]authz.Item, len(actions))
+	for i, action := range actions {
+		items[i] = authz.Item{Action: action, Resource: about}
+		if fixed := c.gen.Asks.Fixed(about.Type, action); len(fixed) > 0 {
+			all := maps.Clone(about.Properties)
+			if all == nil {
+				all = map[string]any{}
+			}
+			maps.Copy(all, fixed) // last: no call could have them otherwise
+			items[i].Resource.Properties = all
+		}
 	}
 	answers, err := c.decideAll(items)
 	if err != nil {
 		return err
+	}
+	view := capabilitiesView{Resource: about.Type, Actions: []string{}}
+	if about.ID != authz.AnyOf("").ID {
+		view.ID = about.ID
 	}
 	for i, answer := range answers {
 		if answer.Decision {
@@ -64,4 +71,32 @@ func (c *call) capabilities() error {
 		}
 	}
 	return c.writeJSON(http.StatusOK, view)
+}
+
+// askedAbout is the resource that the query names.
+func (c *call) askedAbout() (about authz.Entity, err error) {
+	query, err := url.ParseQuery(c.query)
+	if err != nil {
+		return about, problem.New(problem.AmbiguousQuery, err)
+	}
+	names := query["resource"]
+	if len(names) != 1 || len(names[0]) > authz.MaxName || authz.CheckID(names[0]) != nil {
+		return about, problem.Newf(problem.BadRequest, "expected resource=TYPE once, found %d", len(names))
+	}
+	about = authz.AnyOf(names[0])
+	if ids, ok := query["id"]; ok {
+		if len(ids) != 1 || authz.CheckID(ids[0]) != nil {
+			return about, problem.Newf(problem.BadRequest, "expected id=ID once at most, of printable characters")
+		}
+		about.ID = ids[0]
+	}
+	if props, ok := query["props"]; ok {
+		if len(props) != 1 || len(props[0]) > maxProps {
+			return about, problem.Newf(problem.BadRequest, "expected props=JSON once at most, of at most %d bytes", maxProps)
+		}
+		if about.Properties, err = authz.ParseProperties(props[0]); err != nil || about.Properties == nil {
+			return about, problem.Newf(problem.BadRequest, "expected props to be a JSON object")
+		}
+	}
+	return about, nil
 }

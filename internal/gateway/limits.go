@@ -49,6 +49,22 @@ func (c *call) take(kind limit.Kind) error {
 	return c.beyond(kind, wait)
 }
 
+// takeQuestions counts n questions of c.who's page, and fails with too_many_requests
+// beyond the limit. They are counted by account: a user who moves, or has many
+// sessions, is one, and those who share an address are not.
+func (c *call) takeQuestions(n int) error {
+	l := c.gateway.limits.limiter
+	if l == nil || c.taken == limit.Question {
+		return nil
+	}
+	c.taken = limit.Question
+	wait, ok := l.TakeUser(c.r.Context(), limit.Question, c.who.Provider, c.who.Subject, n)
+	if ok {
+		return nil
+	}
+	return c.beyond(limit.Question, wait)
+}
+
 // tokensRefused says whether too many tokens from the sender's address prefix were
 // refused lately, and for how long that stays so; it counts nothing, and asks nobody.
 // No provider is asked about a token that comes from there then. What keys prove passes,
@@ -77,10 +93,10 @@ func (c *call) tokenRefused() {
 	l.limiter.TakeBeside(limit.RefusedToken, c.client.Addr, c.gateway.beside)
 }
 
-// beyond is the answer to one too many from an address prefix.
+// beyond is the answer to one too many from an address prefix, or an account.
 func (c *call) beyond(kind limit.Kind, wait time.Duration) error {
 	c.gateway.metrics.RateLimited(kind)
-	c.gateway.limits.notes[kind].told(c, kind, true)
+	c.gateway.limits.notes[kind].told(c, kind, kind != limit.Question)
 	e := problem.Newf(problem.TooManyRequests, "too many of %s", kind)
 	e.RetryAfter = wait
 	return e
@@ -120,6 +136,10 @@ func (n *noticed) told(c *call, kind limit.Kind, byAddr bool, more ...any) {
 	n.next, n.refused = now.Add(noteEvery), 0
 	n.mu.Unlock()
 	log := c.gateway.log.With("kind", string(kind), "refused", refused).With(more...)
+	if kind == limit.Question {
+		log.Warn("requests are refused because one account asks too often what it may do")
+		return
+	}
 	if !byAddr {
 		log.Warn("requests are refused because one account sends too many to a route")
 		return

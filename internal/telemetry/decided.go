@@ -27,6 +27,7 @@ type decided struct {
 	pdp      *prometheus.CounterVec
 	reloads  *prometheus.CounterVec
 	dropped  prometheus.Counter
+	asked    *prometheus.CounterVec
 
 	mu   sync.Mutex
 	seen atomic.Pointer[map[decidedKey]decidedCounts]
@@ -50,12 +51,21 @@ func newDecided(counter func(name, help string, labels ...string) *prometheus.Co
 	d := &decided{
 		requests: counter("bff_authz_requests_total", "Decisions of who may do what: allow, deny, or error where nobody decided (which denies, too).", "resource", "action", "decision"),
 		latency:  histogram("bff_authz_latency_seconds", "Time that a decision took, remembered ones too.", quick, "resource"),
+		asked:    counter("bff_authz_questions_total", "What pages asked about what their users may do: allow, deny, or error where nobody decided.", "decision"),
 		pdp:      counter("bff_pdp_requests_total", "Requests to the policy decision point.", "endpoint", "status"),
 		reloads:  counter("bff_policies_reloads_total", "Changes of the folder of policies that were taken, or refused as a whole.", "outcome"),
 		dropped:  counter("bff_authz_events_dropped_total", "Events of decisions that nobody was told of, because too many waited or a receiver did not take them.").WithLabelValues(),
 	}
+	for _, decision := range []string{DecisionAllow, DecisionDeny, DecisionError} {
+		d.asked.WithLabelValues(decision)
+	}
 	return d
 }
+
+// Questioned counts what a page was told about what its user may do: DecisionAllow,
+// DecisionDeny or DecisionError. Nothing was let through or refused by it, so it is not
+// among the requests, whose denials people are woken by.
+func (m *Metrics) Questioned(decision string) { m.decided.asked.WithLabelValues(decision).Inc() }
 
 // Decides has the decisions about one resource and action known from the start at
 // zero, so that the first one is a change that an alert can see.

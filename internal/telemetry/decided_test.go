@@ -26,6 +26,7 @@ func TestDecisionsAreCounted(t *testing.T) {
 	m.PDPRequest("evaluation", 0)
 	m.PoliciesReloaded(PoliciesRefused)
 	m.DecisionEventsDropped(3)
+	m.Questioned(DecisionDeny)
 	text := decidedText(t, m)
 	for _, want := range []string{
 		`bff_authz_requests_total{action="read",decision="allow",resource="note"} 1`,
@@ -38,6 +39,8 @@ func TestDecisionsAreCounted(t *testing.T) {
 		`bff_policies_reloads_total{outcome="refused"} 1`,
 		`bff_policies_reloads_total{outcome="taken"} 0`,
 		`bff_authz_events_dropped_total 3`,
+		`bff_authz_questions_total{decision="allow"} 0`,
+		`bff_authz_questions_total{decision="deny"} 1`,
 	} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("expected %s", want)

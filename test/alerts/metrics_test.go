@@ -27,6 +27,7 @@ var promised = map[string]string{
 	"bff_token_validation_total":         "status token_type",
 	"bff_authz_requests_total":           "action decision resource",
 	"bff_authz_latency_seconds":          "resource",
+	"bff_authz_questions_total":          "decision",
 	"bff_pdp_requests_total":             "endpoint status",
 	"bff_policies_reloads_total":         "outcome",
 	"bff_authz_events_dropped_total":     "",
