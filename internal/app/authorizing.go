@@ -73,7 +73,7 @@ func (a *app) openAuthorizing(c *config.Config) error {
 	}
 	var err error
 	z.enforcer, err = authz.NewEnforcer(authz.Options{
-		PDP: point, Subject: c.PDP.SubjectID,
+		PDP: point, Subject: c.PDP.SubjectID, SubjectType: c.PDP.SubjectType,
 		TTLAllow: c.PDP.Cache.TTLAllow, TTLDeny: c.PDP.Cache.TTLDeny, MaxSize: c.PDP.Cache.MaxSize,
 		Deadline: c.PDP.Connection.Timeout, Local: c.PDP.Embedded(),
 	})

@@ -5,14 +5,15 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Mapping is what is asked for one method of a route, as it is written.
 type Mapping struct {
 	Resource string            // type of the resource
 	Action   string            // name of the action
-	IDFrom   string            // source of the resource's id; empty: no one in particular
-	Props    map[string]string // sources of the resource's properties
+	IDFrom   string            // source of the resource's id, or = and a text; empty: no one in particular
+	Props    map[string]string // sources of the resource's properties, or texts
 }
 
 const (
@@ -43,8 +44,14 @@ func Compile(m Mapping) (*Ask, error) {
 		if a.id, err = parseSource(m.IDFrom); err != nil {
 			return nil, fmt.Errorf("id_from: %w", err)
 		}
-		if a.id.constant || a.id.path != nil && !a.id.single {
-			return nil, errors.New("id_from: expected {param}, ?name, or JSONPath of names and indexes, which has one value")
+		// A constant needs its sign here: a word alone is more likely a {param} without braces.
+		if a.id.constant && !strings.HasPrefix(m.IDFrom, Constant) || a.id.path != nil && !a.id.single {
+			return nil, errors.New("id_from: expected {param}, ?name, =text, or JSONPath of names and indexes, which has one value")
+		}
+		if a.id.constant {
+			if err := checkID(a.id.text); err != nil {
+				return nil, fmt.Errorf("id_from: %w", err)
+			}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Props)) {

@@ -46,6 +46,31 @@ func TestWhatIsAsked(t *testing.T) {
 	}
 }
 
+// A constant may be anything, behind a sign: also what looks like a source, and an id.
+func TestConstants(t *testing.T) {
+	a, err := Compile(Mapping{Resource: "route", Action: "GET", IDFrom: "=/todos/{todoId}", Props: map[string]string{
+		"word": "web", "same": "=web", "param": "={id}", "query": "=?id", "path": "=$.a", "sign": "==", "empty": "=",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.ReadsBody() {
+		t.Error("it reads the body")
+	}
+	got, err := a.Resolve(factsOf(map[string]string{"id": "7"}, "id=8", `{"a":9}`))
+	text, _ := json.Marshal(got)
+	if want := `{"type":"route","id":"/todos/{todoId}","properties":{"empty":"","param":"{id}","path":"$.a","query":"?id","same":"web","sign":"=","word":"web"}}`; err != nil || string(text) != want {
+		t.Errorf("%v\ngot  %s\nwant %s", err, text, want)
+	}
+	for id, want := range map[string]string{
+		"todo-1": "expected {param}, ?name, =text", "=": "expected 1 to 512 bytes", "=*": "no one in particular", "=a\nb": "printable", "=" + strings.Repeat("x", 513): "1 to 512",
+	} {
+		if _, err := Compile(Mapping{Resource: "todo", Action: "read", IDFrom: id}); err == nil || !strings.HasPrefix(err.Error(), "id_from: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.20q: %v, want %s", id, err, want)
+		}
+	}
+}
+
 // The examples of RFC 9535 section 2.3 and 2.5 that people write, and forms that are
 // none.
 func TestJSONPath(t *testing.T) {

@@ -25,7 +25,7 @@ type Facts interface {
 
 // source is where a value is read from.
 type source struct {
-	text     string // as it was written
+	text     string // as it was written; of a constant, its value
 	constant bool
 	param    string
 	query    string
@@ -34,7 +34,11 @@ type source struct {
 	folded   *jsonpath.JSONPath
 }
 
-// parseSource reads "{param}", "?name", "$.a.b" (RFC 9535), or a constant.
+// Constant is in front of a constant that could be taken for something else.
+const Constant = "="
+
+// parseSource reads "{param}", "?name", "$.a.b" (RFC 9535), or a constant: all other
+// text, and whatever is behind a Constant.
 func parseSource(text string) (source, error) {
 	s := source{text: text}
 	switch {
@@ -58,7 +62,7 @@ func parseSource(text string) (source, error) {
 			return s, errors.New("expected JSONPath such as $.note.id (RFC 9535)")
 		}
 	default:
-		s.constant = true
+		s.text, s.constant = strings.TrimPrefix(text, Constant), true
 	}
 	return s, nil
 }

@@ -156,7 +156,7 @@ func (a *asking) answer(ctx context.Context, s *streams, cfg *config.Config, who
 		return out
 	}
 	defer done()
-	enforcer, err := authz.NewEnforcer(authz.Options{PDP: point, Subject: cfg.PDP.SubjectID, Deadline: cfg.PDP.Connection.Timeout})
+	enforcer, err := authz.NewEnforcer(authz.Options{PDP: point, Subject: cfg.PDP.SubjectID, SubjectType: cfg.PDP.SubjectType, Deadline: cfg.PDP.Connection.Timeout})
 	if err != nil {
 		out.Reason = err.Error()
 		return out

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"keyway/internal/authz"
 	"keyway/internal/route"
 )
 
@@ -157,9 +158,12 @@ func addAsked(p *explainPDP, add func(name, format string, args ...any)) {
 		add("", "this request can't be asked about, and is denied (403): %s", p.Unclear)
 		return
 	}
-	if p.IDFrom == "" {
+	switch {
+	case p.IDFrom == "":
 		add("", "id *: no one in particular")
-	} else {
+	case strings.HasPrefix(p.IDFrom, authz.Constant):
+		add("", "id %q, always", p.ID)
+	default:
 		add("", "id %q, from %s", p.ID, p.IDFrom)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Props)) {
@@ -167,7 +171,7 @@ func addAsked(p *explainPDP, add func(name, format string, args ...any)) {
 		switch text, isText := value.(string); {
 		case !ok:
 			add("", "%s is not there, from %s", name, p.Props[name])
-		case isText && text == p.Props[name]:
+		case isText && (text == p.Props[name] || authz.Constant+text == p.Props[name]):
 			add("", "%s %q", name, text)
 		case isText:
 			add("", "%s %q, from %s", name, text, p.Props[name])

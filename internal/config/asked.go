@@ -71,7 +71,7 @@ func shapeOf(path string) (shape, bool) {
 }
 
 // covers says whether each path of r is one of s, too. If so, names is what each
-// parameter of s is at r, as a source; empty if it has no words.
+// parameter of s is at r, as a source: a parameter there, or a constant.
 func (s *shape) covers(r *shape) (names map[string]string, ok bool) {
 	n := len(s.texts)
 	switch {
@@ -86,10 +86,7 @@ func (s *shape) covers(r *shape) (names map[string]string, ok bool) {
 		case s.params[i] && r.params[i]:
 			names[text] = "{" + r.texts[i] + "}"
 		case s.params[i] && r.texts[i] != "": // a parameter is never empty
-			names[text] = ""
-			if !strings.ContainsAny(r.texts[i][:1], "{?$") { // which make a source of it
-				names[text] = r.texts[i]
-			}
+			names[text] = authz.Constant + r.texts[i]
 		case s.params[i] || r.params[i] || text != r.texts[i]:
 			return nil, false
 		}
@@ -145,8 +142,8 @@ func Cover(entry, path string) (names map[string]string, c Coverage) {
 	return nil, CoversNone
 }
 
-// At is the mapping in the names of a route, which Cover gave. It fails where one of
-// its sources has no words there.
+// At is the mapping in the names of a route, which Cover gave. It fails where it has
+// a parameter that is none of its path, and where its id would be no id there.
 func (m Mapping) At(names map[string]string) (route.Mapping, error) { return renamed(m, names) }
 
 // renamed is a mapping of the endpoint_map in the names of a route.
@@ -160,9 +157,6 @@ func renamed(m Mapping, names map[string]string) (route.Mapping, error) {
 		if !ok {
 			return "", fmt.Errorf("%s is no parameter of it", source)
 		}
-		if to == "" {
-			return "", fmt.Errorf("%s stands for a text there that can't be written as a constant", source)
-		}
 		return to, nil
 	}
 	var err error
@@ -170,8 +164,10 @@ func renamed(m Mapping, names map[string]string) (route.Mapping, error) {
 		if out.IDFrom, err = rename(m.IDFrom); err != nil {
 			return out, err
 		}
-		if strings.HasPrefix(m.IDFrom, "{") && !strings.HasPrefix(out.IDFrom, "{") {
-			return out, fmt.Errorf("%s, its id_from, is always %q there", m.IDFrom, out.IDFrom)
+		if id, constant := strings.CutPrefix(out.IDFrom, authz.Constant); constant {
+			if err := authz.CheckID(id); err != nil {
+				return out, fmt.Errorf("%s, its id_from, is always %s there: %w", m.IDFrom, shown(id), err)
+			}
 		}
 	}
 	if m.Props != nil {

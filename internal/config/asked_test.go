@@ -55,6 +55,7 @@ func TestWhatIsAsked(t *testing.T) {
       POST: {resource: note, action: comment, id_from: "?id", props: {draft: "?draft", text: $.a.b}}
   - {id: files, path: "/files/{owner}/*", target_service: s, authz: pdp}
   - {id: open, path: /open, target_service: s}
+  - {id: kind, path: /kinds/$now, target_service: s, methods: [GET], authz: pdp}
 `
 	const pdp = `policies: ./policies
 endpoint_map:
@@ -64,6 +65,8 @@ endpoint_map:
     DELETE: {resource: note, action: delete, id_from: "{id}", props: {by: web}}
   /{area}/{who}/*:
     GET: {resource: file, action: list, props: {area: "{area}", owner: "{who}"}}
+  /kinds/{kind}:
+    GET: {resource: kind, action: read, id_from: "{kind}"}
   /open:
     GET: {resource: open, action: read}
   /nowhere:
@@ -77,10 +80,11 @@ endpoint_map:
 		{"note", "DELETE", "endpoint_map: delete note {nr} map[by:web] c/pdp.yaml:6:5", ""},
 		{"note", "PUT", "nothing", "derived: update notes {nr} map[]"},
 		{"note", "OPTIONS", "nothing", "nothing"},
-		{"files", "GET", "endpoint_map: list file  map[area:files owner:{owner}] c/pdp.yaml:8:5", ""},
-		{"files", "HEAD", "endpoint_map: list file  map[area:files owner:{owner}] c/pdp.yaml:8:5", ""},
+		{"files", "GET", "endpoint_map: list file  map[area:=files owner:{owner}] c/pdp.yaml:8:5", ""},
+		{"files", "HEAD", "endpoint_map: list file  map[area:=files owner:{owner}] c/pdp.yaml:8:5", ""},
 		{"files", "PUT", "nothing", "derived: update files {owner} map[]"},
 		{"open", "GET", "nothing", "nothing"},
+		{"kind", "GET", "endpoint_map: read kind =$now map[] c/pdp.yaml:10:5", ""},
 	} {
 		if got := asked(t, plain, c.id, c.method); got != c.want {
 			t.Errorf("%s %s: got %s, want %s", c.method, c.id, got, c.want)
@@ -103,8 +107,8 @@ endpoint_map:
 		"c/routes.yaml:11:5: routes[1].authz_map: route files has no mapping for POST, PUT, PATCH, DELETE, OPTIONS: always 403; a mapping in authz_map, methods without them, or derived_defaults in pdp.yaml",
 		"c/pdp.yaml:4:5: endpoint_map./api/notes/{id}.GET: never asked: the route's own authz_map counts (c/routes.yaml:9:7); remove it",
 		"c/pdp.yaml:5:5: endpoint_map./api/notes/{id}.HEAD: never asked: the route's own authz_map counts (c/routes.yaml:9:7); remove it",
-		"c/pdp.yaml:10:5: endpoint_map./open.GET: never asked: the route has authz: none; authz: pdp on the route, or remove it",
-		"c/pdp.yaml:12:5: endpoint_map./nowhere.GET: never asked: no route with authz: pdp has this path and method; correct it, or remove it",
+		"c/pdp.yaml:12:5: endpoint_map./open.GET: never asked: the route has authz: none; authz: pdp on the route, or remove it",
+		"c/pdp.yaml:14:5: endpoint_map./nowhere.GET: never asked: no route with authz: pdp has this path and method; correct it, or remove it",
 	}
 	if d := cmp.Diff(want, notes); d != "" {
 		t.Error(d)
@@ -120,7 +124,7 @@ func TestCover(t *testing.T) {
 		{"/a", "/a", CoversAll, "map[]"},
 		{"/a", "/A", CoversNone, "map[]"},
 		{"/a/{x}", "/a/{y}", CoversAll, "map[x:{y}]"},
-		{"/a/{x}", "/a/b", CoversAll, "map[x:b]"},
+		{"/a/{x}", "/a/b", CoversAll, "map[x:=b]"},
 		{"/a/b", "/a/{y}", CoversSome, "map[]"},
 		{"/a/{x}", "/a/", CoversNone, "map[]"},
 		{"/a/{x}", "/a/*", CoversSome, "map[]"},
@@ -131,7 +135,7 @@ func TestCover(t *testing.T) {
 		{"/a/*", "/a/b/*", CoversAll, "map[]"},
 		{"/a/b/*", "/a/*", CoversSome, "map[]"},
 		{"/*", "/a/b", CoversAll, "map[]"},
-		{"/a%20b/{x}", "/a b/%7By%7D", CoversAll, "map[x:]"},
+		{"/a%20b/{x}", "/a b/%7By%7D", CoversAll, "map[x:={y}]"},
 		{"/a%20b", "/a b", CoversAll, "map[]"},
 		{"nowhere", "/a", CoversNone, "map[]"},
 		{"/a", "nowhere", CoversNone, "map[]"},
@@ -193,6 +197,19 @@ func TestCoverAgreesWithMatching(t *testing.T) {
 			if _, got := Cover(entry, pattern); got != want {
 				t.Errorf("%s at %s: got %v, want %v", entry, pattern, got, want)
 			}
+		}
+	}
+}
+
+func TestSubjectType(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "user", "subject_type: identity\n": "identity", "subject_type: \"\"\n": "user", "subject_type: a b\n": "a word of letters",
+		"subject_type: client\n": "other things", "subject_type: Role\n": "other things", "subject_type: Action\n": "other things", "subject_type: \"a::b\"\n": "a word of letters",
+	} {
+		cfg, err := LoadFiles("c", map[string][]byte{PDPFile: []byte("policies: p\n" + text)}, nil)
+		switch {
+		case err == nil && cfg.PDP.SubjectType != want, err != nil && !strings.Contains(err.Error(), want):
+			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
 }

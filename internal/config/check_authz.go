@@ -3,6 +3,7 @@ package config
 import (
 	"net/url"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -33,6 +34,7 @@ func (l *loader) checkPDP() {
 		l.note(l.files[PDPFile].at("circuit_breaker.open_for"), "circuit_breaker.open_for", "shorter than one attempt may take", "more than connection.timeout")
 	}
 	l.checkSubjectID()
+	l.checkSubjectType()
 	l.checkAsked()
 }
 
@@ -106,6 +108,21 @@ func (l *loader) checkSubjectID() {
 	if len(providers) > 1 {
 		l.note(l.files[PDPFile].at("subject_id"), "subject_id", "sub, and callers of more than one provider: "+strings.Join(providers, ", "),
 			"account: two people of two providers may have one sub, and would be one to the decision point")
+	}
+}
+
+// subjectType is a type that can be an entity's in Cedar, too.
+var subjectType = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+
+// checkSubjectType refuses types that mean something else already: a person's sub can
+// be a role's name, and must not be the role.
+func (l *loader) checkSubjectType() {
+	const want = "a word of letters, digits and _, such as user or identity"
+	switch t := l.pdp.SubjectType; {
+	case !subjectType.MatchString(t):
+		l.wrong(PDPFile, "subject_type", "found "+shown(t), want)
+	case t == authz.SubjectClient, strings.EqualFold(t, "role"), strings.EqualFold(t, "action"):
+		l.wrong(PDPFile, "subject_type", "found "+shown(t)+", which other things are called already", want)
 	}
 }
 

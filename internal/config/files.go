@@ -70,8 +70,8 @@ type tokenPolicyEntry struct {
 type Mapping struct {
 	Resource string            `yaml:"resource" required:"true" doc:"Resource type."`
 	Action   string            `yaml:"action" required:"true" doc:"Action name."`
-	IDFrom   string            `yaml:"id_from" doc:"Where the resource's id is: {param} of the path, ?name of the query, or $.a.b (RFC 9535) of a JSON body, which must be one value. By default no one in particular."`
-	Props    map[string]string `yaml:"props" doc:"Resource properties: {param}, ?name, $.a.b, or a constant."`
+	IDFrom   string            `yaml:"id_from" doc:"Where the resource's id is: {param} of the path, ?name of the query, or $.a.b (RFC 9535) of a JSON body, which must be one value; or =text, always that. By default no one in particular."`
+	Props    map[string]string `yaml:"props" doc:"Resource properties: {param}, ?name, $.a.b, or any other text, which is a constant; =text is one whatever it looks like."`
 }
 
 // idpsFile is idps.yaml.
@@ -118,6 +118,7 @@ type PDP struct {
 	Policies        string            `yaml:"policies" doc:"Folder of Cedar policies (*.cedar, and schema.cedarschema if there is one): the decision point is in this process, and there is no connection. Relative to the working directory. A change is seen within a second."`
 	Endpoints       PDPEndpoints      `yaml:"endpoints" doc:"Paths below base_url."`
 	SubjectID       authz.SubjectForm `yaml:"subject_id" enum:"account|sub" default:"account" doc:"What a subject's id is. account: auth:account:<provider>:<sub>, which no two people share. sub: as the provider gives it, for decision points that know one provider's people only."`
+	SubjectType     string            `yaml:"subject_type" default:"user" doc:"What the type of a subject is who is a person, such as user, or identity. A client that acts for itself is always a client."`
 	Cache           PDPCache          `yaml:"cache" doc:"Decisions that are remembered."`
 	Retry           PDPRetry          `yaml:"retry" doc:"Another try when it fails; never after an answer."`
 	CircuitBreaker  PDPCircuitBreaker `yaml:"circuit_breaker" doc:"A failing decision point is left alone for a while; meanwhile the answer is 403. By the account whose questions fail; by all, if a question of our own fails, too."`
