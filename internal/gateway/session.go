@@ -31,6 +31,7 @@ func (c *call) findSession() (*session.Session, error) {
 		return nil, err
 	}
 	c.event.Session = s.PublicID()
+	c.renewRights(s)
 	return s, nil
 }
 
@@ -41,13 +42,19 @@ func (c *call) sender() session.Client {
 
 // fresh is s with an access token that can be used, renewed if that is due.
 func (c *call) fresh(s *session.Session) (*session.Session, error) {
-	if c.gen.SignIn == nil {
+	if c.gen.SignIn == nil || !c.gen.Sessions.Due(s) {
 		return s, nil
 	}
-	rp, rights, g := c.gen.SignIn, c.gen.Settings.Rights, c.gateway // a refresh may outlive the request, which lets go of its generation
-	return c.gen.Sessions.Fresh(c.r.Context(), s, func(ctx context.Context, record session.Record) (session.Record, error) {
+	return c.gen.Sessions.Fresh(c.r.Context(), s, c.refresher())
+}
+
+// refresher asks the IdP for new tokens. It may outlive the request, which lets go of
+// its generation.
+func (c *call) refresher() session.RefreshFunc {
+	rp, rights, g := c.gen.SignIn, c.gen.Settings.Rights, c.gateway
+	return func(ctx context.Context, record session.Record) (session.Record, error) {
 		return g.refresh(ctx, rp, rights, record)
-	})
+	}
 }
 
 // tellRefused reports what should have been good. What is retired is meant to be

@@ -29,13 +29,13 @@ type Principal struct {
 // nothing; one in the provider would, and is percent-encoded, as is whatever in
 // either is not printable ASCII, so that the result is safe in a header.
 func (p Principal) Account() string {
-	return "auth:account:" + escape(p.Provider, ":") + ":" + escape(p.Subject, "")
+	return "auth:account:" + escape(p.Provider, ':') + ":" + escape(p.Subject, '%')
 }
 
-func escape(s, also string) string {
-	must := func(c byte) bool { return c <= ' ' || c >= 0x7f || c == '%' || strings.IndexByte(also, c) >= 0 }
+// escape percent-encodes what is not printable ASCII, the percent sign, and also.
+func escape(s string, also byte) string {
 	first := 0
-	for first < len(s) && !must(s[first]) {
+	for first < len(s) && !mustEscape(s[first], also) {
 		first++
 	}
 	if first == len(s) {
@@ -44,7 +44,7 @@ func escape(s, also string) string {
 	var b strings.Builder
 	b.WriteString(s[:first])
 	for i := first; i < len(s); i++ {
-		if c := s[i]; must(c) {
+		if c := s[i]; mustEscape(c, also) {
 			fmt.Fprintf(&b, "%%%02X", c)
 		} else {
 			b.WriteByte(c)
@@ -52,3 +52,5 @@ func escape(s, also string) string {
 	}
 	return b.String()
 }
+
+func mustEscape(c, also byte) bool { return c <= ' ' || c >= 0x7f || c == '%' || c == also }

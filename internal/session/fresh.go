@@ -24,11 +24,23 @@ type RefreshFunc func(ctx context.Context, rec Record) (Record, error)
 
 // refreshAt is when a refresh is due: RefreshAhead before the end, but not in
 // the first four fifths of a token's life, so that a token of a minute is not
-// refreshed at each request.
+// refreshed at each request. Zero: never.
 func refreshAt(rec *Record, ahead time.Duration) time.Time {
-	if rec.RefreshToken.IsZero() || rec.AccessExpiry.IsZero() {
+	if rec.RefreshToken.IsZero() {
 		return time.Time{}
 	}
+	var at time.Time
+	if !rec.AccessExpiry.IsZero() {
+		at = inTime(rec, ahead)
+	}
+	if by := rec.RefreshBy; !by.IsZero() && (at.IsZero() || by.Before(at)) {
+		return by
+	}
+	return at
+}
+
+// inTime is when the access token is about to end.
+func inTime(rec *Record, ahead time.Duration) time.Time {
 	if life := rec.AccessExpiry.Sub(rec.GrantedAt); life > 0 && !rec.GrantedAt.IsZero() {
 		ahead = min(ahead, life/5)
 	}
@@ -57,6 +69,9 @@ func (s *Session) refreshDue(now time.Time) bool {
 // due is refreshDue, or that nobody can use the access token, because the key that it
 // is bound to is not there any more. For that it is renewed whatever its age.
 func (m *Manager) due(s *Session, now time.Time) bool { return s.refreshDue(now) || m.keyGone(s) }
+
+// Due reports whether [Manager.Fresh] would do more than to return s.
+func (m *Manager) Due(s *Session) bool { return m.due(s, time.Now()) }
 
 func (m *Manager) keyGone(s *Session) bool {
 	return s.rec.TokenKey != "" && m.o.HasTokenKey != nil && !s.rec.RefreshToken.IsZero() && !m.o.HasTokenKey(s.rec.TokenKey)

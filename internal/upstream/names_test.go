@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"keyway/internal/principal"
+	"keyway/internal/secret"
 	"keyway/internal/threat"
 
 	"net/http"
@@ -178,4 +179,19 @@ func percentDecode(s string) string {
 		b.WriteByte(s[i])
 	}
 	return b.String()
+}
+
+func TestOnlyWhatATokenMayHoldGoesOut(t *testing.T) {
+	threat.Covers(t, 50)
+	p, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for c := range 256 {
+		request := Request{Token: NewTokenPolicy(Passthrough, "", nil), AccessToken: secret.NewValue([]byte{'a', byte(c), 'b'})}
+		got, _, err := p.authorization(t.Context(), &request)
+		if fits := c > ' ' && c < 0x7f; fits != (err == nil) || fits && got != "Bearer a"+string(rune(c))+"b" || !fits && got != "" {
+			t.Errorf("byte %#02x: %q, %v", c, got, err)
+		}
+	}
 }
