@@ -60,6 +60,10 @@ func (l *loader) checkRoutes() {
 }
 
 func (l *loader) checkRouteKeys(key string, e *routeEntry) {
+	if i := strings.IndexAny(e.Path, "?#"); i >= 0 {
+		written := fmt.Sprintf("%%%02X", e.Path[i])
+		l.note(l.files[RoutesFile].at(key+".path"), key+".path", fmt.Sprintf("it matches only requests that have %c in their path, written as %s", e.Path[i], written), "without it, if a query is meant: a route matches whatever the query is")
+	}
 	if e.TargetService != "" {
 		if _, ok := l.routes.Services[e.TargetService]; !ok {
 			names := sortedKeys(l.routes.Services)

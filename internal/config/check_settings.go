@@ -47,7 +47,11 @@ func (l *loader) checkListeners() {
 		return
 	}
 	if port == s.Server.Port && port != 0 && (host == s.Server.Host || anyAddress(host) || anyAddress(s.Server.Host)) {
-		l.wrong(SettingsFile, key, "the admin listener has the public listener's port", "a port of its own, so that it can't be reached from outside")
+		if l.given(SettingsFile, key) || !l.given(SettingsFile, "server.port") {
+			l.wrong(SettingsFile, key, "the admin listener has the public listener's port", "a port of its own, so that it can't be reached from outside")
+		} else { // said where somebody wrote it
+			l.wrong(SettingsFile, "server.port", "the public listener has the admin listener's port ("+s.Admin.Addr+")", "another port, or another BFF_ADMIN_ADDR")
+		}
 	}
 	switch {
 	case isLoopback(host):

@@ -77,7 +77,10 @@ func Load(o Options) (*Config, error) {
 	for _, name := range fileNames {
 		data, err := readFile(filepath.Join(dir, name))
 		switch {
+		case errors.Is(err, fs.ErrNotExist) && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == name }):
 		case errors.Is(err, fs.ErrNotExist):
+			// As if it were not there, all of its routes would be gone, and nobody told.
+			l.add(mark{file: filepath.Join(dir, name)}, "", "a link to a file that is not there", "mend it, or remove it")
 		case err != nil:
 			l.add(mark{file: filepath.Join(dir, name)}, "", "the file can't be read: "+cause(err), "")
 		default:

@@ -44,6 +44,8 @@ func (d *decoder) decodeFile(data []byte, into any) {
 	// The parser counts some line breaks of two bytes twice (YAML 1.2 section 5.4 makes
 	// them one anyway).
 	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+	// Some editors begin a file with one, and nobody sees it (YAML 1.2 section 5.2).
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		// Not err itself: its text quotes the source, which may hold a secret.
@@ -93,6 +95,8 @@ func yamlHint(msg string) string {
 		return "put values with special characters into quotes, as in \"${NAME}\""
 	case strings.Contains(msg, "tab character"), strings.Contains(msg, "'\t'"):
 		return "indent with spaces"
+	case strings.Contains(msg, "is not allowed in this context"):
+		return "indent what belongs together by the same number of spaces"
 	}
 	return ""
 }
