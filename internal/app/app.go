@@ -270,7 +270,7 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 		Current: a.generation, Log: a.log, Metrics: a.resources.metrics, Health: health,
 		StreamsPerSession: c.Limits.StreamsPerSession,
 		Reread:            a.reread, MayIssue: a.mayIssue, Refused: a.refused, Traces: a.resources.tracer(),
-		Limiter: a.limiter(), Callers: a.callers(), Decided: a.decided,
+		Limiter: a.limiter(), Callers: a.callers(), OnDecision: a.onDecision,
 		Revoker: a.resources.revoker,
 	})
 	public := &http.Server{

@@ -36,8 +36,8 @@ func (a *app) tellDecisions(ctx context.Context) {
 	a.decisions.Run(ctx)
 }
 
-// decided is told of each decision. It waits for nothing.
-func (a *app) decided(e authz.Event) {
+// onDecision is told of each decision. It waits for nothing.
+func (a *app) onDecision(e authz.Event) {
 	if e.Asked {
 		// What a page asks about may be called whatever it likes: no label has it.
 		a.resources.metrics.Questioned(e.Decision)

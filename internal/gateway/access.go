@@ -156,7 +156,7 @@ func (c *call) tellAnswers(items []authz.Item, all []authz.Verdict, took time.Du
 				event.Decision = authz.Allowed
 			}
 		}
-		c.gateway.told(&event)
+		c.gateway.reportDecision(&event)
 	}
 }
 

@@ -49,29 +49,29 @@ func (f *facts) Body() ([]byte, error) { return f.body, f.bodyErr }
 // factsPool saves an allocation for each decision.
 var factsPool = sync.Pool{New: func() any { return new(facts) }}
 
-// decided is what was decided about a request, so that a stream can be decided about
+// decidedRequest is what was decided about a request, so that a stream can be decided about
 // again. The zero value: nobody was asked.
-type decided struct {
+type decidedRequest struct {
 	item    authz.Item
 	at      authz.Circumstances
 	route   string
-	changed <-chan struct{}
-	claims  chan principal.Principal // the latest that is known of who has the stream
+	changed <-chan struct{}          // closed when it may be decided otherwise
+	holder  chan principal.Principal // the latest that is known of who has the stream
 }
 
-// tell returns who is to be told of another principal; nil: nobody wants to know.
-// There must be one teller only.
-func (d *decided) tell() func(principal.Principal) {
-	if d.claims == nil {
+// principalListener is what to call with another principal, who has the stream from
+// then on; nil: nobody wants to know. One may call it at a time.
+func (d *decidedRequest) principalListener() func(principal.Principal) {
+	if d.holder == nil {
 		return nil
 	}
-	claims := d.claims
+	holder := d.holder
 	return func(who principal.Principal) {
 		select {
-		case <-claims: // nobody has looked at it yet
+		case <-holder: // nobody has looked at it yet
 		default:
 		}
-		claims <- who
+		holder <- who
 	}
 }
 
@@ -93,20 +93,20 @@ func (c *call) closed(r *route.Route) error {
 // authorize asks whether c.who may do what a request asks for, where its route wants
 // that. It fails with forbidden whatever the reason; only the log is told. A body
 // that decides is read, and is there to be read again.
-func (c *call) authorize(q question, match *route.Match) (decided, error) {
+func (c *call) authorize(q question, match *route.Match) (decidedRequest, error) {
 	r := match.Route
 	if r == nil || r.Authz == route.AuthzNone || r.Authz == "" || c.gen.Settings.AuthzDisabled {
-		return decided{}, nil
+		return decidedRequest{}, nil
 	}
 	if err := c.closed(r); err != nil {
-		return decided{}, err
+		return decidedRequest{}, err
 	}
 	event := authz.Event{Decision: authz.Denied, Route: r.ID, Who: &c.who, CorrelationID: c.id}
 	ask := c.gen.Asks.Of(r, q.method)
 	if ask == nil {
 		event.Reason = "no mapping"
-		c.gateway.told(&event)
-		return decided{}, problem.Newf(problem.Forbidden, "route %s: no mapping says what to ask about %s", r.ID, q.method)
+		c.gateway.reportDecision(&event)
+		return decidedRequest{}, problem.Newf(problem.Forbidden, "route %s: no mapping says what to ask about %s", r.ID, q.method)
 	}
 	event.Resource, event.Action = ask.Resource(), ask.Action()
 	f := factsPool.Get().(*facts)
@@ -118,13 +118,13 @@ func (c *call) authorize(q question, match *route.Match) (decided, error) {
 	if ask.ReadsBody() {
 		var err error
 		if f.body, f.bodyErr, err = c.bodyToDecide(); err != nil {
-			return decided{}, err
+			return decidedRequest{}, err
 		}
 	}
-	d := decided{route: r.ID, at: authz.Circumstances{Address: c.client.Addr, CorrelationID: c.id}}
+	d := decidedRequest{route: r.ID, at: authz.Circumstances{Address: c.client.Addr, CorrelationID: c.id}}
 	if r.Streaming {
 		d.changed = c.gen.Authz.Changed() // before: what changes from now on is seen
-		d.claims = make(chan principal.Principal, 1)
+		d.holder = make(chan principal.Principal, 1)
 	}
 	ctx, done := c.step("authz.decide")
 	began := time.Now()
@@ -135,14 +135,14 @@ func (c *call) authorize(q question, match *route.Match) (decided, error) {
 	d.item = authz.Item{Action: ask.Action(), Resource: v.Resource}
 	if err := c.gateway.judge(&event, &v, err); err != nil {
 		if c.r.Context().Err() != nil {
-			return decided{}, upstream.ErrClientGone
+			return decidedRequest{}, upstream.ErrClientGone
 		}
-		return decided{}, err
+		return decidedRequest{}, err
 	}
 	return d, nil
 }
 
-// judge is nil if, and only if, a verdict lets pass; and tells the observer.
+// judge is nil if, and only if, a verdict lets pass; and reports the decision.
 func (g *Gateway) judge(event *authz.Event, v *authz.Verdict, err error) error {
 	event.ID, event.Reason, event.Cached, event.Context = v.Resource.ID, v.Reason, v.Cached, v.Context
 	switch {
@@ -154,7 +154,7 @@ func (g *Gateway) judge(event *authz.Event, v *authz.Verdict, err error) error {
 	case v.Allow:
 		event.Decision = authz.Allowed
 	}
-	g.told(event)
+	g.reportDecision(event)
 	switch {
 	case err != nil:
 		// Not wrapped: whatever went wrong there is no failure of another kind here.
@@ -165,8 +165,8 @@ func (g *Gateway) judge(event *authz.Event, v *authz.Verdict, err error) error {
 	return nil
 }
 
-// told tells the observer.
-func (g *Gateway) told(event *authz.Event) {
+// reportDecision tells the observer of decisions.
+func (g *Gateway) reportDecision(event *authz.Event) {
 	if g.decided != nil {
 		g.decided(*event)
 	}
@@ -189,7 +189,7 @@ var errNotAnyMore = fmt.Errorf("gateway: %w", upstream.ErrSessionEnded)
 // whoever has it may not have it any more: when claims bring another principal, and
 // when the decision point's policies have changed, it is decided again. Like the
 // first time, only an allow lets it go on. It keeps no generation.
-func (g *Gateway) keepDeciding(ctx context.Context, d decided, who principal.Principal) (_ context.Context, stop func()) {
+func (g *Gateway) keepDeciding(ctx context.Context, d decidedRequest, who principal.Principal) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	g.background.Go(func() {
 		defer func() {
@@ -202,7 +202,7 @@ func (g *Gateway) keepDeciding(ctx context.Context, d decided, who principal.Pri
 			select {
 			case <-ctx.Done():
 				return
-			case who = <-d.claims:
+			case who = <-d.holder:
 			case <-d.changed:
 			}
 			gen := g.current()
@@ -225,7 +225,7 @@ func (g *Gateway) keepDeciding(ctx context.Context, d decided, who principal.Pri
 }
 
 // decideAgain reports whether a stream may go on.
-func (g *Gateway) decideAgain(ctx context.Context, authorizer Authorizer, d *decided, who *principal.Principal) bool {
+func (g *Gateway) decideAgain(ctx context.Context, authorizer Authorizer, d *decidedRequest, who *principal.Principal) bool {
 	all, took, err := g.askAgain(ctx, authorizer, d, who)
 	if ctx.Err() != nil {
 		return true // nobody waits for it
@@ -250,7 +250,7 @@ func (g *Gateway) decideAgain(ctx context.Context, authorizer Authorizer, d *dec
 var errNoTurn = errors.New("gateway: too many streams are decided about again, and the decision point takes long")
 
 // askAgain asks when it is this stream's turn.
-func (g *Gateway) askAgain(ctx context.Context, authorizer Authorizer, d *decided, who *principal.Principal) (all []authz.Verdict, took time.Duration, err error) {
+func (g *Gateway) askAgain(ctx context.Context, authorizer Authorizer, d *decidedRequest, who *principal.Principal) (all []authz.Verdict, took time.Duration, err error) {
 	turn := time.NewTimer(againTurn)
 	defer turn.Stop()
 	select {

@@ -31,7 +31,7 @@ func TestStreamsDoNotGoOnUndecided(t *testing.T) {
 		began := time.Now()
 		for range 20 * againAtOnce {
 			wg.Go(func() {
-				d := decided{item: authz.Item{Action: "watch", Resource: authz.AnyOf("note")}, route: "watch"}
+				d := decidedRequest{item: authz.Item{Action: "watch", Resource: authz.AnyOf("note")}, route: "watch"}
 				if g.decideAgain(t.Context(), hanging{}, &d, &principal.Principal{}) {
 					t.Error("it goes on")
 				}
@@ -44,7 +44,7 @@ func TestStreamsDoNotGoOnUndecided(t *testing.T) {
 		// Who has gone away is not told of, and does not wait for a turn.
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
-		if !g.decideAgain(gone, hanging{}, &decided{}, &principal.Principal{}) {
+		if !g.decideAgain(gone, hanging{}, &decidedRequest{}, &principal.Principal{}) {
 			t.Error("a stream that is over was ended")
 		}
 	})

@@ -140,7 +140,7 @@ func decidedBy(p *point, change ...func(*authz.Options)) option {
 			})
 		})
 		w.options = append(w.options, func(o *gateway.Options) {
-			o.Decided = func(e authz.Event) {
+			o.OnDecision = func(e authz.Event) {
 				who := *e.Who
 				e.Who = &who
 				p.mu.Lock()

@@ -58,9 +58,9 @@ type Options struct {
 
 	// Limiter says when too much comes from an address prefix; nil: it never does.
 	Limiter *limit.Limiter
-	// Decided is told of each decision about a request. It must be quick, and must keep
+	// OnDecision is told of each decision about a request. It must be quick, and must keep
 	// nothing of what the event points to. May be nil.
-	Decided func(authz.Event)
+	OnDecision func(authz.Event)
 
 	// Callers count for the limits of routes; nil: by prefixes of 32 and 64 bits.
 	Callers *limit.Callers
@@ -109,7 +109,7 @@ func New(o Options) *Gateway {
 		refused: o.Refused,
 		traces:  o.Traces,
 		limits:  newLimits(o.Limiter, o.Callers),
-		decided: o.Decided,
+		decided: o.OnDecision,
 		again:   make(chan struct{}, againAtOnce),
 		revoker: o.Revoker,
 	}

@@ -100,7 +100,7 @@ var (
 // the user may do what it asks for. What is decided about is who the user is by now.
 func (c *call) forward(match *route.Match, request upstream.Request, s *session.Session) error {
 	r := match.Route
-	decided, err := c.authorize(question{method: c.r.Method, path: c.path, query: c.query}, match)
+	decision, err := c.authorize(question{method: c.r.Method, path: c.path, query: c.query}, match)
 	if err != nil {
 		return err
 	}
@@ -126,13 +126,13 @@ func (c *call) forward(match *route.Match, request upstream.Request, s *session.
 	c.leave()
 	if s != nil {
 		// A stream outlives the check at its beginning: it ends with the session.
-		watched, stop := sessions.WatchPrincipal(ctx, s, decided.tell())
+		watched, stop := sessions.WatchPrincipal(ctx, s, decision.principalListener())
 		defer stop()
 		ctx = watched
 	}
-	if decided.route != "" {
+	if decision.route != "" {
 		// And when it would not be let in any more.
-		allowed, stop := c.gateway.keepDeciding(ctx, decided, c.who)
+		allowed, stop := c.gateway.keepDeciding(ctx, decision, c.who)
 		defer stop()
 		ctx = allowed
 	}

@@ -112,7 +112,7 @@ func (b *bench) replica(store session.Store, k keys, o options) (*replica, error
 	generation := gateway.NewGeneration(parts)
 	g := gateway.New(gateway.Options{
 		Current: func() *gateway.Generation { return generation },
-		Log:     o.log, Metrics: metrics, Decided: told, Health: &gateway.Health{Store: shared.Ping}, StreamsPerSession: 32,
+		Log:     o.log, Metrics: metrics, OnDecision: told, Health: &gateway.Health{Store: shared.Ping}, StreamsPerSession: 32,
 		// As for a replica in a fleet where nothing is amiss.
 		Reread:   func(context.Context) (bool, error) { return false, nil },
 		MayIssue: func() bool { return true }, Refused: func(string, string, string) {},
