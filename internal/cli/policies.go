@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 
 	"keyway/internal/authz/cedar"
 
@@ -24,7 +25,9 @@ func newPoliciesCheckCommand(s *streams) *cobra.Command {
 		Long: `Read a folder of Cedar policies as the gateway would, with its schema if there is
 one, and report every problem.
 
-Exit code 0: it can be used. 1: it can't. 2: the folder is not there.`,
+Read are *.cedar and schema.cedarschema in the folder itself.
+
+Exit code 0: it can be used. 1: it can't. 2: there is no such folder.`,
 		Args: exactly(1, "DIR"),
 	}
 	asJSON := jsonFlag(cmd)
@@ -41,7 +44,7 @@ Exit code 0: it can be used. 1: it can't. 2: the folder is not there.`,
 			answer.OK, answer.Policies = true, point.Policies()
 		case ok:
 			answer.Problems = wrong.Problems
-		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 			return usage("%w", err)
 		default:
 			return &exitError{code: exitNotSo, err: err}
@@ -50,6 +53,9 @@ Exit code 0: it can be used. 1: it can't. 2: the folder is not there.`,
 			err = printJSON(s.stdout, answer)
 		} else if answer.OK {
 			_, err = fmt.Fprintf(s.stdout, "Valid: %s: %s.\n", args[0], count(answer.Policies, "policy", "policies"))
+			if err == nil && answer.Policies == 0 {
+				_, err = fmt.Fprintln(s.stdout, "Nothing is permitted by it; expected policies in files *.cedar in the folder itself.")
+			}
 		} else {
 			err = nil
 			for _, p := range answer.Problems {

@@ -49,6 +49,11 @@ func (a *asking) check() error {
 			return usage("--ip: expected an address such as 192.0.2.7")
 		}
 	}
+	if a.body != "" {
+		if _, err := os.Stat(a.body); err != nil {
+			return usage("--body: expected a file: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -65,7 +70,7 @@ func (f *requestFacts) RawQuery() string                 { return f.query }
 
 func (f *requestFacts) Body() ([]byte, error) {
 	if f.file == "" {
-		return nil, errors.New("the body decides; expected --body FILE")
+		return nil, errors.New("the body decides, and there is none; expected --body FILE with one")
 	}
 	body, err := os.ReadFile(f.file)
 	if err == nil && len(body) > f.most {

@@ -127,6 +127,8 @@ func authzRows(p *explainPDP) [][2]string {
 		who := a.Subject
 		if len(a.Roles) > 0 {
 			who += ", roles " + strings.Join(a.Roles, " ")
+		} else {
+			who += ", no roles"
 		}
 		if len(a.Permissions) > 0 {
 			who += ", permissions " + strings.Join(a.Permissions, " ")

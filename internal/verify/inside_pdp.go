@@ -65,7 +65,8 @@ func (i inside) pointCredentials(ctx context.Context, p *DecisionPoint) finding 
 			continue // it turned since the rings were read
 		}
 		if err != nil {
-			return bad("it can't be asked about %s: %v", v.ID, err).because("the policy decision point is away, or its answer breaks the protocol", "See pdp.answers.")
+			return bad("it can't be asked about %s: %v", v.ID, err).because("the policy decision point is away, or its answer breaks the protocol; with client_credentials, it refuses the token, or the token endpoint is away",
+				"See pdp.answers, and connection.credentials in pdp.yaml.")
 		}
 		all = append(all, verdictOf{v, verdict})
 	}
@@ -87,14 +88,14 @@ func judgePoint(p *DecisionPoint, all []verdictOf) finding {
 		case keyring.Active:
 			f := bad("%s", saw).refusing(v.ID)
 			f.spares = spare
-			cause, cure := "the policy decision point does not take "+v.ID+", which is in use: it was changed or removed there", cure
+			cause, cure := v.ID+", which is in use, is not known there (with client_credentials: at the token endpoint): it was changed or removed, or another value was handed in here", cure
 			if spare != "" {
 				cause += "; it still accepts " + spare + ", which is not in use"
 				cure += " Until then, go back with: keyway rollback " + p.Secret
 			}
 			return f.because(cause, cure)
 		case keyring.Pending:
-			return bad("%s", saw).because("the policy decision point does not know "+v.ID+" yet; the one in use goes on", cure)
+			return bad("%s", saw).because(v.ID+" is not known there yet (with client_credentials: at the token endpoint); the one in use goes on", cure)
 		default: // nothing is asked with it first any more
 			saw += " (a rollback to it would not help)"
 		}
