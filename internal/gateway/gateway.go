@@ -88,9 +88,11 @@ type Gateway struct {
 	// strangers is when the log may say again that who asks is not trusted, in
 	// nanoseconds since 1970.
 	strangers atomic.Int64
-	decided   func(authz.Event) // may be nil
-	again     chan struct{}     // bounds streams that are decided about again
-	revoker   *oidc.Revoker     // may be nil
+	// missed is when it may say again that rights could not be learned.
+	missed  atomic.Int64
+	decided func(authz.Event) // may be nil
+	again   chan struct{}     // bounds streams that are decided about again
+	revoker *oidc.Revoker     // may be nil
 	// callbacks are the sign-ins that are being finished.
 	callbacks singleflight.Group
 	// background is what goes on after a response; see Wait.

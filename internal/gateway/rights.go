@@ -2,14 +2,18 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"maps"
+	"strings"
 	"time"
 
 	"keyway/internal/bearer"
 	"keyway/internal/jwks"
 	"keyway/internal/oidc"
+	"keyway/internal/problem"
+	"keyway/internal/route"
 	"keyway/internal/secret"
 	"keyway/internal/session"
 )
@@ -39,34 +43,119 @@ func (r *Rights) of(grant oidc.Grant) (roles, permissions []string) {
 	return bearer.Pick(all, r.Roles), bearer.Pick(all, r.Permissions)
 }
 
+// rightsAgain is when tokens are renewed whose ID token could not be verified, and would
+// have said what the user may do: keys are looked for again by then.
+const rightsAgain = 15 * time.Second
+
 // refreshed has a record say what the IdP says after a refresh: who has lost a role
 // there loses it here. UserInfo is asked again, where it was at the sign-in, as most
-// providers have it there. What nobody says anything about stays as it is.
+// providers have it there. What nobody says anything about stays as it is; what nobody
+// could be asked about does, too, and the record says since when.
 func (r *Rights) refreshed(ctx context.Context, rp *oidc.RelyingParty, answer oidc.Refreshed, record session.Record) session.Record {
+	missed := cmp.Or(record.RightsMissed, time.Now())
+	record.RightsMissed, record.RefreshBy = time.Time{}, time.Time{}
 	if r.none() {
 		return record
 	}
-	var grant oidc.Grant
-	asking, cancel := context.WithTimeout(ctx, infoAtRefresh)
-	defer cancel()
-	info, asked, err := rp.UserInfo(asking, answer.Tokens, record.Subject)
+	said := claimsIn(record.IDToken)
 	switch {
 	case answer.Claims != nil:
-		grant.Claims.All = answer.Claims.All
-	case asked && err == nil:
-		grant.Claims.All = claimsIn(record.IDToken)
-	default:
+		said = answer.Claims.All
+	case answer.Unproved && r.in(said):
+		record.RightsMissed, record.RefreshBy = missed, time.Now().Add(rightsAgain)
 		return record
 	}
-	if err != nil && !r.in(grant.Claims.All) {
-		return record // it is where nobody could look
-	}
-	grant.UserInfo = info
-	record.Roles, record.Permissions = r.of(grant)
-	if err == nil {
-		record.Claims = shownClaims(grant)
+	info, asked, err := r.ask(ctx, rp, answer.Tokens, record.Subject)
+	switch {
+	case err != nil:
+		r.missed(&record, said, missed)
+	case asked || answer.Claims != nil:
+		r.learned(&record, oidc.Grant{Claims: oidc.IDTokenClaims{All: said}, UserInfo: info})
 	}
 	return record
+}
+
+// learn has a record say what UserInfo says now, by the access token that it has.
+func (r *Rights) learn(ctx context.Context, rp *oidc.RelyingParty, record session.Record) (session.Record, error) {
+	tokens := oidc.Tokens{AccessToken: record.AccessToken, Key: record.TokenKey}
+	if record.Scope != "" {
+		tokens.Scopes = strings.Fields(record.Scope)
+	}
+	info, asked, err := r.ask(ctx, rp, tokens, record.Subject)
+	switch {
+	case err != nil:
+		return record, err
+	case asked && !r.none():
+		r.learned(&record, oidc.Grant{Claims: oidc.IDTokenClaims{All: claimsIn(record.IDToken)}, UserInfo: info})
+	}
+	record.RightsMissed = time.Time{} // else there is nobody to ask any more
+	return record, nil
+}
+
+func (r *Rights) ask(ctx context.Context, rp *oidc.RelyingParty, tokens oidc.Tokens, subject string) (info map[string]any, asked bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, infoAtRefresh)
+	defer cancel()
+	return rp.UserInfo(ctx, tokens, subject)
+}
+
+func (r *Rights) learned(record *session.Record, grant oidc.Grant) {
+	record.Roles, record.Permissions = r.of(grant)
+	record.Claims = shownClaims(grant)
+}
+
+// missed takes what the ID token says alone; the rest is where nobody could look.
+func (r *Rights) missed(record *session.Record, said map[string]any, since time.Time) {
+	if bearer.Has(said, r.Roles) {
+		record.Roles = bearer.Pick(said, r.Roles)
+	} else if len(r.Roles) > 0 {
+		record.RightsMissed = since
+	}
+	if bearer.Has(said, r.Permissions) {
+		record.Permissions = bearer.Pick(said, r.Permissions)
+	} else if len(r.Permissions) > 0 {
+		record.RightsMissed = since
+	}
+}
+
+// renewRights has what the last refresh missed learned, beside the request.
+func (c *call) renewRights(s *session.Session) {
+	if !s.RightsMissed() || c.gen.SignIn == nil {
+		return
+	}
+	rp, rights, g := c.gen.SignIn, c.gen.Settings.Rights, c.gateway
+	c.gen.Sessions.RenewRights(c.r.Context(), s, c.refresher(), func(ctx context.Context, record session.Record) (session.Record, error) {
+		record, err := rights.learn(ctx, rp, record)
+		if err != nil {
+			g.missedRights(record.RightsMissed)
+			return record, err
+		}
+		g.metrics.TokenRefresh("rights", "ok")
+		return record, nil
+	})
+}
+
+// rightsKnown fails where something is to be decided for somebody of whom nobody has
+// been able to say for too long what they may do. Without roles a decision point may
+// deny, or, by a policy that forbids something to a role, allow: so it is not asked.
+func rightsKnown(s *session.Session) error {
+	if !s.RightsMissed() || !s.RightsLapsed(time.Now()) {
+		return nil
+	}
+	return problem.Newf(problem.IdPUnavailable, "what the user may do could not be learned since %s", s.Record().RightsMissed.UTC().Format(time.RFC3339))
+}
+
+// decides reports whether what a route is asked for is decided about.
+func (c *call) decides(r *route.Route) bool {
+	return r != nil && r.Authz != route.AuthzNone && r.Authz != "" && !c.gen.Settings.AuthzDisabled
+}
+
+// missedRights counts that rights could not be learned, and says it once a minute.
+func (g *Gateway) missedRights(since time.Time) {
+	g.metrics.TokenRefresh("rights", "unavailable")
+	now, next := time.Now(), g.missed.Load()
+	if now.UnixNano() >= next && g.missed.CompareAndSwap(next, now.Add(noteEvery).UnixNano()) {
+		g.log.Warn("what users may do could not be learned at a refresh; what is known goes on to count for a while", "since", since, "for", session.RightsFor)
+	}
 }
 
 // in reports whether claims say anything about what somebody may.

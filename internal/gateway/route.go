@@ -83,6 +83,11 @@ func (c *call) forwardForSession(match *route.Match, request upstream.Request, s
 		}
 		c.who = s.Principal() // a refresh may have brought other claims
 	}
+	if c.decides(r) {
+		if err := rightsKnown(s); err != nil {
+			return err
+		}
+	}
 	request.Principal = &c.who
 	return c.forward(match, request, s)
 }

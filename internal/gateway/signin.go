@@ -291,6 +291,9 @@ func (g *Gateway) refresh(ctx context.Context, rp *oidc.RelyingParty, rights Rig
 	}
 	g.metrics.TokenRefresh("session", "ok")
 	record = rights.refreshed(ctx, rp, answer, record)
+	if !record.RightsMissed.IsZero() {
+		g.missedRights(record.RightsMissed)
+	}
 	tokens := answer.Tokens
 	record.AccessToken = tokens.AccessToken
 	record.AccessExpiry = tokens.Expiry

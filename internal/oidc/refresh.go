@@ -29,6 +29,9 @@ type Refreshed struct {
 	// could not be verified now: then Tokens.IDToken is empty too, and the one
 	// that the session has stays.
 	Claims *IDTokenClaims
+	// Unproved: a new ID token came, and could not be verified now. What it would have
+	// said is not known.
+	Unproved bool
 }
 
 // keysAtRefresh bounds how long a refresh waits for the issuer's keys. The new
@@ -80,7 +83,7 @@ func (rp *RelyingParty) Refresh(ctx context.Context, r RefreshRequest) (Refreshe
 	case err == nil:
 		result.Claims = &claims
 	case unproved(err):
-		result.Tokens.IDToken = secret.Value{}
+		result.Tokens.IDToken, result.Unproved = secret.Value{}, true
 	default:
 		return Refreshed{}, problem.New(problem.IdPFailed, fmt.Errorf("%w: %w", ErrTokensDiscarded, err))
 	}

@@ -25,7 +25,7 @@ func fullRecord() Record {
 		Claims:      map[string]json.RawMessage{"locale": json.RawMessage(`"en"`), "n": json.RawMessage(`{"a":[1]}`)},
 		AccessToken: secret.NewValue([]byte("hush-access")), AccessExpiry: at.Add(time.Minute),
 		RefreshToken: secret.NewValue([]byte("hush-refresh")), IDToken: secret.NewValue([]byte("hush-id")),
-		TokenType: "DPoP", TokenKey: "k-1", Scope: "openid", GrantedAt: at, AuthTime: at, IssuedAt: at.Add(-time.Second), BegunAt: at.Add(-time.Minute), CreatedAt: at, AbsoluteExpiry: at.Add(time.Hour),
+		TokenType: "DPoP", TokenKey: "k-1", Scope: "openid", GrantedAt: at, RightsMissed: at.Add(time.Second), RefreshBy: at.Add(2 * time.Second), AuthTime: at, IssuedAt: at.Add(-time.Second), BegunAt: at.Add(-time.Minute), CreatedAt: at, AbsoluteExpiry: at.Add(time.Hour),
 		Binding: Binding{"u1", 24, []byte{1}, []byte{2}},
 	}
 }

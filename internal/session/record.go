@@ -41,6 +41,14 @@ type Record struct {
 	Scope     string
 	GrantedAt time.Time // when these tokens were issued to us
 
+	// RightsMissed is since when Roles and Permissions are what the IdP said once: a
+	// refresh has brought tokens, and nobody could be asked. Zero: they are what it
+	// says. See Manager.RenewRights.
+	RightsMissed time.Time
+	// RefreshBy is when tokens are renewed at the latest, however long they are good:
+	// only new ones say what was missed. Zero: in time.
+	RefreshBy time.Time
+
 	AuthTime time.Time // when the user signed in at the IdP
 	IssuedAt time.Time // iat of the ID token of the sign-in, by the IdP's clock
 	BegunAt  time.Time // when the sign-in began, by ours; zero: not known

@@ -206,6 +206,6 @@ func withTokens(rec, from Record) Record {
 	rec.AccessToken, rec.AccessExpiry, rec.RefreshToken = from.AccessToken, from.AccessExpiry, from.RefreshToken
 	rec.IDToken, rec.TokenType, rec.TokenKey, rec.Scope, rec.GrantedAt = from.IDToken, from.TokenType, from.TokenKey, from.Scope, from.GrantedAt
 	rec.Email, rec.Name, rec.Claims = from.Email, from.Name, from.Claims
-	rec.Roles, rec.Permissions = from.Roles, from.Permissions
+	rec.Roles, rec.Permissions, rec.RightsMissed, rec.RefreshBy = from.Roles, from.Permissions, from.RightsMissed, from.RefreshBy
 	return rec
 }

@@ -56,13 +56,17 @@ func (s *Session) Expires() time.Time { return s.expires }
 // AbsoluteExpiry is when it ends whatever happens.
 func (s *Session) AbsoluteExpiry() time.Time { return s.rec.AbsoluteExpiry }
 
-// Principal is who is signed in.
+// Principal is who is signed in. Rights that have lapsed are not among what he has.
 func (s *Session) Principal() principal.Principal {
-	return principal.Principal{
+	who := principal.Principal{
 		Provider: s.rec.Provider, Subject: s.rec.Subject, Email: s.rec.Email, Name: s.rec.Name,
 		SessionID: s.rec.PublicID, AuthTime: s.rec.AuthTime,
 		Roles: s.rec.Roles, Permissions: s.rec.Permissions,
 	}
+	if s.RightsMissed() && s.RightsLapsed(time.Now()) {
+		who.Roles, who.Permissions = nil, nil
+	}
+	return who
 }
 
 // user is who is signed in, to count by: whoever has six sessions is one.
@@ -82,7 +86,7 @@ func (s *Session) ended(now time.Time) bool {
 // weight is about what the session takes in memory, in bytes.
 func (s *Session) weight() uint32 {
 	r := s.rec
-	n := 1220 + len(s.salt) // this struct, the Record, the cache's own
+	n := 1290 + len(s.salt) // this struct, the Record, the cache's own
 	n += len(r.PublicID) + len(r.Provider) + len(r.Issuer) + len(r.Subject) + len(r.SID) + len(r.Email) + len(r.Name) + len(r.Scope)
 	n += r.AccessToken.Len() + r.RefreshToken.Len() + r.IDToken.Len()
 	for _, list := range [][]string{r.Roles, r.Permissions} {

@@ -29,7 +29,8 @@ type Shared struct {
 	watchers watchers
 	flights  flights
 	backoff  backoff
-	work     sync.WaitGroup // Extend and refresh, which outlive their requests
+	rights   learning
+	work     sync.WaitGroup // Extend, refresh and learning rights, which outlive their requests
 	newest   atomic.Pointer[Manager]
 	unlisten func()
 

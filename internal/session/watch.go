@@ -27,10 +27,10 @@ func (m *Manager) Watch(ctx context.Context, s *Session) (_ context.Context, sto
 
 // WatchPrincipal is Watch, and tells of who is signed in whenever that is told
 // otherwise than s does, or than it was told last: when a refresh has brought other
-// claims, here or on another replica, within a second. told is called on one
+// claims, here or on another replica, within a second, and when rights have lapsed. told is called on one
 // goroutine, and must not block; nil: nobody wants to know.
 func (m *Manager) WatchPrincipal(ctx context.Context, s *Session, told func(principal.Principal)) (_ context.Context, stop func()) {
-	return m.shared.watch(ctx, s.key, s.rec.AbsoluteExpiry, &known{told: told, who: s.Principal(), revision: s.revision})
+	return m.shared.watch(ctx, s.key, s.rec.AbsoluteExpiry, &known{told: told, who: s.Principal(), revision: s.revision, lapses: s.lapses(time.Now())})
 }
 
 // known is what a watcher knows of a session.
@@ -38,18 +38,19 @@ type known struct {
 	told     func(principal.Principal)
 	who      principal.Principal
 	revision uint64
+	lapses   time.Time // when who has no rights any more; zero: not that is known
 }
 
 // look tells if a record says otherwise, and reports whether that could be found out.
-func (k *known) look(m *Manager, key Key, it Item) bool {
-	if k.told == nil || it.Revision == k.revision {
+func (k *known) look(m *Manager, key Key, it Item, now time.Time) bool {
+	if k.told == nil || it.Revision == k.revision && (k.lapses.IsZero() || now.Before(k.lapses)) {
 		return true
 	}
 	s, err := m.open(key, it)
 	if err != nil {
 		return false // a later generation may have the key
 	}
-	k.revision = it.Revision
+	k.revision, k.lapses = it.Revision, s.lapses(now)
 	if who := s.Principal(); !sameClaims(&who, &k.who) {
 		k.who = who
 		k.told(who)
@@ -107,9 +108,12 @@ func (s *Shared) watchOnce(ctx context.Context, k Key, absolute time.Time, has *
 		return 0, true
 	case err != nil:
 		return min(watchRetry, left), false
-	case !has.look(s.newest.Load(), k, it):
+	case !has.look(s.newest.Load(), k, it, now):
 		return min(watchRetry, left), false
-	default:
-		return min(watchEvery, left, max(it.Expires.Sub(now), time.Millisecond)), false
 	}
+	next = min(watchEvery, left, max(it.Expires.Sub(now), time.Millisecond))
+	if has.told != nil && !has.lapses.IsZero() {
+		next = min(next, has.lapses.Sub(now))
+	}
+	return next, false
 }
