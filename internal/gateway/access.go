@@ -103,6 +103,9 @@ func (c *call) asker(s *session.Session) error {
 	if exhausted(s) {
 		return overForGood(nil)
 	}
+	if err := c.rightsKnown(s); err != nil {
+		return err
+	}
 	c.who = s.Principal()
 	return nil
 }

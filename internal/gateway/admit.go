@@ -123,8 +123,8 @@ func (c *call) admitSession(q question, r *route.Route) (*session.Session, error
 	if (r == nil || c.gen.policies[r].Mode() == upstream.Passthrough) && exhausted(s) {
 		return nil, overForGood(r)
 	}
-	if c.asked != plain && c.decides(r) { // what is forwarded may be renewed first
-		if err := rightsKnown(s); err != nil {
+	if c.asked != plain && decides(r) { // what is forwarded may be renewed first
+		if err := c.rightsKnown(s); err != nil {
 			return nil, err
 		}
 	}

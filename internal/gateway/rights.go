@@ -137,17 +137,15 @@ func (c *call) renewRights(s *session.Session) {
 // rightsKnown fails where something is to be decided for somebody of whom nobody has
 // been able to say for too long what they may do. Without roles a decision point may
 // deny, or, by a policy that forbids something to a role, allow: so it is not asked.
-func rightsKnown(s *session.Session) error {
-	if !s.RightsMissed() || !s.RightsLapsed(time.Now()) {
+func (c *call) rightsKnown(s *session.Session) error {
+	if !s.RightsMissed() || c.gen.Settings.AuthzDisabled || !s.RightsLapsed(time.Now()) {
 		return nil
 	}
 	return problem.Newf(problem.IdPUnavailable, "what the user may do could not be learned since %s", s.Record().RightsMissed.UTC().Format(time.RFC3339))
 }
 
 // decides reports whether what a route is asked for is decided about.
-func (c *call) decides(r *route.Route) bool {
-	return r != nil && r.Authz != route.AuthzNone && r.Authz != "" && !c.gen.Settings.AuthzDisabled
-}
+func decides(r *route.Route) bool { return r != nil && r.Authz != route.AuthzNone && r.Authz != "" }
 
 // missedRights counts that rights could not be learned, and says it once a minute.
 func (g *Gateway) missedRights(since time.Time) {

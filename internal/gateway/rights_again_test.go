@@ -100,6 +100,9 @@ func TestRolesThatNobodyCanLearnLapse(t *testing.T) {
 			t.Errorf("/auth/%s: %d %s", endpoint, got.status, got.body)
 		}
 	}
+	if got := u.do("GET", "/auth/capabilities?resource=item"); got.status != 503 || got.code() != "idp_unavailable" {
+		t.Errorf("what she may do: %d %s", got.status, got.body)
+	}
 	if len(p.questions()) != asked {
 		t.Error("the decision point was asked")
 	}

@@ -83,8 +83,8 @@ func (c *call) forwardForSession(match *route.Match, request upstream.Request, s
 		}
 		c.who = s.Principal() // a refresh may have brought other claims
 	}
-	if c.decides(r) {
-		if err := rightsKnown(s); err != nil {
+	if decides(r) {
+		if err := c.rightsKnown(s); err != nil {
 			return err
 		}
 	}
