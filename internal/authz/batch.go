@@ -22,6 +22,12 @@ func AnyOf(resourceType string) Entity { return Entity{Type: resourceType, ID: a
 // is denied.
 func (e *Enforcer) DecideAll(ctx context.Context, who *principal.Principal, items []Item, at Circumstances) ([]Verdict, error) {
 	all := make([]Verdict, len(items))
+	if err := who.Whole(); err != nil {
+		for i := range items {
+			all[i].Resource, all[i].Reason = items[i].Resource, reasonNotWhole
+		}
+		return all, err
+	}
 	epoch := e.epoch.Load()
 	keys := make([]key, len(items))
 	var asked []int

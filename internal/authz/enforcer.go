@@ -57,6 +57,7 @@ const defaultWaiting = 1000
 // Reasons of denials that nobody has decided.
 const (
 	reasonUnclear    = "the request can't be put into a question"
+	reasonNotWhole   = "what the subject may is not known as a whole"
 	reasonUnanswered = "the decision point has not answered"
 )
 
@@ -144,6 +145,10 @@ func (e *Enforcer) Decide(ctx context.Context, who *principal.Principal, ask *As
 	var err error
 	if v.Resource, err = ask.Resolve(f); err != nil {
 		v.Reason = reasonUnclear
+		return v, err
+	}
+	if err := who.Whole(); err != nil {
+		v.Reason = reasonNotWhole
 		return v, err
 	}
 	epoch := e.epoch.Load()

@@ -3,6 +3,8 @@ package bearer
 import (
 	"slices"
 	"strings"
+
+	"keyway/internal/principal"
 )
 
 // Claim is where roles or permissions are.
@@ -15,11 +17,13 @@ type Claim struct {
 	SpaceDelimited bool
 }
 
-// maxValues bounds what one principal carries, whatever a provider says.
-const maxValues = 512
+// maxValues bounds what one principal carries, whatever a provider says: one more than
+// may decide, so that who decides sees that there were too many.
+const maxValues = principal.MaxRights + 1
 
 // pick collects the values of several claims, each once, in their order. What is
-// no text, or could break out of a header, is left out.
+// no text, or could break out of a header, is left out: nobody has such a role here,
+// so no policy that works is about one.
 func pick(all map[string]any, from []Claim) []string {
 	var values []string
 	add := func(s string) {
@@ -60,8 +64,9 @@ func find(all map[string]any, path string) any {
 	return find(inner, rest)
 }
 
-// Pick is what of claims the places say, each value once, in their order: at most 512
-// texts of printable characters. Everything else is left out.
+// Pick is what of claims the places say, each value once, in their order: texts of at
+// most 255 printable characters. Everything else is left out. Of more than
+// principal.MaxRights there is one too many, see principal.Principal.Whole.
 func Pick(claims map[string]any, from []Claim) []string { return pick(claims, from) }
 
 // Has reports whether claims have one of the places.

@@ -14,14 +14,32 @@ type Principal struct {
 	Name      string // display name; empty when the IdP did not say
 	SessionID string // the session's public id; empty for bearer tokens
 	AuthTime  time.Time
-	Roles     []string
-	// Permissions are fine-grained rights, where the IdP's tokens carry them.
-	Permissions []string
+	// Roles and Permissions are what the IdP says that somebody may; permissions are
+	// fine-grained. Of more than MaxRights of either the rest is not known, see Whole.
+	Roles, Permissions []string
 	// ClientID and Scopes are of the access token that was presented: the client
 	// that it was issued to, and what it is good for. Empty for sessions, and where
 	// the IdP did not say.
 	ClientID string
 	Scopes   []string
+}
+
+// MaxRights bounds the roles of one principal, and the permissions. There is one more
+// where there were too many: the rest is left out, and that it was can be seen.
+const MaxRights = 512
+
+// Whole is nil if all roles and permissions are known. If they are not, nothing can be
+// decided by them: what was left out may be what forbids.
+func (p *Principal) Whole() error {
+	for _, list := range []struct {
+		name string
+		n    int
+	}{{"roles", len(p.Roles)}, {"permissions", len(p.Permissions)}} {
+		if list.n > MaxRights {
+			return fmt.Errorf("expected at most %d %s, found more: those that were left out may be what forbids", MaxRights, list.name)
+		}
+	}
+	return nil
 }
 
 // Account is the identity in the form that upstreams know:
