@@ -231,7 +231,7 @@ type CORS struct {
 // AuthzSettings is the kill switch, and what is told of decisions.
 type AuthzSettings struct {
 	Enabled bool        `yaml:"enabled" env:"MS_BFF_AUTHZ_ENABLED" default:"true" doc:"Ask the policy decision point where a route says so. false switches all checks OFF: every signed-in user may do everything that a route offers."`
-	Events  AuthzEvents `yaml:"events" enum:"all|denied|off" default:"all" doc:"Which decisions of the policy decision point are told to the sinks of audit as AUTHZ_DECISION."`
+	Events  AuthzEvents `yaml:"events" enum:"all|denied|off" default:"all" doc:"Which decisions of the policy decision point are told to the sinks of audit as AUTHZ_DECISION. denied: refused requests; what pages ask about what their users may do is told with all alone."`
 }
 
 // AuthzEvents is which decisions are told.

@@ -56,6 +56,39 @@ func TestReplicasCountTogether(t *testing.T) {
 	}
 }
 
+// So does one account, which pays for what it asks: a batch is let through whole or not
+// at all, whichever replica it comes to.
+func TestReplicasCountAnAccountTogether(t *testing.T) {
+	server := redisserver.Start(t)
+	rates := limit.Rates{Of: map[limit.Kind]limit.Rate{limit.Question: {Count: 100, Per: time.Hour}}}
+	var replicas []*limit.Limiter
+	for range 2 {
+		replicas = append(replicas, limit.New(rates, open(t, server.URL()).Counters(named)))
+	}
+	take := func(replica int, subject string, n int) (time.Duration, bool) {
+		return replicas[replica].TakeUser(t.Context(), limit.Question, "main", subject, n)
+	}
+	for i, c := range []struct {
+		subject string
+		n       int
+		want    bool
+	}{{"ada", 50, true}, {"ada", 40, true}, {"ada", 50, false}, {"ada", 50, false}, {"grace", 50, true}, {"ada", 10, true}, {"ada", 1, false}} {
+		wait, ok := take(i%2, c.subject, c.n)
+		if ok != c.want || !ok && (wait <= 0 || wait > 30*time.Minute) {
+			t.Errorf("%d: %s, %d questions: %t, wait %v", i, c.subject, c.n, ok, wait)
+		}
+	}
+	names, err := admin(t, server.URL(), "KEYS", "test:n:*").AsStrSlice()
+	if err != nil || len(names) != 2 {
+		t.Fatalf("keys %q, %v", names, err)
+	}
+	for _, name := range names {
+		if strings.Contains(name, "ada") || len(name) != len("test:n:")+32 {
+			t.Errorf("the key is %s", name)
+		}
+	}
+}
+
 // Who reads Redis learns no address, and nothing stays.
 func TestWhatIsCountedNamesNobodyAndExpires(t *testing.T) {
 	server := redisserver.Start(t)
