@@ -135,7 +135,7 @@ func (rp *RelyingParty) push(ctx context.Context, m *Metadata, params url.Values
 	}
 	result := unknown
 	defer func() { pushes.leave(time.Now(), result) }()
-	answer, err := rp.client.postBound(ctx, m, "par", m.PAREndpoint, params, maxSmallAnswer, key)
+	answer, err := rp.client.post(ctx, posting{metadata: m, endpoint: "par", address: m.PAREndpoint, form: params, most: maxSmallAnswer, key: key})
 	result = outcomeOf(ctx, err)
 	if err != nil {
 		return nil, err

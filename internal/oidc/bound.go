@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 
 	"keyway/internal/dpop"
 	"keyway/internal/jwks"
@@ -20,29 +19,29 @@ func (c *Client) binds() string {
 	return c.proofs.Active()
 }
 
-// attempt sends a form with one credential, and with a proof of the key's version key
-// if that is not empty (RFC 9449 section 5 and 10.1). A server that wants a nonce says
+// attempt sends it with one credential, and with a proof of the key if p names a version
+// of it (RFC 9449 section 5 and 10.1). A server that wants a nonce says
 // so with the error use_dpop_nonce and gives one (section 8): then it is sent once
 // more, with another jti in the proof and in a client assertion. One that goes on
 // demanding is answered to by nobody: the error is that of the second answer. sent are
 // the values that must not come back in an error.
-func (c *Client) attempt(ctx context.Context, m *Metadata, endpoint, address, method string, with credential, form url.Values, most int64, key string, options []PostOption) (answer Answer, sent []string, err error) {
+func (c *Client) attempt(ctx context.Context, p posting, method string, with credential) (answer Answer, sent []string, err error) {
 	for again := false; ; again = true {
-		request, values, err := c.request(method, with, m, address, form)
+		request, values, err := c.request(p, method, with)
 		if err != nil {
 			return Answer{}, nil, err
 		}
-		for _, change := range options {
+		for _, change := range p.options {
 			change(request)
 		}
-		if err := c.prove(request, key, secret.Value{}); err != nil {
+		if err := c.prove(request, p.key, secret.Value{}); err != nil {
 			return Answer{}, nil, err
 		}
-		answer, err := c.call.do(ctx, endpoint, request, most)
+		answer, err := c.call.do(ctx, p.endpoint, request, p.most)
 		if err != nil {
 			return Answer{}, nil, err
 		}
-		if fresh := c.took(request, key, answer); again || !fresh || !wantsNonce(answer) {
+		if fresh := c.took(request, p.key, answer); again || !fresh || !wantsNonce(answer) {
 			return answer, append(sent, values...), nil
 		}
 		sent = append(sent, values...)

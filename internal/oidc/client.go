@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"keyway/internal/dpop"
@@ -78,7 +76,7 @@ type credential struct {
 type Client struct {
 	id      string
 	method  string
-	secrets []credential // the active version first
+	secrets []credential // the active version first, here and of signers
 	signers []credential
 	proofs  *proofs // nil: no token is bound
 	call    *caller
@@ -152,140 +150,12 @@ func (c *Client) Method(m *Metadata) string {
 	}
 }
 
-// Post sends a form to one of the provider's endpoints (its name is for metrics
-// and errors), authenticated with the active credential, and reads at most most
-// bytes of the answer. When the provider answers invalid_client, the other live
-// credentials are tried, each once: during a rotation either may be the one
-// that it knows. So they are after a 401 that says nothing, which counts against none
-// of them. An answer with status 400 or above is returned as an error:
-// *UnavailableError, *OAuthError, or ErrAnswer.
-//
-// When all are refused, somebody may have changed the credential here and there a
-// moment ago: what is new since is looked for once, and tried.
-func (c *Client) Post(ctx context.Context, m *Metadata, endpoint, address string, form url.Values, most int64, options ...PostOption) (Answer, error) {
-	return c.postBound(ctx, m, endpoint, address, form, most, "", options...)
-}
-
-// postBound is Post with a proof of a version of the key, if key is not empty.
-func (c *Client) postBound(ctx context.Context, m *Metadata, endpoint, address string, form url.Values, most int64, key string, options ...PostOption) (Answer, error) {
-	tried := map[string]bool{}
-	answer, refused := c.post(ctx, m, endpoint, address, form, most, key, tried, options)
-	if c.newer == nil || !isInvalidClient(refused) {
-		return answer, refused
-	}
-	newer := c.newer(ctx)
-	if newer == nil || newer == c {
-		return answer, refused
-	}
-	known := len(tried)
-	again, err := newer.post(ctx, m, endpoint, address, form, most, key, tried, options)
-	if len(tried) == known {
-		return answer, refused // nothing was new
-	}
-	return again, err
-}
-
-// PostOption changes a request of [Client.Post], each attempt anew.
-type PostOption func(*http.Request)
-
-// Accept is the media types that are understood as an answer (RFC 9110 section
-// 12.5.1), instead of application/json. An error stays JSON.
-func Accept(types string) PostOption {
-	return func(r *http.Request) { r.Header.Set("Accept", types) }
-}
-
-// post tries the credentials that were not tried yet.
-func (c *Client) post(ctx context.Context, m *Metadata, endpoint, address string, form url.Values, most int64, key string, tried map[string]bool, options []PostOption) (Answer, error) {
-	method := c.Method(m)
-	credentials := c.secrets
+// credentials are those of a method, the active version first.
+func (c *Client) credentials(method string) []credential {
 	if method == PrivateKeyJWT {
-		credentials = c.signers
+		return c.signers
 	}
-	refused := fmt.Errorf("%w: there is no credential for %s", ErrClientRefused, method)
-	attempts := 0
-	for _, credential := range credentials {
-		if tried[credential.version] {
-			continue
-		}
-		if attempts++; attempts > maxAttempts {
-			break
-		}
-		tried[credential.version] = true
-		answer, sent, err := c.attempt(ctx, m, endpoint, address, method, credential, form, most, key, options)
-		if err != nil {
-			return Answer{}, err
-		}
-		err = answer.oauthError(endpoint, sent...)
-		var oauth *OAuthError
-		switch {
-		case errors.As(err, &oauth) && oauth.Code == "invalid_client":
-			c.call.observer.ClientAuth(c.call.name, credential.version, Refused)
-			if attempts == 1 {
-				refused = err // the active one's refusal is the one to report
-			}
-			continue
-		case errors.Is(err, errUnexplained):
-			if attempts == 1 {
-				refused = err
-			}
-			continue // the others may do better; nobody is accused
-		case err == nil || oauth != nil: // an error of another kind comes after authentication
-			c.call.observer.ClientAuth(c.call.name, credential.version, Accepted)
-		}
-		return answer, err
-	}
-	return Answer{}, refused
-}
-
-// request builds one attempt. sent are the values that must not come back in an
-// error.
-func (c *Client) request(method string, with credential, m *Metadata, address string, form url.Values) (*http.Request, []string, error) {
-	body := make(url.Values, len(form)+4)
-	var sent []string
-	for name, values := range form {
-		body[name] = values
-		if hidden[name] {
-			sent = append(sent, values...)
-		}
-	}
-	var basic string
-	switch method {
-	case PrivateKeyJWT:
-		assertion, err := c.assertion(with.signer, m, time.Now())
-		if err != nil {
-			return nil, nil, err
-		}
-		body.Set("client_id", c.id)
-		body.Set("client_assertion_type", assertionType)
-		body.Set("client_assertion", assertion)
-		sent = append(sent, assertion)
-	case ClientSecretPost:
-		body.Set("client_id", c.id)
-		body.Set("client_secret", string(with.secret.Reveal()))
-		sent = append(sent, string(with.secret.Reveal()))
-	default:
-		basic = string(with.secret.Reveal())
-		sent = append(sent, basic)
-	}
-	request, err := http.NewRequest(http.MethodPost, address, strings.NewReader(body.Encode()))
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: an endpoint is no URL", ErrMetadata)
-	}
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if basic != "" {
-		// Both parts are form-urlencoded first (RFC 6749 section 2.3.1), so that
-		// a colon or a percent sign in them arrives as it is.
-		request.SetBasicAuth(url.QueryEscape(c.id), url.QueryEscape(basic))
-		_, encoded, _ := strings.Cut(request.Header.Get("Authorization"), " ")
-		sent = append(sent, encoded)
-	}
-	return request, sent, nil
-}
-
-// hidden are parameters whose values no error may show.
-var hidden = map[string]bool{
-	"code": true, "code_verifier": true, "refresh_token": true, "token": true,
-	"state": true, "nonce": true, "request": true, "subject_token": true, "actor_token": true,
+	return c.secrets
 }
 
 // assertionClaims are those of RFC 7523 section 3.

@@ -41,14 +41,20 @@ func (c *Client) Prove(ctx context.Context, m *Metadata, version string) (Verdic
 		return Unproved, fmt.Errorf("%w: %s", ErrNoCredential, version)
 	}
 	if m.IntrospectionEndpoint != "" {
-		answer, err := c.ask(ctx, m, "introspection", m.IntrospectionEndpoint, method, credential, url.Values{"token": {randomText()}})
+		answer, err := c.ask(ctx, method, credential, posting{
+			metadata: m, endpoint: "introspection", address: m.IntrospectionEndpoint, form: url.Values{"token": {randomText()}},
+		})
 		if verdict, done := introspected(answer, err); done {
 			return c.proved(version, verdict, err)
 		}
 	}
-	_, err := c.ask(ctx, m, "token", m.TokenEndpoint, method, credential, url.Values{
-		"grant_type": {"authorization_code"}, "code": {randomText()}, "code_verifier": {randomText()},
-		"redirect_uri": {"https://invalid.invalid/"},
+	_, err := c.ask(ctx, method, credential, posting{
+		metadata: m, endpoint: "token", address: m.TokenEndpoint,
+		form: url.Values{
+			"grant_type": {"authorization_code"}, "code": {randomText()}, "code_verifier": {randomText()},
+			"redirect_uri": {"https://invalid.invalid/"},
+		},
+		key: c.binds(), // or the answer would be about the proof that is missing
 	})
 	return c.proved(version, redeemed(err), err)
 }
@@ -58,16 +64,13 @@ func (c *Client) Prove(ctx context.Context, m *Metadata, version string) (Verdic
 func (c *Client) CloseIdle() { c.call.client.CloseIdleConnections() }
 
 // ask sends one request with one credential; other live ones are not tried.
-func (c *Client) ask(ctx context.Context, m *Metadata, endpoint, address, method string, with credential, form url.Values) (Answer, error) {
-	key := ""
-	if endpoint == "token" {
-		key = c.binds() // or the answer would be about the proof that is missing
-	}
-	answer, sent, err := c.attempt(ctx, m, endpoint, address, method, with, form, maxSmallAnswer, key, nil)
+func (c *Client) ask(ctx context.Context, method string, with credential, p posting) (Answer, error) {
+	p.most = maxSmallAnswer
+	answer, sent, err := c.attempt(ctx, p, method, with)
 	if err != nil {
 		return Answer{}, err
 	}
-	return answer, answer.oauthError(endpoint, sent...)
+	return answer, answer.oauthError(p.endpoint, sent...)
 }
 
 // introspected reads what introspecting a random string says. done is false when
@@ -126,11 +129,7 @@ func isInvalidClient(err error) bool {
 }
 
 func (c *Client) credential(method, version string) (credential, bool) {
-	credentials := c.secrets
-	if method == PrivateKeyJWT {
-		credentials = c.signers
-	}
-	for _, credential := range credentials {
+	for _, credential := range c.credentials(method) {
 		if credential.version == version {
 			return credential, true
 		}

@@ -111,7 +111,7 @@ func headerSafe(token string) bool {
 // token calls the token endpoint. The access token is bound to that version of the
 // key; empty: it is a bearer token.
 func (c *Client) token(ctx context.Context, m *Metadata, form url.Values, asked []string, key string) (Tokens, error) {
-	answer, err := c.postBound(ctx, m, "token", m.TokenEndpoint, form, maxTokenAnswer, key)
+	answer, err := c.post(ctx, posting{metadata: m, endpoint: "token", address: m.TokenEndpoint, form: form, most: maxTokenAnswer, key: key})
 	if err != nil {
 		return Tokens{}, err
 	}
