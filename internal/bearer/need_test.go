@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"keyway/internal/oidc"
-	"keyway/internal/problem"
 	"keyway/internal/principal"
+	"keyway/internal/problem"
 	"keyway/internal/threat"
 )
 

@@ -44,11 +44,11 @@ func (c *call) admit(q question) (admitted, error) {
 	case route.Refused:
 		return admitted{}, ambiguous(match.Err)
 	default:
-		if c.asked == plain {
+		if c.contract == plain {
 			return admitted{}, problem.New(problem.NotFound, nil)
 		}
 	}
-	if c.asked == plain { // we forward it
+	if c.contract == plain { // we forward it
 		c.event.Route = r.ID
 		if err := c.enter(); err != nil {
 			return admitted{}, err
@@ -63,7 +63,7 @@ func (c *call) admit(q question) (admitted, error) {
 	}
 	switch r.Auth {
 	case route.AuthNone:
-		if c.asked == statusOnly {
+		if c.contract == statusOnly {
 			// A server that forgets to say which request it holds back would let the
 			// client choose one. So whatever it says, nobody passes there without
 			// showing who he is; what is open to all, the server doesn't ask about.
@@ -123,7 +123,7 @@ func (c *call) admitSession(q question, r *route.Route) (*session.Session, error
 	if (r == nil || c.gen.policies[r].Mode() == upstream.Passthrough) && exhausted(s) {
 		return nil, overForGood(r)
 	}
-	if c.asked != plain && decides(r) { // what is forwarded may be renewed first
+	if c.contract != plain && decides(r) { // what is forwarded may be renewed first
 		if err := c.rightsKnown(s); err != nil {
 			return nil, err
 		}
@@ -179,7 +179,7 @@ func needOf(r *route.Route) bearer.Need {
 func (c *call) guard(q question, r *route.Route, s *session.Session) error {
 	safe := isSafe(q.method)
 	if safe && !opensTunnel(c.r.Header) {
-		if c.asked == plain { // the others' answers don't reach the browser
+		if c.contract == plain { // the others' answers don't reach the browser
 			c.renewCSRF(s)
 		}
 		return nil

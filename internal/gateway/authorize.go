@@ -167,8 +167,8 @@ func (g *Gateway) judge(event *authz.Event, v *authz.Verdict, err error) error {
 
 // reportDecision tells the observer of decisions.
 func (g *Gateway) reportDecision(event *authz.Event) {
-	if g.decided != nil {
-		g.decided(*event)
+	if g.onDecision != nil {
+		g.onDecision(*event)
 	}
 }
 

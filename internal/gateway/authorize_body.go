@@ -31,7 +31,7 @@ var (
 // read it as; unread says why it can't. The failure is one of the body itself: too
 // large, too slow, cut. The request keeps it, byte for byte.
 func (c *call) bodyToDecide() (body []byte, unread, failed error) {
-	if c.asked != plain {
+	if c.contract != plain {
 		return nil, errHeldBack, nil
 	}
 	if unread := readable(c.r); unread != nil {

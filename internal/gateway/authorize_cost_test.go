@@ -48,7 +48,7 @@ func deciding(t testing.TB) (*call, question, *route.Match) {
 	})
 	events := 0
 	c := &call{
-		gateway: &Gateway{decided: func(e authz.Event) { events++ }}, r: &http.Request{}, id: "0123456789abcdef0123456789abcdef",
+		gateway: &Gateway{onDecision: func(e authz.Event) { events++ }}, r: &http.Request{}, id: "0123456789abcdef0123456789abcdef",
 		gen:    &Generation{Parts: Parts{Routes: table, Authz: enforcer, Asks: asks}},
 		client: Client{Addr: netip.MustParseAddr("192.0.2.1")},
 		who:    principal.Principal{Provider: "main", Subject: "ada", Email: "ada@example.test", Name: "Ada", SessionID: "uA_ydmAjyjLWHGM3S-YZWw", Roles: []string{"editor", "admin"}},

@@ -11,10 +11,10 @@ import (
 
 // endpoint is something that the gateway answers itself.
 type endpoint struct {
-	name    string                       // route id in logs and metrics
-	always  bool                         // served however busy we are
-	asked   contract                     // by a proxy, about another request
-	methods map[string]func(*call) error // anyMethod: what is left
+	name     string                       // route id in logs and metrics
+	always   bool                         // served however busy we are
+	contract contract                     // by a proxy, about another request
+	methods  map[string]func(*call) error // anyMethod: what is left
 }
 
 // anyMethod is for endpoints that serve whatever method comes.
@@ -59,7 +59,7 @@ func (g *Gateway) endpoints() map[string]endpoint {
 	live := get("health_live", func(c *call) error { g.health.Live(c.w, c.r); return nil })
 	ready := get("health_ready", func(c *call) error { g.health.Ready(c.w, c.r); return nil })
 	verify, forward := get("verify", (*call).verify), get("forward", (*call).forwardAuth)
-	verify.asked, forward.asked = statusOnly, passedOn
+	verify.contract, forward.contract = statusOnly, passedOn
 	own := map[string]endpoint{
 		"/auth/login":        {name: "login", methods: map[string]func(*call) error{http.MethodGet: (*call).login}},
 		"/auth/callback":     getAndPost("callback", (*call).callback, (*call).callbackForm),
@@ -70,7 +70,7 @@ func (g *Gateway) endpoints() map[string]endpoint {
 		"/auth/capabilities": get("capabilities", (*call).capabilities),
 		"/auth/verify":       verify,
 		"/auth/forward":      forward,
-		"/auth/forward/*":    {name: "forward", asked: passedOn, methods: map[string]func(*call) error{anyMethod: (*call).forwardBelow}},
+		"/auth/forward/*":    {name: "forward", contract: passedOn, methods: map[string]func(*call) error{anyMethod: (*call).forwardBelow}},
 
 		"/auth/backchannel-logout": {name: "backchannel_logout", methods: map[string]func(*call) error{http.MethodPost: (*call).backchannelLogout}},
 
@@ -105,7 +105,7 @@ func split(own map[string]endpoint) (exact map[string]endpoint, rest []under) {
 // serveOwn answers a request for one of our own endpoints. What they say is
 // about one user at one moment, so none of it may be stored.
 func (c *call) serveOwn(e endpoint) error {
-	c.event.Route, c.asked = e.name, e.asked
+	c.event.Route, c.contract = e.name, e.contract
 	c.boundBody()
 	if !e.always {
 		if err := c.enter(); err != nil {
@@ -113,7 +113,7 @@ func (c *call) serveOwn(e endpoint) error {
 		}
 	}
 	c.ownHeaders()
-	if isPreflight(c.r) && e.asked == plain { // an answer of ours would be a yes
+	if isPreflight(c.r) && e.contract == plain { // an answer of ours would be a yes
 		c.gen.Settings.CORS.preflight(c.w, c.r, e.allow(), false)
 		return nil
 	}
@@ -122,7 +122,7 @@ func (c *call) serveOwn(e endpoint) error {
 		serve, ok = e.methods[anyMethod]
 	}
 	if !ok {
-		c.asked = plain // nobody asks that way
+		c.contract = plain // nobody asks that way
 		c.w.Header().Set("Allow", strings.Join(e.allow(), ", "))
 		return problem.New(problem.MethodNotAllowed, nil)
 	}

@@ -89,10 +89,10 @@ type Gateway struct {
 	// nanoseconds since 1970.
 	strangers atomic.Int64
 	// missed is when it may say again that rights could not be learned.
-	missed  atomic.Int64
-	decided func(authz.Event) // may be nil
-	again   chan struct{}     // bounds streams that are decided about again
-	revoker *oidc.Revoker     // may be nil
+	missed     atomic.Int64
+	onDecision func(authz.Event) // may be nil
+	again      chan struct{}     // bounds streams that are decided about again
+	revoker    *oidc.Revoker     // may be nil
 	// callbacks are the sign-ins that are being finished.
 	callbacks singleflight.Group
 	// background is what goes on after a response; see Wait.
@@ -102,18 +102,18 @@ type Gateway struct {
 // New builds a Gateway.
 func New(o Options) *Gateway {
 	g := &Gateway{
-		current: o.Current,
-		log:     o.Log,
-		metrics: o.Metrics,
-		health:  o.Health,
-		streams: newStreams(o.StreamsPerSession),
-		issue:   o.MayIssue,
-		refused: o.Refused,
-		traces:  o.Traces,
-		limits:  newLimits(o.Limiter, o.Callers),
-		decided: o.OnDecision,
-		again:   make(chan struct{}, againAtOnce),
-		revoker: o.Revoker,
+		current:    o.Current,
+		log:        o.Log,
+		metrics:    o.Metrics,
+		health:     o.Health,
+		streams:    newStreams(o.StreamsPerSession),
+		issue:      o.MayIssue,
+		refused:    o.Refused,
+		traces:     o.Traces,
+		limits:     newLimits(o.Limiter, o.Callers),
+		onDecision: o.OnDecision,
+		again:      make(chan struct{}, againAtOnce),
+		revoker:    o.Revoker,
 	}
 	g.rereads = newRereads(o.Reread, g.beside)
 	g.own, g.under = split(g.endpoints())
@@ -164,7 +164,7 @@ type call struct {
 	who      principal.Principal
 	idHeader [1]string // X-Correlation-Id's value
 	span     trace.Span
-	asked    contract
+	contract contract
 	counted  bool          // among the requests that are served at once
 	busy     *atomic.Int64 // of the route, which it is counted in; nil: it is not
 	taken    limit.Kind    // what it is counted as already
@@ -194,10 +194,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.event.Err = err
 	if err != nil && !abort {
 		c.boundBody()
-		if c.asked != statusOnly {
+		if c.contract != statusOnly {
 			c.fixed.add(c.w.Header(), c.client.Scheme == "https")
 		}
-		problem.WriteAs(c.w, c.id, err, c.asked.status(problem.CodeOf(err)))
+		problem.WriteAs(c.w, c.id, err, c.contract.status(problem.CodeOf(err)))
 	}
 	c.finish()
 	if abort {
@@ -289,7 +289,7 @@ func (c *call) serve() error {
 	c.gen.Settings.CORS.corsHeaders(c.w.Header(), c.r)
 	path, query, err := route.SplitTarget(c.r.RequestURI)
 	if err != nil {
-		c.asked = contractOf(c.r.RequestURI)
+		c.contract = contractOf(c.r.RequestURI)
 		c.w.Header().Set("Connection", "close")
 		return ambiguous(err)
 	}

@@ -153,7 +153,7 @@ func (c *call) ownHeaders() {
 	h[hContentTypeOptions] = noSniff
 	h[hReferrerPolicy] = noReferrer
 	h[hCSP] = noContent
-	if c.asked == statusOnly {
+	if c.contract == statusOnly {
 		return
 	}
 	h[hResourcePolicy] = sameOrigin
