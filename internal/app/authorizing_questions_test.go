@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"keyway/internal/audit"
+	"keyway/internal/authz"
+	"keyway/internal/config"
 )
 
 // onlyTheFirst lets everybody read note 1.
@@ -74,6 +76,34 @@ func TestWhatAPageAsksIsToldCountedAndLimited(t *testing.T) {
 	} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("expected %s", want)
+		}
+	}
+}
+
+// Who reads events can tell what came of a decision.
+func TestWhichDecisionsAreTold(t *testing.T) {
+	for _, c := range []struct {
+		event                   authz.Event
+		kind                    audit.DecisionKind
+		all, onlyDenied, nobody bool
+	}{
+		{authz.Event{Decision: authz.Allowed}, "call", true, false, false},
+		{authz.Event{Decision: authz.Allowed, Cached: true}, "call", true, false, false},
+		{authz.Event{Decision: authz.Denied, Cached: true}, "call", true, true, false},
+		{authz.Event{Decision: authz.NoAnswer}, "call", true, true, false},
+		{authz.Event{Decision: authz.Denied, Again: true}, "stream", true, true, false},
+		{authz.Event{Decision: authz.Allowed, Asked: true}, "question", true, false, false},
+		{authz.Event{Decision: authz.Denied, Asked: true}, "question", true, false, false},
+		{authz.Event{Decision: authz.NoAnswer, Asked: true}, "question", true, false, false},
+		{authz.Event{Decision: authz.Denied, Asked: true, Cached: true}, "question", false, false, false},
+	} {
+		if got := kindOf(&c.event); got != c.kind {
+			t.Errorf("%+v: %s, want %s", c.event, got, c.kind)
+		}
+		for events, want := range map[config.AuthzEvents]bool{config.AuthzEventsAll: c.all, config.AuthzEventsDenied: c.onlyDenied, config.AuthzEventsOff: c.nobody} {
+			if got := toBeTold(&c.event, events); got != want {
+				t.Errorf("%+v, %s: told %t", c.event, events, got)
+			}
 		}
 	}
 }

@@ -18,8 +18,8 @@ func AnyOf(resourceType string) Entity { return Entity{Type: resourceType, ID: a
 
 // DecideAll says which of several things who may do, in their order. What is
 // remembered is not asked again; the rest is asked in one batch, or several if there
-// are more than MaxBatch. On an error, which is for the log, what is not remembered
-// is denied.
+// are more than MaxBatch. On an error, which is for the log, what nobody has decided is
+// denied; see Undecided.
 func (e *Enforcer) DecideAll(ctx context.Context, who *principal.Principal, items []Item, at Circumstances) ([]Verdict, error) {
 	all := make([]Verdict, len(items))
 	if err := who.Whole(); err != nil {
@@ -37,7 +37,9 @@ func (e *Enforcer) DecideAll(ctx context.Context, who *principal.Principal, item
 		all[i].Resource = item.Resource
 		k, err := e.key(epoch, who, item.Action, &item.Resource, at)
 		if err != nil {
-			all[i].Reason = reasonUnclear
+			for i := range items {
+				all[i] = Verdict{Resource: items[i].Resource, Decision: Decision{Reason: reasonUnclear}}
+			}
 			return all, err
 		}
 		keys[i] = k
@@ -67,6 +69,12 @@ func (e *Enforcer) DecideAll(ctx context.Context, who *principal.Principal, item
 		asked, questions = asked[n:], questions[n:]
 	}
 	return all, nil
+}
+
+// Undecided reports whether it is a no for want of an answer. Of several that were asked
+// about some may be decided, and remembered, when others are not.
+func (v *Verdict) Undecided() bool {
+	return !v.Allow && (v.Reason == reasonUnclear || v.Reason == reasonUnanswered || v.Reason == reasonNotWhole)
 }
 
 func (e *Enforcer) askAll(ctx context.Context, who *principal.Principal, questions []Question) (all []Decision, err error) {

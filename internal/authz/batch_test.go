@@ -77,6 +77,39 @@ func TestSeveralQuestionsWithoutAnAnswerAreDenied(t *testing.T) {
 	}
 }
 
+// Of several batches one may be answered and the next not. What was decided is not told
+// as undecided, as nobody asks about it again while it is remembered.
+func TestSomeOfSeveralQuestionsAreDecided(t *testing.T) {
+	p := &point{answer: func(q Question) (Decision, error) {
+		if q.Resource.ID == "60" {
+			return Decision{}, errors.New("away")
+		}
+		return Decision{Allow: q.Resource.ID != "7"}, nil
+	}}
+	e := enforcer(t, p, nil)
+	var items []Item
+	for i := range 70 {
+		items = append(items, Item{"read", Entity{Type: "note", ID: fmt.Sprint(i)}})
+	}
+	all, err := e.DecideAll(t.Context(), &ada, items, Circumstances{})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for i := range all {
+		if v := &all[i]; v.Undecided() != (i >= MaxBatch) || v.Allow != (i < MaxBatch && i != 7) {
+			t.Errorf("%d: %+v", i, v)
+		}
+	}
+	items[69].Resource.Properties = map[string]any{"x": func() {}} // that is no JSON
+	for i, v := range first(e.DecideAll(t.Context(), &ada, items, Circumstances{})) {
+		if v.Allow || !v.Undecided() || v.Resource.ID != fmt.Sprint(i) {
+			t.Errorf("%d: %+v", i, v)
+		}
+	}
+}
+
+func first[T any](v T, _ error) T { return v }
+
 func TestAChangeIsTold(t *testing.T) {
 	e := enforcer(t, &point{}, nil)
 	first := e.Changed()

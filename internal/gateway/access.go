@@ -8,6 +8,7 @@ import (
 	"keyway/internal/problem"
 	"keyway/internal/route"
 	"keyway/internal/session"
+	"keyway/internal/upstream"
 )
 
 // Paths of AuthZEN, for pages that ask the decision point in this process.
@@ -133,6 +134,9 @@ func (c *call) decideAll(items []authz.Item) ([]accessAnswer, error) {
 		err = authz.ErrAnswer
 	}
 	c.tellAnswers(items, all, took, err)
+	if err != nil && c.r.Context().Err() != nil {
+		return nil, upstream.ErrClientGone
+	}
 	if err != nil {
 		return nil, problem.Newf(problem.Forbidden, "no answer: %v", err) // not wrapped: it is no other failure
 	}
@@ -142,8 +146,8 @@ func (c *call) decideAll(items []authz.Item) ([]accessAnswer, error) {
 	return answers, nil
 }
 
-// tellAnswers tells the observer what a page was told. On an error it was told nothing,
-// whatever was known of some of it.
+// tellAnswers tells the observer what was decided. On an error the page was told nothing;
+// what was decided before it will be remembered, and so is told now.
 func (c *call) tellAnswers(items []authz.Item, all []authz.Verdict, took time.Duration, err error) {
 	for i := range items {
 		event := authz.Event{
@@ -151,8 +155,10 @@ func (c *call) tellAnswers(items []authz.Item, all []authz.Verdict, took time.Du
 			Who: &c.who, CorrelationID: c.id, Took: took, Asked: true,
 		}
 		switch {
-		case err != nil:
+		case len(all) != len(items):
 			event.Decision, event.Reason = authz.NoAnswer, "no answer"
+		case err != nil && all[i].Undecided():
+			event.Decision, event.Reason = authz.NoAnswer, all[i].Reason
 		default:
 			event.Reason, event.Cached, event.Context = all[i].Reason, all[i].Cached, all[i].Context
 			if all[i].Allow {

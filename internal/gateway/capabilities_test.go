@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"keyway/internal/authz"
 	"keyway/internal/demo/idp"
@@ -209,9 +211,13 @@ func TestMoreActionsThanOneBatch(t *testing.T) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	events := p.allEvents()
-	for _, e := range events[n:] {
-		if e.Decision != authz.NoAnswer || !e.Asked {
-			t.Fatalf("told %+v", e)
+	for i, e := range events[n:] { // what is remembered of it is told
+		want := authz.Allowed
+		if i >= 2*authz.MaxBatch {
+			want = authz.NoAnswer
+		}
+		if e.Decision != want || !e.Asked || (e.Reason == "") != (want == authz.Allowed) {
+			t.Fatalf("%d: told %+v", i, e)
 		}
 	}
 	if len(events) != 2*n {
@@ -344,6 +350,31 @@ func TestAPageAsksWhileItsTokenIsOver(t *testing.T) {
 				t.Errorf("%d %s", got.status, got.body)
 			}
 		})
+	}
+}
+
+// Who does not wait for an answer is no refusal.
+func TestAPageThatGoesAway(t *testing.T) {
+	asked := make(chan struct{})
+	p := &point{answer: func(ctx context.Context, _ authz.Question) (authz.Decision, error) {
+		close(asked)
+		<-ctx.Done()
+		return authz.Decision{}, ctx.Err()
+	}}
+	w := start(t, decidedBy(p))
+	u := w.user().signIn()
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, "GET", w.server.URL+"/auth/capabilities?resource=item", nil)
+	must(t, err)
+	go func() { <-asked; cancel() }()
+	if _, err := u.client.Do(r); err == nil {
+		t.Fatal("answered")
+	}
+	for deadline := time.Now().Add(5 * time.Second); !strings.Contains(w.log.String(), `"status":499`); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not logged as 499: %s", w.log)
+		}
+		runtime.Gosched()
 	}
 }
 
