@@ -13,43 +13,47 @@ import (
 	"keyway/internal/testkit/parts"
 )
 
-// listed are the strings of a list, or the keys of a mapping, that a variable of
-// internal/upstream/names.go is, or that it is made of by a call.
-func listed(t *testing.T, variable string) []string {
+// listed are the strings that a variable of internal/upstream/names.go is made of: the
+// names, or those of a list that is named instead, and the families of names.
+func listed(t *testing.T, variable string) (names, families []string) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(parts.Root(t), "internal/upstream/names.go"), nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var values []string
+	values := map[string]ast.Expr{}
 	ast.Inspect(file, func(n ast.Node) bool {
-		spec, ok := n.(*ast.ValueSpec)
-		if !ok || spec.Names[0].Name != variable {
-			return true
+		if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
+			values[spec.Names[0].Name] = spec.Values[0]
 		}
-		var all []ast.Expr
-		switch v := spec.Values[0].(type) {
-		case *ast.CompositeLit:
-			all = v.Elts
-		case *ast.CallExpr:
-			all = v.Args
+		return true
+	})
+	made, ok := values[variable].(*ast.CallExpr)
+	if !ok || len(made.Args) != 2 {
+		t.Fatalf("names.go: %s is not made of names and families; the code has changed its form", variable)
+	}
+	texts := func(of ast.Expr) (all []string) {
+		if named, ok := of.(*ast.Ident); ok {
+			of = values[named.Name]
 		}
-		for _, e := range all {
-			if pair, ok := e.(*ast.KeyValueExpr); ok {
-				e = pair.Key
+		list, ok := of.(*ast.CompositeLit)
+		if !ok || len(list.Elts) == 0 {
+			t.Fatalf("names.go: %s lists nothing; the code has changed its form", variable)
+		}
+		for _, e := range list.Elts {
+			literal, ok := e.(*ast.BasicLit)
+			if !ok {
+				t.Fatalf("names.go: %s has something that is no text; the code has changed its form", variable)
 			}
-			value, err := strconv.Unquote(e.(*ast.BasicLit).Value)
+			value, err := strconv.Unquote(literal.Value)
 			if err != nil {
 				t.Fatal(err)
 			}
-			values = append(values, value)
+			all = append(all, value)
 		}
-		return false
-	})
-	if len(values) == 0 {
-		t.Fatalf("names.go: %s lists nothing; the code has changed its form", variable)
+		return all
 	}
-	return values
+	return texts(made.Args[0]), texts(made.Args[1])
 }
 
 func TestHeadersPage(t *testing.T) {
@@ -64,18 +68,20 @@ func TestHeadersPage(t *testing.T) {
 	for _, m := range inSource(t, "internal/upstream", regexp.MustCompile(`(?m)^\s+h[A-Z][A-Za-z]+\s+= "([A-Z][A-Za-z-]+)"`)) {
 		wants("set by Keyway", page, "`"+strings.ToLower(m[0])+"`")
 	}
-	for _, name := range listed(t, "reservedNames") {
+	names, families := listed(t, "reservedNames")
+	for _, name := range names {
 		wants("removed from requests", toUpstreams, "`"+name+"`")
 	}
-	for _, family := range listed(t, "reservedPrefixes") {
+	for _, family := range families {
 		wants("removed from requests", toUpstreams, "`"+family+"`…")
 	}
 	for _, variable := range []string{"foreignNames", "cacheNames"} {
-		for _, name := range listed(t, variable) {
+		names, families := listed(t, variable)
+		for _, name := range names {
 			wants("removed from responses", fromUpstreams, "`"+name+"`")
 		}
-	}
-	for _, family := range listed(t, "foreignPrefixes") {
-		wants("removed from responses", fromUpstreams, "`"+family+"…`")
+		for _, family := range families {
+			wants("removed from responses", fromUpstreams, "`"+family+"…`")
+		}
 	}
 }
