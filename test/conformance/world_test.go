@@ -64,6 +64,7 @@ func newWorld(t *testing.T, v lies.Variant) *world {
 		ID: clientID, Secrets: []string{clientSecret}, AuthMethods: []string{method(v)},
 		RedirectURIs: []string{w.gateway + "/auth/callback"}, PostLogoutRedirectURIs: []string{w.gateway + "/"},
 		BackchannelLogoutURI: w.gateway + "/auth/backchannel-logout", BackchannelLogoutSessionRequired: true,
+		DPoPBound: v == lies.FAPI,
 	}
 	if method(v) == idp.AuthPrivateKeyJWT {
 		client.Secrets, client.JWKSURI = nil, w.gateway+"/.well-known/jwks.json"
@@ -77,7 +78,8 @@ func newWorld(t *testing.T, v lies.Variant) *world {
 	})
 	w.stage = lies.Stage{Provider: w.provider.Provider, ClientID: clientID, ClientSecret: clientSecret}
 	api := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") {
+		switch scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); {
+		case v == lies.FAPI && scheme == "DPoP" && r.Header.Get("DPoP") != "", v != lies.FAPI && scheme == "Bearer":
 			w.apiCalls.Add(1)
 		}
 		_, _ = io.WriteString(rw, "ok")
@@ -108,6 +110,9 @@ func (w *world) configure(port int, v lies.Variant, api string) {
 	}
 	if method(v) != idp.AuthPrivateKeyJWT {
 		environ["AUTH_CLIENT_SECRET"] = clientSecret
+	}
+	if v == lies.FAPI {
+		environ["MS_BFF_DPOP_ENABLED"] = "true"
 	}
 	var list []string
 	for name, value := range environ {

@@ -17,9 +17,9 @@ whole gateway, which answers as listed here. The modules are those of the OpenID
 relying parties, by the names that its suite has for them, done again by their descriptions; the suite itself was not run,
 and no certificate is claimed. Below the plans are the lies that no plan has.
 
-In the FAPI plans the client authenticates by a signed assertion and pushes its requests, and its access tokens are bearer
-tokens, which FAPI 2.0 itself does not allow. Tokens that are bound to a key (DPoP), signed requests and signed responses are
-in the tests of threats 10, 21 and 64, at a provider that demands them all.
+In the FAPI plans the client authenticates by a signed assertion and pushes its requests, and its access tokens are bound to a
+key (DPoP, RFC 9449), at a provider that issues this client no others; the API counts a call with a proof beside the token only. Nonces for proofs, signed requests and signed
+responses are in the tests of threats 10, 21 and 64, at a provider that demands them all.
 
 A line *passes* when it was run and what must happen did, *fails* when it did not, and is *open* when no test
 has shown either. This file is made from a test run (` + "`make test`, then `make conformance`" + `), not by hand. The codes are

@@ -45,7 +45,7 @@ func TestTheTableSaysWhatTheRunHasShown(t *testing.T) {
 		"| `oidcc-client-test-idtoken-sig-none` | Does not sign the ID token: alg none. | refused, and neither UserInfo nor the API is called | signed in | fails |",
 		"| `oidcc-client-test-invalid-iss` | Names another issuer in the ID token. | refused, and neither UserInfo nor the API is called |  | open |",
 		"ensure-jarm-without-iss-fails` |  | threat 10 | the tests that [threats](threats.md) names for it | passes |",
-		"happy-path-no-dpop-nonce` |  | threat 21 | the tests that [threats](threats.md) names for it | fails |",
+		"rs-dpop-auth-scheme-case-insensitivity` |  | threat 21 | the tests that [threats](threats.md) names for it | fails |",
 		"| `oidcc-client-test-session-management` |  |",
 		"&lt;script>",
 	} {

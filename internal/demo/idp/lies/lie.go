@@ -75,6 +75,8 @@ type Lie struct {
 	Elsewhere bool
 	// Secret: it is about the client's secret, so that the client must have one.
 	Secret bool
+	// Bound: it is about access tokens that are bound to a key, so that they must be.
+	Bound bool
 
 	// Tell prepares the provider, and returns what it is to say from now on.
 	Tell func(Stage) *idp.Hooks

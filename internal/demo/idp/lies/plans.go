@@ -10,7 +10,7 @@ const (
 	SecretPost  Variant = "secret_post"  // client_secret_post
 	FormPost    Variant = "form_post"    // the provider answers by form_post
 	FormSecret  Variant = "form_secret"  // the same, and client_secret_basic
-	FAPI        Variant = "fapi"         // every request must be pushed
+	FAPI        Variant = "fapi"         // every request must be pushed, and tokens are bound to a key (DPoP)
 )
 
 // Module is one of a plan's. Exactly one of Lies, Threat and Why is set.
@@ -74,6 +74,9 @@ func Runs() []Run {
 func Once(l Lie) Run {
 	if l.Secret {
 		return Run{l.ID, SecretBasic}
+	}
+	if l.Bound {
+		return Run{l.ID, FAPI}
 	}
 	return Run{l.ID, Usual}
 }
@@ -153,9 +156,9 @@ func Plans() []Plan {
 			by(prefix+"ensure-authorization-response-with-invalid-state-fails", "response-state-wrong", "response-state-changed"),
 			by(prefix+"ensure-authorization-response-with-invalid-missing-state-fails", "response-state-missing"),
 			by(prefix+"token-endpoint-response-without-expires_in", "token-no-expires-in"),
-			by(prefix+"token-type-case-insensitivity", "token-capitals", "token-lower-case"),
+			by(prefix+"token-type-case-insensitivity", "token-dpop-capitals", "token-dpop-lower-case"),
 			elsewhere(prefix+"rs-dpop-auth-scheme-case-insensitivity", 21),
-			elsewhere(prefix+"happy-path-no-dpop-nonce", 21),
+			by(prefix+"happy-path-no-dpop-nonce", "honest"),
 			not(prefix+"happy-path-no-mtls-endpoint-aliases", noMTLS),
 		}
 	}

@@ -77,6 +77,14 @@ func tokens() []Lie {
 		token("invalid-client", "Refuses our credential.", "refused; the fault is the operator's, not the user's", broken, 0,
 			func(a *idp.Answer) { jsonAnswer(a, 401, `{"error":"invalid_client"}`) }),
 	}
+	for _, l := range []Lie{
+		token("dpop-capitals", "Calls the token type DPOP.", "accepted", Want{}, 21, edit("token_type", "DPOP")),
+		token("dpop-lower-case", "Calls the token type dpop.", "accepted", Want{}, 21, edit("token_type", "dpop")),
+		token("dpop-bearer", "Answers a proof of a key with a bearer token.", must, broken, 21, edit("token_type", "Bearer")),
+	} {
+		l.Bound = true
+		list = append(list, l)
+	}
 	for _, code := range []string{"invalid_grant", "invalid_request", "unsupported_grant_type", "invalid_scope"} {
 		list = append(list, token(strings.ReplaceAll(code, "_", "-"), "Refuses the code with "+code+".", must, no, 0,
 			func(a *idp.Answer) { jsonAnswer(a, 400, `{"error":"`+code+`"}`) }))
