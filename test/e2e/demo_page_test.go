@@ -165,3 +165,37 @@ func TestDemoPageSignedOutInAnotherTab(t *testing.T) {
 		await at('sign-in').waitFor();
 	`, map[string]any{"url": demo.URL})
 }
+
+// What is long must leave what is beside it where it is, on a phone: a note its time,
+// and the reason why a sign-out failed its button.
+func TestDemoPageOnAPhoneWhenWordsAreLong(t *testing.T) {
+	demo := startDemo(t)
+	r := browser.Run(t, `
+		const phone = await open({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
+		const at = (id) => phone.getByTestId(id);
+		await phone.goto(args.url);
+		await at('sign-in').click();
+		await phone.fill('[name=username]', 'ada');
+		await phone.fill('[name=password]', 'demo');
+		await phone.click('button[type=submit]');
+		await at('note-text').fill('One word: ' + 'x'.repeat(150));
+		await at('post-note').click();
+		await at('notes-list').getByText('One word').waitFor();
+		const { height } = await at('notes-list').locator('time').boundingBox();
+
+		await phone.route('**/auth/csrf', (route) => route.abort());
+		await at('sign-out').click();
+		await phone.getByText('Not signed out').waitFor();
+		const button = await at('sign-out').boundingBox();
+		await shot('demo-phone-not-signed-out', phone);
+		return { time: height, top: button.y, right: button.x + button.width };
+	`, map[string]any{"url": demo.URL})
+	var got struct{ Time, Top, Right float64 }
+	r.Decode(t, &got)
+	if got.Time > 30 {
+		t.Errorf("the time of a note is %v pixels high, and on more than one line", got.Time)
+	}
+	if got.Top < 4 || got.Right > 390 {
+		t.Errorf("the button to sign out ends at %v of 390 pixels, and begins %v from the top", got.Right, got.Top)
+	}
+}
