@@ -2,13 +2,13 @@ package cli
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"keyway/internal/config"
 )
 
 // edit replaces a stretch of a source.
@@ -114,21 +114,6 @@ func (s *source) flowEnd(n ast.Node) (int, error) {
 	return at + 1, nil
 }
 
-var plainScalar = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_./-]*$`)
-
-// written is a text as a YAML scalar.
-func written(text string) string {
-	reserved := []string{"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
-	if plainScalar.MatchString(text) && !slices.Contains(reserved, strings.ToLower(text)) {
-		return text
-	}
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(text) // of a string: never an error
-	return strings.TrimSpace(b.String())
-}
-
 // rewritten is a mapping in flow style, in the order of its keys.
 func rewritten(m *migrateMove) string {
 	var parts []string
@@ -137,16 +122,16 @@ func rewritten(m *migrateMove) string {
 		key := keyOf(p)
 		switch key {
 		case "resource":
-			parts = append(parts, key+": "+written(m.m.Resource))
+			parts = append(parts, key+": "+config.YAMLScalar(m.m.Resource))
 		case "action":
-			parts = append(parts, key+": "+written(m.m.Action))
+			parts = append(parts, key+": "+config.YAMLScalar(m.m.Action))
 		case "id_from":
-			parts = append(parts, key+": "+written(m.m.IDFrom))
+			parts = append(parts, key+": "+config.YAMLScalar(m.m.IDFrom))
 		case "props":
 			props, _ := pairs(p.Value)
 			var inner []string
 			for _, prop := range props {
-				inner = append(inner, written(keyOf(prop))+": "+written(m.m.Props[keyOf(prop)]))
+				inner = append(inner, config.YAMLScalar(keyOf(prop))+": "+config.YAMLScalar(m.m.Props[keyOf(prop)]))
 			}
 			parts = append(parts, key+": {"+strings.Join(inner, ", ")+"}")
 		}
@@ -185,7 +170,7 @@ func (s *source) renames(m *migrateMove) (edits []edit, ok bool) {
 		if !found || at+length > len(s.text) || s.text[at+1:at+length-1] != text {
 			return nil, false
 		}
-		edits = append(edits, edit{at, at + length, written(to)})
+		edits = append(edits, edit{at, at + length, config.YAMLScalar(to)})
 	}
 	return edits, true
 }

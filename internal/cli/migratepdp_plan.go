@@ -89,7 +89,7 @@ func planEntry(routes []*routeAt, e *entryAt) (*migrateMove, string) {
 			return nil, fmt.Sprintf("route %s (%s) answers HEAD and not GET; write HEAD", r.name, r.where)
 		case !slices.Contains(r.methods, e.method):
 		case coverage == config.CoversSome:
-			return nil, fmt.Sprintf("it is about some paths of route %s (%s), %s, and not about all; they need a route of their own", r.name, r.where, r.path)
+			return nil, fmt.Sprintf("it is about some paths of route %s (%s), %s, and not about all; %s", r.name, r.where, r.path, config.Apart(e.path, e.method, e.m, r.name, r.path))
 		default:
 			found, names = append(found, r), n
 		}

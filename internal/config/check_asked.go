@@ -164,7 +164,7 @@ func (l *loader) checkPartly(r *route.Route, s *shape, methods []string, e *endp
 		if slices.Contains(methods, method) {
 			l.wrong(PDPFile, "endpoint_map."+e.path+"."+method,
 				fmt.Sprintf("it is about some paths of route %s (%s), %s, such as %s, and not about all", r, r.Source, r.Path, example),
-				"a route of their own for these paths, or "+r.Path+" here")
+				Apart(e.path, method, e.mappings[method], r.String(), r.Path))
 		}
 	}
 }
