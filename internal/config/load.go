@@ -150,10 +150,14 @@ func (l *loader) strayFile(name string) {
 	if ext != "yaml" && ext != "yml" {
 		return
 	}
+	var near []string
 	for _, known := range fileNames {
 		if distance(base, strings.TrimSuffix(known, ".yaml")) <= 1 {
-			l.add(mark{file: filepath.Join(l.dir, name)}, "", "a file that would not be read", "rename it to "+known)
+			near = append(near, known)
 		}
+	}
+	if len(near) > 0 {
+		l.add(mark{file: filepath.Join(l.dir, name)}, "", "a file that would not be read", "rename it to "+orList(near))
 	}
 }
 

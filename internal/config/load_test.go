@@ -205,17 +205,17 @@ func TestWhereTheDirectoryIs(t *testing.T) {
 
 func TestStrayFiles(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"routes.yml", "setting.yaml", "kustomization.yaml", "README.md"} {
+	for _, name := range []string{"idp.yaml", "routes.yml", "setting.yaml", "kustomization.yaml", "README.md"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	_, err := Load(Options{Dir: dir})
 	var inv *InvalidError
-	if !errors.As(err, &inv) || len(inv.Problems) != 2 {
-		t.Fatalf("got %v, want two problems", err)
+	if !errors.As(err, &inv) || len(inv.Problems) != 3 {
+		t.Fatalf("got %v, want three problems", err)
 	}
-	for i, want := range []string{"rename it to routes.yaml", "rename it to settings.yaml"} {
+	for i, want := range []string{"rename it to idps.yaml or pdp.yaml", "rename it to routes.yaml", "rename it to settings.yaml"} {
 		if inv.Problems[i].Want != want {
 			t.Errorf("%v", inv.Problems[i])
 		}
