@@ -13,8 +13,8 @@ import (
 // bufferSize is what one body copy holds.
 const bufferSize = 32 << 10
 
-// buffers implements httputil.BufferPool. The pool holds array pointers, so that
-// neither direction allocates.
+// buffers are for copying bodies. The pool holds array pointers, so that neither
+// direction allocates.
 type buffers struct{}
 
 var bufferPool = sync.Pool{New: func() any { return new([bufferSize]byte) }}
@@ -24,6 +24,10 @@ func (buffers) Put(b []byte) { bufferPool.Put((*[bufferSize]byte)(b)) }
 
 // requestBody is the client's body on its way out. It remembers whether reading
 // it failed, because then the client is to blame and not the upstream.
+//
+// A transport may read from it, or close it, when the exchange is over. Neither may
+// reach the client's body then, which is net/http's again: closing that would wait for
+// what the client has not sent, and it may belong to the next request.
 type requestBody struct {
 	src    io.ReadCloser
 	mu     sync.Mutex
@@ -33,6 +37,17 @@ type requestBody struct {
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	whole, closed := b.whole, b.closed
+	b.mu.Unlock()
+	switch {
+	case whole:
+		// Said once more without asking: net/http closes its body when the answer begins,
+		// and an error here would cost the connection on which that is still coming.
+		return 0, io.EOF
+	case closed:
+		return 0, http.ErrBodyReadAfterClose
+	}
 	n, err := b.src.Read(p)
 	if err != nil {
 		b.mu.Lock()
@@ -49,14 +64,10 @@ func (b *requestBody) Read(p []byte) (int, error) {
 // Close is called by the transport when it is done with the body, also when it
 // gave up; errors of later reads are then consequences.
 func (b *requestBody) Close() error {
-	b.close()
-	return b.src.Close()
-}
-
-func (b *requestBody) close() {
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
+	return nil
 }
 
 // pending reports whether there is a body that has not been read to its end.
@@ -110,8 +121,9 @@ func (b *responseBody) Close() error {
 
 func isEventStream(h http.Header) bool {
 	contentType := h.Get("Content-Type")
-	if !strings.HasPrefix(contentType, "text/event") {
-		return false
+	const start = "text/event-stream"
+	if len(contentType) < len(start) || !strings.EqualFold(contentType[:len(start)], start) {
+		return false // as most, for less than it takes to parse it
 	}
 	base, _, _ := mime.ParseMediaType(contentType)
 	return base == "text/event-stream"
@@ -187,6 +199,12 @@ type stallGuard struct {
 func (g *stallGuard) Write(p []byte) (int, error) {
 	g.cutoff.extend(g.patience)
 	return g.ResponseWriter.Write(p)
+}
+
+// FlushError sends what is there, which may be stuck like any other write.
+func (g *stallGuard) FlushError() error {
+	g.cutoff.extend(g.patience)
+	return http.NewResponseController(g.ResponseWriter).Flush()
 }
 
 // Unwrap lets http.ResponseController reach what lies beneath.

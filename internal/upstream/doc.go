@@ -50,6 +50,14 @@
 // the method that was authorised is the one that counts. The CSRF token stays
 // here as well, it is of no use to an upstream and of some to an attacker.
 //
+// This is not built on httputil.ReverseProxy, though it was. That copies a client's
+// header and takes from the copy what must not pass, where this puts together what may;
+// it relays informational responses, past the rules below; and its tunnel for upgrades
+// forwards hop-by-hop headers, loses what a client sent early, leaks connections on its
+// error paths (Go issue 80875), and is held up for ever by a client that does not read.
+// What was left of it, to copy a header and a body, cost more than the checks do. What
+// an upstream answers is passed on as it does it, and tests hold the two side by side.
+//
 // Informational responses (RFC 9110 section 15.2) are not relayed, 103 among
 // them: they would get past the rules for response headers. Of an upstream's
 // response headers these are dropped, in any spelling:

@@ -3,21 +3,18 @@ package upstream
 import (
 	"context"
 	"errors"
-	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"net/http/httputil"
+	"net/url"
 	"time"
 
 	"keyway/internal/problem"
 )
 
-// exchange is one request on its way through the proxy. Its methods are the hooks
-// of httputil.ReverseProxy; all run on the request's own goroutine.
+// exchange is one request on its way through the proxy. All of it runs on the
+// request's own goroutine, but for what a transport does with the request's body.
 type exchange struct {
-	proxy         httputil.ReverseProxy
 	service       *service
 	tokens        TokenSource
 	req           Request
@@ -26,24 +23,19 @@ type exchange struct {
 	webSocket     bool
 
 	w        http.ResponseWriter
-	in       *http.Request // as given to the proxy, without a header; its context is the exchange's
 	outside  *http.Request // as it came; its context says whether anybody waits
+	out      *http.Request // as it goes to the service; its context is the exchange's
+	target   url.URL       // of out
 	cutoff   cutoff
 	sent     requestBody
 	received responseBody
 	backend  net.Conn  // of a WebSocket
 	kept     *keptBody // what of the request can be sent again; nil: nothing is kept
-	err      error     // failure before the first byte
 }
-
-// silent takes what httputil.ReverseProxy would log. Failures are reported by
-// return value and Outcome instead.
-var silent = log.New(io.Discard, "", 0)
 
 func (x *exchange) run(r *http.Request) error {
 	x.outside = r
-	x.in = r.WithContext(x.arm(r))
-	x.in.Header = nil // it would be copied, and what must not pass removed from the copy; see rewrite
+	ctx := x.arm(r)
 	finished := false
 	defer func() {
 		x.disarm()
@@ -51,23 +43,24 @@ func (x *exchange) run(r *http.Request) error {
 			x.reportAbort()
 		}
 	}()
-	x.proxy = httputil.ReverseProxy{
-		Rewrite:        x.rewrite,
-		Transport:      x,
-		ModifyResponse: x.onResponse,
-		ErrorHandler:   x.onError,
-		ErrorLog:       silent,
-		BufferPool:     buffers{},
+	x.out = x.request(ctx)
+	res, err := x.roundTrip()
+	if err == nil {
+		if err = x.onResponse(res); err == nil {
+			x.answer(res)
+		} else {
+			_ = res.Body.Close()
+		}
 	}
-	if x.req.Streaming {
-		x.proxy.FlushInterval = -1
-	}
-	x.proxy.ServeHTTP(x.w, x.in)
 	finished = true
-	if x.err != nil && x.req.Outcome != nil {
-		x.req.Outcome.Err = x.err
+	if err == nil || errors.Is(err, errTunnelDone) {
+		return nil
 	}
-	return x.err
+	err = x.failure(err)
+	if x.req.Outcome != nil {
+		x.req.Outcome.Err = err
+	}
+	return err
 }
 
 // arm starts what will end the exchange in time, whoever is stuck, and returns the
@@ -97,63 +90,69 @@ func (x *exchange) disarm() {
 		// depend. It shall not wait for long.
 		_ = x.cutoff.rc.SetReadDeadline(time.Now().Add(graceToWrite))
 	}
-	x.sent.close()
+	_ = x.sent.Close()
 }
 
-// rewrite turns the client's request into ours. The proxy has no say in its header any
-// more: what is added here stays.
-func (x *exchange) rewrite(pr *httputil.ProxyRequest) {
-	out := pr.Out
+// request is the client's request as the service gets it.
+func (x *exchange) request(ctx context.Context) *http.Request {
+	out := x.outside.WithContext(ctx)
 	out.Header = forwardable(x.outside.Header)
 	if x.webSocket {
 		out.Header["Connection"] = []string{"Upgrade"}
 		out.Header["Upgrade"] = []string{"websocket"}
 	}
 	inject(out.Header, &x.req, x.authorization)
+	if _, said := out.Header["User-Agent"]; !said {
+		out.Header["User-Agent"] = nil // present but empty: none of net/http's own
+	}
 
 	// Opaque is written as it stands; a Path would be escaped again, and could
 	// come out differently from what was decided.
-	u := out.URL
-	u.Scheme, u.Host = x.service.scheme, x.service.host
-	u.Opaque = x.req.Path
+	x.target = url.URL{
+		Scheme: x.service.scheme, Host: x.service.host, Opaque: x.req.Path,
+		RawQuery: x.req.RawQuery, ForceQuery: x.outside.URL.ForceQuery,
+	}
 	if x.service.basePath != "" {
-		u.Opaque = x.service.basePath + x.req.Path
+		x.target.Opaque = x.service.basePath + x.req.Path
 	}
-	u.Path, u.RawPath, u.RawQuery, u.Fragment, u.RawFragment, u.User = "", "", x.req.RawQuery, "", "", nil
-	out.Host = ""
-	// Trailers come after the headers were decided upon, under any name.
-	out.Trailer = nil
-	if out.Body != nil {
-		x.sent.src = out.Body
-		out.Body = &x.sent
-		if x.token.Key != "" {
-			x.kept = keepBody(&x.sent, out.ContentLength)
-			out.Body = x.kept
-		}
+	out.URL, out.Host = &x.target, ""
+	// Trailers come after the headers were decided upon, under any name. That the
+	// client's connection ends is no reason to end ours.
+	out.Trailer, out.Close = nil, false
+	if x.outside.ContentLength == 0 {
+		out.Body = nil // so that a transport knows that there is none
+		return out
 	}
-}
-
-// RoundTrip implements http.RoundTripper. It drops the proxy's client trace, with
-// which an upstream's informational responses would write to the client, and
-// wipe the headers that the gateway has set, past onResponse.
-func (x *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
+	x.sent.src = x.outside.Body
+	out.Body = &x.sent
 	if x.token.Key != "" {
-		return x.proven(out)
+		x.kept = keepBody(&x.sent, out.ContentLength)
+		out.Body = x.kept
 	}
-	return x.send(out)
+	return out
 }
 
-func (x *exchange) send(out *http.Request) (*http.Response, error) {
-	ctx := x.in.Context()
-	if !x.webSocket {
-		return x.service.transport.RoundTrip(out.WithContext(ctx))
+func (x *exchange) roundTrip() (*http.Response, error) {
+	if x.token.Key != "" {
+		return x.proven(x.out)
 	}
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+	return x.send(x.out)
+}
+
+// send has no trace of informational responses: with one they would be the client's,
+// past the rules for headers.
+func (x *exchange) send(out *http.Request) (*http.Response, error) {
+	if !x.webSocket {
+		return x.service.transport.RoundTrip(out)
+	}
+	ctx := httptrace.WithClientTrace(out.Context(), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) { x.backend = info.Conn },
 	})
 	return x.service.upgrades.RoundTrip(out.WithContext(ctx))
 }
 
+// onResponse makes a response one that may be passed on, or says why it may not. A
+// switch of protocols is served before it returns.
 func (x *exchange) onResponse(res *http.Response) error {
 	if x.req.Outcome != nil {
 		x.req.Outcome.UpstreamStatus = res.StatusCode
@@ -164,6 +163,7 @@ func (x *exchange) onResponse(res *http.Response) error {
 	if res.StatusCode < 200 || res.StatusCode > 999 {
 		return errStatus // net/http would panic on writing it
 	}
+	dropHopByHop(res.Header)
 	if x.webSocket {
 		// Not switched: what the client sent ahead, meant for a tunnel, must not be
 		// read as its next request (RFC 9110 section 7.8 lets the server decline).
@@ -184,28 +184,25 @@ func (x *exchange) onResponse(res *http.Response) error {
 	return nil
 }
 
-// onError takes failures before the first byte, and the end of a WebSocket.
-func (x *exchange) onError(_ http.ResponseWriter, _ *http.Request, err error) {
-	switch {
-	case errors.Is(err, errTunnelDone):
-		return
-	case errors.Is(err, errTokenRefused):
-		x.err = problem.New(problem.UpstreamAuthFailed, errTokenRefused)
-	case errors.Is(err, errNonce), errors.Is(err, errProof):
-		x.err = problem.New(problem.UpstreamAuthFailed, err)
-	case errors.Is(err, errNoHijack):
-		x.err = problem.New(problem.Internal, errNoHijack)
-	default:
-		if cause := context.Cause(x.in.Context()); errors.Is(cause, errOverallTimeout) {
-			err = cause
-		}
-		x.err = kindOf(x.outside.Context(), x.sent.failure(), x.service.host, err)
-	}
-	if x.in.ContentLength != 0 {
+// failure is what an exchange fails with before the first byte of its answer.
+func (x *exchange) failure(err error) error {
+	if x.outside.ContentLength != 0 {
 		// What is left of the body must not be taken for the next request, nor be
 		// waited for.
 		x.w.Header().Set("Connection", "close")
 	}
+	switch {
+	case errors.Is(err, errTokenRefused):
+		return problem.New(problem.UpstreamAuthFailed, errTokenRefused)
+	case errors.Is(err, errNonce), errors.Is(err, errProof):
+		return problem.New(problem.UpstreamAuthFailed, err)
+	case errors.Is(err, errNoHijack):
+		return problem.New(problem.Internal, errNoHijack)
+	}
+	if cause := context.Cause(x.out.Context()); errors.Is(cause, errOverallTimeout) {
+		err = cause
+	}
+	return kindOf(x.outside.Context(), x.sent.failure(), x.service.host, err)
 }
 
 // reportAbort runs while http.ErrAbortHandler is on its way.
@@ -220,7 +217,7 @@ func (x *exchange) reportAbort() {
 		x.req.Outcome.Err = ErrClientGone
 		return
 	}
-	if cause := context.Cause(x.in.Context()); errors.Is(cause, errOverallTimeout) {
+	if cause := context.Cause(x.out.Context()); errors.Is(cause, errOverallTimeout) {
 		err = cause
 	}
 	x.req.Outcome.Err = kindOf(x.outside.Context(), nil, x.service.host, err)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -24,6 +25,9 @@ import (
 // patience bounds what a test waits for on real sockets. It is only used up when
 // the test fails.
 const patience = 10 * time.Second
+
+// silent is for servers that a test has fail.
+var silent = log.New(io.Discard, "", 0)
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.Cleanup(os.Exit))

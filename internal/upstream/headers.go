@@ -39,11 +39,7 @@ func forwardable(client http.Header) http.Header {
 			h[name] = values
 		}
 	}
-	for _, list := range client["Connection"] {
-		for name := range splitList(list) {
-			h.Del(name)
-		}
-	}
+	dropNamed(h, client["Connection"])
 	delete(h, "Te")
 	if hasToken(client["Te"], "trailers") {
 		h["Te"] = takesTrailers
@@ -70,6 +66,29 @@ func withoutOwn(values []string) []string {
 		}
 	}
 	return kept
+}
+
+// hopByHop are the fields that are for us, whether Connection names them or not (RFC
+// 9110 section 7.6.1, and what RFC 2616 section 13.5.1 knew besides).
+var hopByHop = [...]string{
+	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
+// dropHopByHop removes from an upstream's response header what it says to us alone.
+func dropHopByHop(h http.Header) {
+	dropNamed(h, h["Connection"])
+	for _, name := range hopByHop {
+		delete(h, name)
+	}
+}
+
+// dropNamed removes what the values of a Connection header name.
+func dropNamed(h http.Header, connection []string) {
+	for _, list := range connection {
+		for name := range splitList(list) {
+			h.Del(name)
+		}
+	}
 }
 
 // injector sets headers whose values share one allocation. The array is made

@@ -15,11 +15,9 @@ import (
 // ended, for the answer to a close frame.
 const linger = 5 * time.Second
 
-// switchProtocols takes over from httputil.ReverseProxy when the upstream answers
-// 101. The proxy's own tunnel forwards hop-by-hop headers, loses what the client
-// sent early, leaks connections on its error paths (Go issue 80875), and is held
-// up for ever by a client that does not read. The error is never nil: on
-// errTunnelDone there is nothing left to do. ReverseProxy closes res.Body.
+// switchProtocols serves what the upstream switches to when it answers 101. The error
+// is never nil: on errTunnelDone there is nothing left to do. The caller closes
+// res.Body.
 func (x *exchange) switchProtocols(res *http.Response) error {
 	upstream, ok := res.Body.(io.ReadWriteCloser)
 	switch {
@@ -77,14 +75,8 @@ func (x *exchange) tunnelEnded(err error) {
 // every response, and of the hop-by-hop ones our own.
 func (x *exchange) writeSwitch(conn net.Conn, w *bufio.Writer, res *http.Response) error {
 	h := res.Header
-	for _, list := range h["Connection"] {
-		for name := range splitList(list) {
-			h.Del(name)
-		}
-	}
-	for _, name := range [...]string{"Connection", "Upgrade", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Te", "Trailer", "Transfer-Encoding", "Content-Length"} {
-		delete(h, name)
-	}
+	dropHopByHop(h)
+	delete(h, "Content-Length")
 	already := x.w.Header()
 	cleanResponse(h, already)
 	delete(already, "Connection")
