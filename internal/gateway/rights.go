@@ -44,8 +44,12 @@ func (r *Rights) of(grant oidc.Grant) (roles, permissions []string) {
 }
 
 // rightsAgain is when tokens are renewed whose ID token could not be verified, and would
-// have said what the user may do: keys are looked for again by then.
-const rightsAgain = 15 * time.Second
+// have said what the user may do: keys are looked for again by then. If that goes on,
+// it is after as long again, up to rightsSeldom.
+const (
+	rightsAgain  = 15 * time.Second
+	rightsSeldom = 5 * time.Minute
+)
 
 // refreshed has a record say what the IdP says after a refresh: who has lost a role
 // there loses it here. UserInfo is asked again, where it was at the sign-in, as most
@@ -62,7 +66,7 @@ func (r *Rights) refreshed(ctx context.Context, rp *oidc.RelyingParty, answer oi
 	case answer.Claims != nil:
 		said = answer.Claims.All
 	case answer.Unproved && r.in(said):
-		record.RightsMissed, record.RefreshBy = missed, time.Now().Add(rightsAgain)
+		record.RightsMissed, record.RefreshBy = missed, time.Now().Add(min(max(time.Since(missed), rightsAgain), rightsSeldom))
 		return record
 	}
 	info, asked, err := r.ask(ctx, rp, answer.Tokens, record.Subject)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -142,12 +141,6 @@ func (rp *RelyingParty) Finish(ctx context.Context, r CallbackRequest) (Grant, e
 		}
 	}
 	return grant, nil
-}
-
-// wantsUserInfo: not without an endpoint, and not with a token that was granted
-// without openid, which UserInfo would refuse (Core 5.3.1).
-func (rp *RelyingParty) wantsUserInfo(m *Metadata, tokens Tokens) bool {
-	return m.UserInfoEndpoint != "" && !rp.o.SkipUserInfo && slices.Contains(tokens.Scopes, "openid")
 }
 
 // open finds the transaction of a callback: the state names it, this browser's

@@ -40,8 +40,7 @@ const maxConnections = 4 * maxPushes
 
 // NewHTTPClient makes the client for all that is said to providers: TLS 1.2 or
 // newer, everything bounded in time, at most 256 connections to a host, the
-// environment's proxy. A nil pool means
-// the system's roots.
+// environment's proxy. A nil pool means the system's roots.
 func NewHTTPClient(roots *x509.CertPool) *http.Client {
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Client{

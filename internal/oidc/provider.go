@@ -180,7 +180,7 @@ func (p *Provider) fetch(ctx context.Context) (*Metadata, error) {
 	results := p.flight.DoChan("metadata", func() (any, error) {
 		fetchCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.call.timeout)
 		defer cancel()
-		m, err := p.get(fetchCtx)
+		m, err := p.contained(fetchCtx)
 		p.note(m, err)
 		return m, err
 	})
@@ -229,6 +229,19 @@ func outcomeKind(err error) string {
 	}
 	return "good"
 }
+
+// contained is get. What others send must not end us, whatever a parser makes of it:
+// nobody recovers on the goroutine that fetches.
+func (p *Provider) contained(ctx context.Context) (m *Metadata, err error) {
+	defer func() {
+		if recover() != nil { // not the panic's own text: it may have anything
+			m, err = nil, &UnavailableError{Endpoint: "discovery", Cause: errDefect}
+		}
+	}()
+	return p.get(ctx)
+}
+
+var errDefect = errors.New("a defect while reading the metadata; please report it")
 
 // get fetches the document (Discovery 1.0 section 4).
 func (p *Provider) get(ctx context.Context) (*Metadata, error) {

@@ -339,3 +339,30 @@ func TestStateKeyRotatesDuringASignIn(t *testing.T) {
 		})
 	}
 }
+
+// What a provider sends must not end the process, whatever a parser makes of it.
+func TestMetadataSurviveADefect(t *testing.T) {
+	broken := true
+	w := newWorld(t)
+	transport := roundTrip(func(r *http.Request) (*http.Response, error) {
+		if broken {
+			panic("hush")
+		}
+		return http.DefaultTransport.RoundTrip(r)
+	})
+	p, err := oidc.NewProvider(oidc.ProviderOptions{Issuer: w.idp.URL, HTTP: &http.Client{Transport: transport}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Load(t.Context()); !errors.Is(err, oidc.ErrUnavailable) || strings.Contains(err.Error(), "hush") {
+		t.Errorf("with a defect: %v", err)
+	}
+	broken = false
+	if err := p.Load(t.Context()); err != nil {
+		t.Errorf("after it: %v", err)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -35,16 +35,19 @@ func (rp *RelyingParty) userInfo(ctx context.Context, m *Metadata, tokens Tokens
 	return claims, nil
 }
 
-// UserInfo asks the UserInfo endpoint about subject with new tokens, where Finish would
-// ask it; asked is false where not.
+// wantsUserInfo: not without an endpoint, and not with a token that was granted
+// without openid, which UserInfo would refuse (Core 5.3.1). At a refresh an answer
+// without a scope means what was granted before (RFC 6749 section 6): nil is that.
+func (rp *RelyingParty) wantsUserInfo(m *Metadata, tokens Tokens) bool {
+	return m.UserInfoEndpoint != "" && !rp.o.SkipUserInfo && (tokens.Scopes == nil || slices.Contains(tokens.Scopes, "openid"))
+}
+
+// UserInfo asks the UserInfo endpoint about subject with the tokens that a session has,
+// where Finish would ask it; asked is false where not.
 func (rp *RelyingParty) UserInfo(ctx context.Context, tokens Tokens, subject string) (claims map[string]any, asked bool, err error) {
 	m, err := rp.metadata(ctx)
-	if err != nil || m.UserInfoEndpoint == "" || rp.o.SkipUserInfo {
+	if err != nil || !rp.wantsUserInfo(m, tokens) {
 		return nil, false, err
-	}
-	// An answer without a scope means the one that was asked for (RFC 6749 section 6).
-	if tokens.Scopes != nil && !slices.Contains(tokens.Scopes, "openid") {
-		return nil, false, nil
 	}
 	claims, err = rp.userInfo(ctx, m, tokens, subject)
 	return claims, true, err

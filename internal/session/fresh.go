@@ -183,8 +183,9 @@ func (m *Manager) join(ctx context.Context, k Key, refresh RefreshFunc) *flight 
 
 // backoff keeps a session from asking an IdP that has just failed it.
 type backoff struct {
-	mu sync.Mutex
-	by map[Key]pause
+	mu    sync.Mutex
+	by    map[Key]pause
+	swept time.Time // when what is over was last looked for
 }
 
 type pause struct {
@@ -213,6 +214,11 @@ func (b *backoff) failed(k Key, now time.Time) {
 	}
 	p, known := b.by[k]
 	if !known && len(b.by) >= backoffKeys {
+		// Not at each failure: when an IdP is away, none may be over for long.
+		if now.Before(b.swept.Add(backoffFirst)) {
+			return
+		}
+		b.swept = now
 		for k, p := range b.by {
 			if !now.Before(p.until) {
 				delete(b.by, k)

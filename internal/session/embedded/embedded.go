@@ -118,6 +118,9 @@ func private(path string, want fs.FileMode) error {
 	return nil
 }
 
+// errDefect is what a panic is to who waits: it must not end everybody's requests.
+var errDefect = errors.New("session store: met a defect")
+
 // write runs fn in a transaction that is on the disk when write returns nil.
 // Transactions of callers that come at the same time share one fsync. When ctx
 // ends first, fn may still be carried out, so what it sets may be read only when
@@ -130,6 +133,11 @@ func (s *Store) write(ctx context.Context, fn func(*bolt.Tx) error) error {
 	}
 	done := make(chan error, 1)
 	go func() {
+		defer func() {
+			if recover() != nil { // not the panic's own text: it may have anything
+				done <- errDefect
+			}
+		}()
 		// Batch makes others wait for what shares their transaction, so an fn
 		// that refuses says so through refused instead of failing them.
 		var refused error
