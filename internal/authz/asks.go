@@ -13,6 +13,7 @@ type Asks struct {
 	by      map[askKey]*Ask
 	actions map[string][]string         // by type of resource, sorted
 	fixed   map[fixedKey]map[string]any // see Fixed
+	ids     map[fixedKey]string         // see FixedID
 }
 
 type fixedKey struct{ resource, action string }
@@ -26,7 +27,7 @@ type askKey struct {
 // CompileAll collects what is asked about each method that a protected route of the
 // table answers. asked says what that is; nil: nothing, so that nobody may.
 func CompileAll(table *route.Table, asked func(r *route.Route, method string) *Ask) *Asks {
-	a := &Asks{by: map[askKey]*Ask{}, actions: map[string][]string{}, fixed: map[fixedKey]map[string]any{}}
+	a := &Asks{by: map[askKey]*Ask{}, actions: map[string][]string{}, fixed: map[fixedKey]map[string]any{}, ids: map[fixedKey]string{}}
 	for _, r := range table.Routes() {
 		if r.Authz != route.AuthzPDP {
 			continue
@@ -40,10 +41,13 @@ func CompileAll(table *route.Table, asked func(r *route.Route, method string) *A
 			what := fixedKey{ask.resource, ask.action}
 			if !slices.Contains(a.actions[ask.resource], ask.action) {
 				a.actions[ask.resource] = append(a.actions[ask.resource], ask.action)
-				a.fixed[what] = ask.constants()
+				a.fixed[what], a.ids[what] = ask.constants(), ask.constantID()
 			} else {
 				other := ask.constants()
 				maps.DeleteFunc(a.fixed[what], func(name string, value any) bool { return other[name] != value })
+				if a.ids[what] != ask.constantID() {
+					a.ids[what] = ""
+				}
 			}
 		}
 	}
@@ -77,6 +81,23 @@ func (a *Asks) Fixed(resource, action string) map[string]any {
 		return nil
 	}
 	return a.fixed[fixedKey{resource, action}]
+}
+
+// FixedID is the id that all mappings of an action on resources of a type set to the
+// same constant; empty: they don't.
+func (a *Asks) FixedID(resource, action string) string {
+	if a == nil {
+		return ""
+	}
+	return a.ids[fixedKey{resource, action}]
+}
+
+// constantID is the id that is the mapping's own.
+func (a *Ask) constantID() string {
+	if a.hasID && a.id.constant {
+		return a.id.text
+	}
+	return ""
 }
 
 // constants are the properties that are the mapping's own.

@@ -257,6 +257,37 @@ func TestAsksByRouteAndMethod(t *testing.T) {
 	}
 }
 
+// So is the id, where they all say the same.
+func TestFixedIDOfAnAction(t *testing.T) {
+	mapping := func(action, id string) map[string]route.Mapping {
+		return map[string]route.Mapping{"POST": {Resource: "todo", Action: action, IDFrom: id}}
+	}
+	table, err := route.NewTable([]route.Route{
+		{ID: "a", Path: "/a", Authz: route.AuthzPDP, Methods: []string{"POST"}, AuthzMap: mapping("create", "=todo-1")},
+		{ID: "b", Path: "/b", Authz: route.AuthzPDP, Methods: []string{"POST"}, AuthzMap: mapping("create", "=todo-1")},
+		{ID: "c", Path: "/c", Authz: route.AuthzPDP, Methods: []string{"POST"}, AuthzMap: mapping("list", "=todo-1")},
+		{ID: "d", Path: "/d", Authz: route.AuthzPDP, Methods: []string{"POST"}, AuthzMap: mapping("list", "")},
+		{ID: "e", Path: "/e/{id}", Authz: route.AuthzPDP, Methods: []string{"POST"}, AuthzMap: mapping("drop", "{id}")},
+		{ID: "f", Path: "/f", Authz: route.AuthzPDP, Methods: []string{"POST"}, AuthzMap: mapping("drop", "=todo-1")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asks := CompileAll(table, func(r *route.Route, method string) *Ask {
+		m, _ := r.Mapping(method)
+		return compiled(t, Mapping(m))
+	})
+	var none *Asks
+	for _, c := range []struct {
+		asks         *Asks
+		action, want string
+	}{{asks, "create", "todo-1"}, {asks, "list", ""}, {asks, "drop", ""}, {asks, "fly", ""}, {none, "create", ""}} {
+		if got := c.asks.FixedID("todo", c.action); got != c.want {
+			t.Errorf("%s: %q, want %q", c.action, got, c.want)
+		}
+	}
+}
+
 // What an action's mappings agree on is known without a request.
 func TestFixedPropertiesOfAnAction(t *testing.T) {
 	mapping := func(action string, props map[string]string) map[string]route.Mapping {

@@ -48,6 +48,9 @@ func (c *call) capabilities() error {
 	items := make([]authz.Item, len(actions))
 	for i, action := range actions {
 		items[i] = authz.Item{Action: action, Resource: about}
+		if id := c.gen.Asks.FixedID(about.Type, action); id != "" {
+			items[i].Resource.ID = id // as each call has it
+		}
 		if fixed := c.gen.Asks.Fixed(about.Type, action); len(fixed) > 0 {
 			all := maps.Clone(about.Properties)
 			if all == nil {
