@@ -113,7 +113,7 @@ func (b *breaker) count(err error) {
 func (b *breaker) probe() {
 	b.probing = true
 	go func() {
-		answers := b.answers()
+		answers := b.answered()
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.probing = false
@@ -125,6 +125,17 @@ func (b *breaker) probe() {
 			clear(b.of) // it was nobody's questions
 		}
 	}()
+}
+
+// answered is answers, of which a defect is no answer, and not the end of the process:
+// nobody else would catch it.
+func (b *breaker) answered() (yes bool) {
+	defer func() {
+		if recover() != nil {
+			yes = false
+		}
+	}()
+	return b.answers()
 }
 
 // ownOf is what counts the failures of one account. nil: it has none.
@@ -162,8 +173,11 @@ func (b *breaker) forget(account string) {
 // this account.
 var (
 	errOpen      = fmt.Errorf("%w: it failed several times in a row, and is left alone for a while", ErrUnavailable)
-	errOpenToOne = fmt.Errorf("%w, for this account: it failed several times in a row at what it asks", errOpen)
+	errOpenToOne = fmt.Errorf("%w: it failed several times in a row at what this account asks, which is left without answers for a while", ErrUnavailable)
 )
+
+// isOpen says whether the server was not asked.
+func isOpen(err error) bool { return errors.Is(err, errOpen) || errors.Is(err, errOpenToOne) }
 
 // accountIn is whose a question is.
 func accountIn(q *authz.Question) string {

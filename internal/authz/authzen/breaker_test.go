@@ -30,9 +30,9 @@ func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	s.mu.Lock()
 	s.asked++
-	hangs := s.hangs != nil && s.hangs(string(body))
+	hangs := s.hangs
 	s.mu.Unlock()
-	if hangs {
+	if hangs != nil && hangs(string(body)) {
 		<-r.Context().Done()
 		return nil, r.Context().Err()
 	}
@@ -226,6 +226,32 @@ func TestWhoTriesItFirst(t *testing.T) {
 			t.Error("what hangs keeps it closed")
 		}
 		<-done
+	})
+}
+
+// A defect on the way of a question of our own ends neither the process nor the wait.
+func TestADefectInAQuestionOfOurOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s server
+		c := s.client(t)
+		s.hang(func(question string) bool {
+			if has("keyway")(question) {
+				panic("a defect")
+			}
+			return true
+		})
+		for range failures {
+			ask(t, c, "ada", "7")
+		}
+		synctest.Wait()
+		if allowed, took := ask(t, c, "grace", "7"); allowed || took != 0 {
+			t.Errorf("it is not left alone: %v after %v", allowed, took)
+		}
+		s.hang(nil)
+		time.Sleep(openFor)
+		if allowed, _ := ask(t, c, "grace", "7"); !allowed {
+			t.Error("it is not used again")
+		}
 	})
 }
 

@@ -177,7 +177,7 @@ func (c *Client) ask(ctx context.Context, account, endpoint, address string, bod
 	pause := c.o.Backoff
 	for attempt := 1; ; attempt++ {
 		answer, err := guarded()
-		if !errors.Is(err, ErrUnavailable) || attempt == c.o.Attempts || errors.Is(err, errOpen) {
+		if !errors.Is(err, ErrUnavailable) || attempt == c.o.Attempts || isOpen(err) {
 			return answer, err
 		}
 		timer := time.NewTimer(pause)
