@@ -100,10 +100,12 @@ func Start(ctx context.Context, p Ports, dir string) (*Peers, error) {
 	mux.Handle("/page/", http.StripPrefix("/page", spa.Handler()))
 
 	peers := &Peers{Provider: provider, ports: p, registration: registration}
-	for port, handler := range map[int]http.Handler{p.IdP: provider, p.API: mux} {
-		if err := peers.serve(port, handler); err != nil {
-			return nil, errors.Join(err, peers.Close())
-		}
+	err = peers.serve(p.IdP, provider)
+	if err == nil {
+		err = peers.serve(p.API, mux)
+	}
+	if err != nil {
+		return nil, errors.Join(err, peers.Close())
 	}
 	return peers, nil
 }
