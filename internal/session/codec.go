@@ -47,7 +47,7 @@ type wire struct {
 	TokenKey     string                     `json:"tk,omitempty"`
 	Scope        string                     `json:"scope,omitempty"`
 	GrantedAt    int64                      `json:"granted,omitempty"`
-	RightsMissed int64                      `json:"rights_missed,omitempty"`
+	RightsMissed []int64                    `json:"rights_missed,omitempty"` // and the GrantedAt that it is of
 	RefreshBy    int64                      `json:"refresh_by,omitempty"`
 	AuthTime     int64                      `json:"auth_time,omitempty"`
 	IssuedAt     int64                      `json:"iat,omitempty"`
@@ -88,8 +88,11 @@ func encode(r Record, more unknown) ([]byte, error) {
 		AccessToken: string(r.AccessToken.Reveal()), AccessExpiry: millis(r.AccessExpiry),
 		RefreshToken: string(r.RefreshToken.Reveal()), IDToken: string(r.IDToken.Reveal()),
 		TokenType: r.TokenType, TokenKey: r.TokenKey, Scope: r.Scope, GrantedAt: millis(r.GrantedAt),
-		RightsMissed: millis(r.RightsMissed), RefreshBy: millis(r.RefreshBy),
-		AuthTime: millis(r.AuthTime), IssuedAt: millis(r.IssuedAt), BegunAt: millis(r.BegunAt), CreatedAt: millis(r.CreatedAt), Absolute: millis(r.AbsoluteExpiry),
+		RefreshBy: millis(r.RefreshBy),
+		AuthTime:  millis(r.AuthTime), IssuedAt: millis(r.IssuedAt), BegunAt: millis(r.BegunAt), CreatedAt: millis(r.CreatedAt), Absolute: millis(r.AbsoluteExpiry),
+	}
+	if !r.RightsMissed.IsZero() {
+		w.RightsMissed = []int64{millis(r.RightsMissed), w.GrantedAt}
 	}
 	if b := r.Binding; b.Version != "" {
 		w.Binding = &wireBinding{b.Version, b.PrefixBits, b.PrefixHash, b.UAHash}
@@ -136,9 +139,14 @@ func decode(b []byte) (Record, unknown, error) {
 		AccessToken: token(w.AccessToken), AccessExpiry: fromMillis(w.AccessExpiry),
 		RefreshToken: token(w.RefreshToken), IDToken: token(w.IDToken),
 		TokenType: w.TokenType, TokenKey: w.TokenKey, Scope: w.Scope, GrantedAt: fromMillis(w.GrantedAt),
-		RightsMissed: fromMillis(w.RightsMissed), RefreshBy: fromMillis(w.RefreshBy),
-		AuthTime: fromMillis(w.AuthTime), IssuedAt: fromMillis(w.IssuedAt), BegunAt: fromMillis(w.BegunAt),
+		RefreshBy: fromMillis(w.RefreshBy),
+		AuthTime:  fromMillis(w.AuthTime), IssuedAt: fromMillis(w.IssuedAt), BegunAt: fromMillis(w.BegunAt),
 		CreatedAt: fromMillis(w.CreatedAt), AbsoluteExpiry: fromMillis(w.Absolute),
+	}
+	// A release that does not know of it carries it along, over a refresh of its own
+	// that has learned them.
+	if missed := w.RightsMissed; len(missed) == 2 && missed[1] == w.GrantedAt {
+		r.RightsMissed = fromMillis(missed[0])
 	}
 	if b := w.Binding; b != nil && b.Version != "" {
 		r.Binding = Binding{b.Version, b.Bits, b.Prefix, b.UA}
@@ -160,7 +168,7 @@ func unknownFields(doc []byte) (unknown, error) {
 	}
 	known, err := json.Marshal(wire{ // every field, so that omitempty omits none
 		"x", "x", "x", "x", "x", "x", "x", []string{"x"}, []string{"x"}, unknown{"x": json.RawMessage("1")},
-		"x", 1, "x", "x", "x", "x", "x", 1, 1, 1, 1, 1, 1, 1, 1, &wireBinding{},
+		"x", 1, "x", "x", "x", "x", "x", 1, []int64{1}, 1, 1, 1, 1, 1, 1, &wireBinding{},
 	})
 	if err != nil {
 		return nil, err

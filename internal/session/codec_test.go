@@ -30,6 +30,21 @@ func fullRecord() Record {
 	}
 }
 
+// What a refresh of a release of before has carried along is not of that refresh.
+func TestRightsThatAnotherRefreshLearned(t *testing.T) {
+	b, err := encode(fullRecord(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := bytes.Replace(b, []byte(`"granted":1800000000123`), []byte(`"granted":1800000009123`), 1)
+	if bytes.Equal(b, again) {
+		t.Fatal("the test does not find the date")
+	}
+	if r, _, err := decode(again); err != nil || !r.RightsMissed.IsZero() || r.GrantedAt.IsZero() {
+		t.Errorf("missed %v, %v", r.RightsMissed, err)
+	}
+}
+
 func TestRecordComesBack(t *testing.T) {
 	want := fullRecord()
 	for i, v := range reflect.ValueOf(want).Fields() {
