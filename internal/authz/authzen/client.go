@@ -191,28 +191,6 @@ func (c *Client) ask(ctx context.Context, account, endpoint, address string, bod
 	}
 }
 
-// Probe is harmless: it is about nobody, and nothing is done by its answer. It is asked
-// where what users ask should not matter: whether anything is answered at all, and
-// whether a credential is taken.
-var Probe = authz.Question{
-	Subject:  authz.Entity{Type: "service", ID: "keyway"},
-	Action:   authz.Action{Name: "verify"},
-	Resource: authz.Entity{Type: "keyway", ID: "verify"},
-}
-
-// answers reports whether the server answers Probe, whatever it says: it need not know
-// what that is about.
-func (c *Client) answers() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), c.o.Timeout)
-	defer cancel()
-	body, err := json.Marshal(Probe)
-	if err != nil {
-		return false
-	}
-	_, err = c.try(ctx, "evaluation", c.o.Evaluation, body)
-	return !errors.Is(err, ErrUnavailable) || errors.Is(err, errFailedAtIt)
-}
-
 // try asks once, with each live credential until one is taken.
 func (c *Client) try(ctx context.Context, endpoint, address string, body []byte) ([]byte, error) {
 	var credentials []Credential

@@ -5,7 +5,8 @@
 // bounds of time and size; anything else is an error, never an allow. A question
 // has no effect, so it is asked again where no answer came; where one came, be it
 // a refusal, it is not. A server that fails several times in a row is left alone for
-// a while, and meanwhile the error comes at once.
+// a while, and meanwhile the error comes at once: by the account whose questions fail,
+// and by all, if Probe fails, too. No question of one account closes it to another.
 //
 // A credential that is refused is told of by its version, and the other live one is
 // tried: during a rotation either may be the one that the server knows.
