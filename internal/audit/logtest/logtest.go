@@ -1,4 +1,3 @@
-// Package logtest is what every audit.Log must pass.
 package logtest
 
 import (

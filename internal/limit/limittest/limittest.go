@@ -1,4 +1,3 @@
-// Package limittest says what all limit.Counters do.
 package limittest
 
 import (

@@ -1,4 +1,3 @@
-// Package logbuffer is a log for tests, which may be read while it is written to.
 package logbuffer
 
 import (

@@ -1,0 +1,2 @@
+// Package logtest is what every audit.Log must pass.
+package logtest

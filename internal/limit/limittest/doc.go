@@ -1,0 +1,2 @@
+// Package limittest says what all limit.Counters do.
+package limittest

@@ -1,0 +1,2 @@
+// Package logbuffer is a log for tests, which may be read while it is written to.
+package logbuffer
