@@ -153,33 +153,34 @@ func (r *Remote) current(ctx context.Context) (keySet, error) {
 }
 
 // renew is called by who met an unknown key. It fetches at most once in a
-// cool-down, however many ask; who comes later is told to come again.
-func (r *Remote) renew(ctx context.Context, seen keySet) (keySet, error) {
+// cool-down, however many ask; who comes later is told to come again. looked is whether
+// the set was fetched because of this call, and has what there is; else another may.
+func (r *Remote) renew(ctx context.Context, seen keySet) (_ keySet, looked bool, _ error) {
 	now := time.Now()
 	r.mu.Lock()
 	switch {
 	case !sameSet(r.keys, seen): // somebody has just fetched: look there first
 		keys := r.keys
 		r.mu.Unlock()
-		return keys, nil
+		return keys, false, nil
 	case r.running != nil: // one is under way; it will do
 	case now.Before(r.lastUnknown.Add(r.o.CoolDown)):
 		failed, wait := !r.lastFailure.IsZero(), r.lastUnknown.Add(r.o.CoolDown).Sub(now)
 		r.mu.Unlock()
 		if failed {
-			return nil, fmt.Errorf("%w: the last fetch failed, and it is too soon for another", ErrUnavailable)
+			return nil, false, fmt.Errorf("%w: the last fetch failed, and it is too soon for another", ErrUnavailable)
 		}
-		return nil, &CoolDownError{Wait: wait}
+		return nil, false, &CoolDownError{Wait: wait}
 	default:
-		r.lastUnknown = now
+		r.lastUnknown, looked = now, true
 	}
 	r.mu.Unlock()
 	if err := r.refetch(ctx); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return nil, false, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.keys, nil
+	return r.keys, looked, nil
 }
 
 // sameSet compares by identity: a fetch always makes a new set.

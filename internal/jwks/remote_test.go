@@ -180,6 +180,42 @@ func TestRemoteNewKeyDuringTheCoolDown(t *testing.T) {
 	})
 }
 
+// A fetch that began before the issuer published its new key has not looked for it.
+func TestRemoteNewKeyDuringAFetch(t *testing.T) {
+	threat.Covers(t, 8)
+	synctest.Test(t, func(t *testing.T) {
+		old, fresh, stranger := newEC(t), newEC(t), newEC(t)
+		idp := &issuer{body: document(t, old.Public())}
+		r := remoteOf(idp)
+		verify := func(key Key, kid string) error {
+			_, _, err := r.Verify(t.Context(), sign(t, key, kid, ES256, claims), []string{ES256})
+			return err
+		}
+		if err := verify(old, old.ID()); err != nil {
+			t.Fatal(err)
+		}
+		idp.set(func(i *issuer) { i.delay = 3 * time.Second })
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := verify(stranger, "made-up"); !errors.Is(err, ErrUnknownKey) {
+				t.Errorf("who had it looked for: %v", err)
+			}
+		})
+		time.Sleep(time.Second)
+		idp.set(func(i *issuer) { i.body = document(t, old.Public(), fresh.Public()) })
+		err := verify(fresh, fresh.ID())
+		early, ok := errors.AsType[*CoolDownError](err)
+		if !ok || early.Wait != 12*time.Second {
+			t.Fatalf("got %v", err)
+		}
+		wg.Wait()
+		time.Sleep(early.Wait)
+		if err := verify(fresh, fresh.ID()); err != nil || idp.count() != 3 {
+			t.Errorf("when it was said to be tried again: %v, %d fetches", err, idp.count())
+		}
+	})
+}
+
 func TestRemoteHonoursRemovalAndStaysWithinBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		removed, kept := newEC(t), newEC(t)

@@ -121,20 +121,28 @@ func (r *Remote) Check(ctx context.Context, p Parsed) ([]byte, error) {
 		return nil, err
 	}
 	payload, err := p.verify(set)
-	if err == nil {
-		return payload, nil
+	for tries := 0; tries < renewTries && p.mayBeNew(err); tries++ {
+		var looked bool
+		if set, looked, err = r.renew(ctx, set); err != nil {
+			return nil, err
+		}
+		if payload, err = p.verify(set); looked {
+			break
+		}
 	}
-	// A key that is known and did not sign this is an answer. With no key id, a
-	// signature that fits none may be by a key that came since.
-	if errors.Is(err, ErrSignature) && p.Header.KeyID != "" {
-		return nil, err
-	}
-	set, renewErr := r.renew(ctx, set)
-	if renewErr != nil {
-		return nil, renewErr
-	}
-	return p.verify(set)
+	return payload, err
 }
+
+// mayBeNew reports whether what verify said may be otherwise with a key that came
+// since. One that is known and did not sign this is an answer; with no key id, a
+// signature that fits none is not.
+func (p Parsed) mayBeNew(err error) bool {
+	return errors.Is(err, ErrUnknownKey) || errors.Is(err, ErrSignature) && p.Header.KeyID == ""
+}
+
+// renewTries bounds how many sets that others had fetched are looked at: the first
+// may be of a fetch that began before the key was published.
+const renewTries = 3
 
 // Verify is Parse and Check.
 func (r *Remote) Verify(ctx context.Context, token string, allowed []string) ([]byte, Header, error) {
