@@ -76,6 +76,10 @@ func (a *Authenticator) answer(ctx context.Context, e *entry, token string, need
 func (a *Authenticator) ask(ctx context.Context, e *entry, k key, token string) (*answer, error) {
 	flight := fmt.Sprintf("%q %q %q %q %x", k.entry, k.issuer, k.asker, k.version, k.sum)
 	result := a.o.Cache.flights.DoChan(flight, func() (any, error) {
+		// Who looked in vain may come when the flight that would have told it is over.
+		if found := a.o.Cache.get(k, a.o.Now()); found != nil {
+			return found, nil
+		}
 		select {
 		case e.asking <- struct{}{}:
 			defer func() { <-e.asking }()
