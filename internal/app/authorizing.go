@@ -92,15 +92,10 @@ func (a *app) openAuthorizing(c *config.Config) error {
 	return nil
 }
 
-// rights are where roles and permissions of users are: where the first entry of
-// idps.yaml with the issuer that they sign in at says, if it says so.
+// rights are where roles and permissions of users are who sign in.
 func rights(c *config.Config) gateway.Rights {
-	for _, idp := range c.IdPs {
-		if m := idp.ClaimsMapping; idp.Issuer == c.OIDC.Issuer && len(m.Roles)+len(m.Permissions) > 0 {
-			return gateway.Rights{Roles: claimsOf(idp.ClaimsMapping.Roles), Permissions: claimsOf(idp.ClaimsMapping.Permissions)}
-		}
-	}
-	return gateway.Rights{}
+	m := c.Rights()
+	return gateway.Rights{Roles: claimsOf(m.Roles), Permissions: claimsOf(m.Permissions)}
 }
 
 // asksPDP reports whether any route wants decisions.

@@ -53,7 +53,7 @@ func (a *app) onDecision(e authz.Event) {
 		CorrelationID: e.CorrelationID, Took: e.Took, Reason: e.Reason, Cached: e.Cached, Context: bytes.Clone(e.Context),
 	}
 	if e.Who != nil {
-		d.Provider, d.Subject = e.Who.Provider, e.Who.Subject
+		d.Provider, d.Subject, d.Roles = e.Who.Provider, e.Who.Subject, len(e.Who.Roles)
 	}
 	a.decisions.Record(d)
 }

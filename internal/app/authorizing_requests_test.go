@@ -217,7 +217,7 @@ func TestDecisionsAreToldAndCounted(t *testing.T) {
 	}
 	until(t, "three are told", func() bool { return len(of()) == 3 })
 	all := strings.Join(of(), "\n")
-	for _, want := range []string{`"decision":"deny"`, `"id":"2"`, `"cached":true`, `"route":"note"`, `"reason":"because"`, `"obligations":["mask"]`, `"principal":"auth:account:`} {
+	for _, want := range []string{`"decision":"deny"`, `"id":"2"`, `"cached":true`, `"route":"note"`, `"reason":"because"`, `"obligations":["mask"]`, `"principal":"auth:account:`, `"roles":2`} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no %s in %s", want, all)
 		}

@@ -40,11 +40,13 @@ type Decision struct {
 	Route    string
 	// Provider and Subject are the account that asked.
 	Provider, Subject string
-	CorrelationID     string
-	Took              time.Duration
-	Reason            string
-	Cached            bool
-	Context           []byte // what the decision point said besides: an object, or nil
+	// Roles is how many roles that account had: none, where no claim gives any.
+	Roles         int
+	CorrelationID string
+	Took          time.Duration
+	Reason        string
+	Cached        bool
+	Context       []byte // what the decision point said besides: an object, or nil
 }
 
 // decisionData is the data of an event, in the names that receivers are promised.
@@ -56,6 +58,7 @@ type decisionData struct {
 	ID            string          `json:"id,omitempty"`
 	Route         string          `json:"route,omitempty"`
 	Principal     string          `json:"principal,omitempty"`
+	Roles         int             `json:"roles"`
 	CorrelationID string          `json:"correlation_id,omitempty"`
 	TookUS        int64           `json:"took_us"`
 	Reason        string          `json:"reason,omitempty"`
@@ -68,7 +71,7 @@ type decisionData struct {
 func (d *Decision) event(replica string) Event {
 	data := decisionData{
 		Kind: cmp.Or(d.Kind, DecisionCall), Decision: d.Decision, Resource: cut(d.Resource, maxName), Action: cut(d.Action, maxName), ID: cut(d.ID, maxName), Route: cut(d.Route, maxName),
-		CorrelationID: cut(d.CorrelationID, maxName), TookUS: d.Took.Microseconds(), Reason: cut(d.Reason, maxName), Cached: d.Cached, Context: d.Context,
+		Roles: d.Roles, CorrelationID: cut(d.CorrelationID, maxName), TookUS: d.Took.Microseconds(), Reason: cut(d.Reason, maxName), Cached: d.Cached, Context: d.Context,
 	}
 	if d.Subject != "" {
 		data.Principal = cut(principal.Principal{Provider: d.Provider, Subject: d.Subject}.Account(), maxName)

@@ -43,7 +43,7 @@ func (h *heard) got() []Entry {
 func aDecision(id string) Decision {
 	return Decision{
 		At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Decision: "deny", Resource: "note", Action: "update", ID: id, Route: "notes",
-		Provider: "main", Subject: "ada", CorrelationID: "c-1", Took: 1500 * time.Microsecond, Reason: "no policy permits", Context: []byte(`{"obligations":["log"]}`),
+		Provider: "main", Subject: "ada", Roles: 2, CorrelationID: "c-1", Took: 1500 * time.Microsecond, Reason: "no policy permits", Context: []byte(`{"obligations":["log"]}`),
 	}
 }
 
@@ -71,7 +71,7 @@ func TestADecisionIsTold(t *testing.T) {
 		}
 		for name, want := range map[string]any{
 			"kind": "call", "decision": "deny", "resource": "note", "action": "update", "id": "7", "route": "notes", "principal": "auth:account:main:ada",
-			"correlation_id": "c-1", "took_us": 1500.0, "reason": "no policy permits", "cached": false,
+			"roles": 2.0, "correlation_id": "c-1", "took_us": 1500.0, "reason": "no policy permits", "cached": false,
 		} {
 			if said.Data[name] != want {
 				t.Errorf("%s: %v, want %v", name, said.Data[name], want)

@@ -107,7 +107,8 @@ PATH is escaped as a client sends it, and may have a query.
 
 With --as, say also what the answer is: by the policies of the configuration, or
 with --ask by the decision point that it names. What else it knows of the subject
-is not known here: --role and --permission say it.
+is not known here: --role and --permission say it. If no claims_mapping gives what
+they say, so that nobody has it, that is said, too.
 
 Exit code 0: it is served. 1: it is not, or is denied, or the configuration is not
 valid.`,
@@ -142,6 +143,9 @@ valid.`,
 			fmt.Fprintf(&b, "\nThe configuration is not valid, so no request takes any route. See 'keyway config check'.\n")
 			_, _ = io.WriteString(s.stderr, b.String())
 			return notSo()
+		}
+		if err := by.checkProvider(cfg); err != nil {
+			return err
 		}
 		a := explain(cmd.Context(), s, cfg, method, target, by)
 		if *asJSON {

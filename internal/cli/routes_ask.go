@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 
 	"keyway/internal/app"
 	"keyway/internal/authz"
@@ -57,6 +59,54 @@ func (a *asking) check() error {
 	return nil
 }
 
+// checkProvider refuses an alias that nobody has: what is answered about it is true of
+// nobody.
+func (a *asking) checkProvider(cfg *config.Config) error {
+	known := []string{cfg.OIDC.Provider}
+	for _, idp := range cfg.IdPs {
+		if !slices.Contains(known, idp.Provider) {
+			known = append(known, idp.Provider)
+		}
+	}
+	if a.provider == "" || slices.Contains(known, a.provider) {
+		return nil
+	}
+	return usage("--provider: no provider has the alias %q; expected one of %s (oidc.provider, and provider or name of an entry of idps.yaml)", a.provider, strings.Join(known, ", "))
+}
+
+// unlikely says why nobody of that provider has the roles or permissions that are asked
+// about; empty: somebody may.
+func (a *asking) unlikely(cfg *config.Config, r *route.Route, who *principal.Principal) string {
+	without := func(m config.ClaimsMapping) (lacking []string) {
+		if len(a.roles) > 0 && len(m.Roles) == 0 {
+			lacking = append(lacking, "roles")
+		}
+		if len(a.permissions) > 0 && len(m.Permissions) == 0 {
+			lacking = append(lacking, "permissions")
+		}
+		return lacking
+	}
+	var lacking []string
+	where := "no entry of idps.yaml with issuer " + cfg.OIDC.Issuer + " has"
+	if r.Auth == route.AuthBearer {
+		where = "no entry of idps.yaml whose tokens this route accepts has, of provider " + who.Provider + ","
+		lacking = without(config.ClaimsMapping{})
+		for _, idp := range cfg.IdPs {
+			if idp.Provider == who.Provider && r.Bearer.Accepts(idp.Name, idp.Audience) != nil {
+				if of := without(idp.ClaimsMapping); len(of) < len(lacking) {
+					lacking = of
+				}
+			}
+		}
+	} else {
+		lacking = without(cfg.Rights())
+	}
+	if len(lacking) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("nobody who calls has %s: %s claims_mapping.%s", strings.Join(lacking, " and "), where, strings.Join(lacking, " and claims_mapping."))
+}
+
 // requestFacts is the request that is explained, in the words of package authz.
 type requestFacts struct {
 	match *route.Match
@@ -88,6 +138,7 @@ type explainAnswered struct {
 	Asked       bool     `json:"asked"`
 	Allow       bool     `json:"allow"`
 	Reason      string   `json:"reason,omitempty"`
+	Unlikely    string   `json:"unlikely,omitempty"` // why nobody has what --role and --permission say
 }
 
 // explainAsked fills in what is asked about the request, and if somebody is to be
@@ -119,6 +170,7 @@ func explainAsked(ctx context.Context, s *streams, cfg *config.Config, m *route.
 	}
 	if by.as != "" {
 		p.Answer = by.answer(ctx, s, cfg, who, asked.Ask, facts)
+		p.Answer.Unlikely = by.unlikely(cfg, m.Route, who)
 	}
 	return p
 }

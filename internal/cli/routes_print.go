@@ -134,6 +134,9 @@ func authzRows(p *explainPDP) [][2]string {
 			who += ", permissions " + strings.Join(a.Permissions, " ")
 		}
 		add("as", "%s", who)
+		if a.Unlikely != "" {
+			add("but", "%s", a.Unlikely)
+		}
 		switch {
 		case a.Allow:
 			add("answer", "allow: %s", orSilence(a.Reason))

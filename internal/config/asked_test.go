@@ -18,7 +18,7 @@ func loadAsked(t *testing.T, routes, pdp string) *Config {
 	cfg, err := LoadFiles("c", map[string][]byte{
 		RoutesFile: []byte("services:\n  s: {base_url: \"https://s.internal\"}\nroutes:\n" + routes),
 		PDPFile:    []byte(pdp),
-		IdPsFile:   []byte("idps:\n  - {name: corp, issuer: \"https://corp.example.com\", audience: api}\n  - {name: id, provider: oidc, issuer: \"https://id.example.com\", audience: api}\n"),
+		IdPsFile:   []byte("idps:\n  - {name: corp, issuer: \"https://corp.example.com\", audience: api}\n  - {name: id, provider: oidc, issuer: \"https://id.example.com\", audience: api, claims_mapping: {roles: [{source: roles}]}}\n"),
 	}, askedEnv)
 	if err != nil {
 		t.Fatal(err)

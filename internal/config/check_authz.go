@@ -36,6 +36,7 @@ func (l *loader) checkPDP() {
 	l.checkSubjectID()
 	l.checkSubjectType()
 	l.checkAsked()
+	l.checkRoles()
 }
 
 // checkDecisionPoint wants one decision point, not two.

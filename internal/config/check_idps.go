@@ -16,6 +16,7 @@ func (l *loader) checkIdPs() {
 		p := &l.idps.IdPs[i]
 		key := fmt.Sprintf("idps[%d]", i)
 		l.insecure(IdPsFile, reflect.ValueOf(*p), key)
+		l.checkSources(key, p.ClaimsMapping)
 		if p.Provider != "" {
 			l.checkAlias(IdPsFile, key+".provider", p.Provider)
 		} else {

@@ -160,9 +160,18 @@ func (g *Gateway) judge(event *authz.Event, v *authz.Verdict, err error) error {
 		// Not wrapped: whatever went wrong there is no failure of another kind here.
 		return problem.Newf(problem.Forbidden, "route %s: %s %s: %s: %v", event.Route, event.Action, event.Resource, event.Reason, err)
 	case !v.Allow:
-		return problem.Newf(problem.Forbidden, "route %s: %s %s: denied: %s", event.Route, event.Action, event.Resource, event.Reason)
+		return problem.Newf(problem.Forbidden, "route %s: %s %s: denied: %s%s", event.Route, event.Action, event.Resource, event.Reason, withoutRoles(event.Who))
 	}
 	return nil
+}
+
+// withoutRoles is for the log, where an operator sees 403 for everybody: that somebody
+// has no role at all is no personal data, and most often no claim gives any.
+func withoutRoles(who *principal.Principal) string {
+	if who == nil || len(who.Roles) > 0 {
+		return ""
+	}
+	return " (the subject has no roles)"
 }
 
 // reportDecision tells the observer of decisions.

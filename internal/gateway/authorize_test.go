@@ -32,7 +32,7 @@ func TestWhatIsNotAllowedIsNotForwarded(t *testing.T) {
 	if strings.Contains(got.body, "secret reason") || strings.Contains(got.body, "item") {
 		t.Errorf("the answer says why: %s", got.body)
 	}
-	if !strings.Contains(w.log.String(), "denied: the secret reason") {
+	if !strings.Contains(w.log.String(), "denied: the secret reason (the subject has no roles)") {
 		t.Error("the log does not say why")
 	}
 	if q := p.last(); q.Resource.ID != "7" || q.Subject.Type != "user" || q.Context.CorrelationID == "" || q.Context.Address.String() != "127.0.0.1" {
