@@ -18,7 +18,7 @@ func (l *loader) checkServices() {
 	for _, name := range sortedKeys(l.routes.Services) {
 		s := l.routes.Services[name]
 		key := "services." + name
-		if !serviceName.MatchString(name) {
+		if !serviceName.MatchString(name) && mapKey.MatchString(name) { // else it is said already
 			l.wrong(RoutesFile, key, "found the name "+shown(name), "expected letters, digits, - and _")
 		}
 		l.insecure(RoutesFile, reflect.ValueOf(s), key)

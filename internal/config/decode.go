@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -115,7 +116,8 @@ func (d *decoder) whatKey(key, path string, fields []field) string {
 
 var mapKey = regexp.MustCompile(`^[A-Za-z0-9_./{}*~%:@-]+$`)
 
-// mapping decodes a mapping whose keys are names.
+// mapping decodes a mapping whose keys are names. What a bad name stands for is
+// read all the same, so that its own problems don't wait until the name is mended.
 func (d *decoder) mapping(n ast.Node, v reflect.Value, path string) {
 	pairs, ok := d.pairs(n, path)
 	if !ok {
@@ -126,7 +128,9 @@ func (d *decoder) mapping(n ast.Node, v reflect.Value, path string) {
 		key, m := keyText(p), d.tokenMark(p.Key.GetToken())
 		if !mapKey.MatchString(key) {
 			d.add(m, path, "found the name "+shown(key), "expected letters, digits and -_./{}*~%:@")
-			continue
+			if !isGroup(v.Type().Elem()) || strings.ContainsFunc(key, func(r rune) bool { return !unicode.IsPrint(r) }) {
+				continue // nothing is in it, or it would not be seen in the keys of messages
+			}
 		}
 		kp := joinKey(path, key)
 		d.marks[kp] = m
