@@ -119,7 +119,7 @@ func (x *exchange) request(ctx context.Context) *http.Request {
 	// Trailers come after the headers were decided upon, under any name. That the
 	// client's connection ends is no reason to end ours.
 	out.Trailer, out.Close = nil, false
-	if x.outside.ContentLength == 0 {
+	if x.outside.ContentLength == 0 || x.outside.Body == nil {
 		out.Body = nil // so that a transport knows that there is none
 		return out
 	}
