@@ -75,7 +75,13 @@ func (a *Authenticator) answer(ctx context.Context, e *entry, token string, need
 // own.
 func (a *Authenticator) ask(ctx context.Context, e *entry, k key, token string) (*answer, error) {
 	flight := fmt.Sprintf("%q %q %q %q %x", k.entry, k.issuer, k.asker, k.version, k.sum)
-	result := a.o.Cache.flights.DoChan(flight, func() (any, error) {
+	result := a.o.Cache.flights.DoChan(flight, func() (said any, err error) {
+		// What others send must not end us, whatever a parser makes of it.
+		defer func() {
+			if recover() != nil { // not the panic's own text: it may have anything
+				said, err = nil, problem.New(problem.Internal, errDefect)
+			}
+		}()
 		// Who looked in vain may come when the flight that would have told it is over.
 		if found := a.o.Cache.get(k, a.o.Now()); found != nil {
 			return found, nil
@@ -110,6 +116,8 @@ func (a *Authenticator) ask(ctx context.Context, e *entry, k key, token string) 
 		return nil, problem.New(problem.IdPUnavailable, context.Cause(ctx))
 	}
 }
+
+var errDefect = errors.New("bearer: a defect while asking about a token; please report it")
 
 // readAnswer wants the one boolean that counts (RFC 7662 section 2.2).
 func readAnswer(body []byte, began time.Time) (*answer, error) {

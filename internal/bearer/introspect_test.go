@@ -84,6 +84,24 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// A defect is no answer, ends nobody else's requests, and says nothing of what it met.
+func TestADefectWhileAskingEndsNothing(t *testing.T) {
+	threat.Covers(t, 45)
+	p := newAsked(func(string) (string, error) { panic("with a secret in it") })
+	a := authenticator(t, Options{Entries: []Entry{asking(p)}})
+	for range maxAsking + 1 { // and holds no place
+		_, err := present(t, a, "opaque")
+		want(t, err, problem.Internal, "")
+		if strings.Contains(err.Error(), "with a secret") {
+			t.Fatal(err)
+		}
+	}
+	p.say(always(active("machine", nil), nil))
+	if _, err := present(t, a, "opaque"); err != nil {
+		t.Error(err)
+	}
+}
+
 // The scope and audience of a cached answer are looked at again by each route,
 // and the provider's silence about a token is not remembered when it is back.
 func TestCachedAnswerIsCheckedAgain(t *testing.T) {

@@ -86,18 +86,29 @@ func (s *Store) ask() error {
 	if len(nodes) < 2 {
 		return err
 	}
-	ctx, cancel = context.WithTimeout(context.Background(), probeTimeout)
+	if s.anyAnswers(nodes) {
+		return nil
+	}
+	return err
+}
+
+func (s *Store) anyAnswers(nodes map[string]rueidis.Client) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 	defer cancel()
 	answers := make(chan error, len(nodes))
 	for _, node := range nodes {
-		go func() { answers <- ping(ctx, node) }()
+		go func() {
+			err := errDefect // unless ping returns
+			s.contained(func() { err = ping(ctx, node) })
+			answers <- err
+		}()
 	}
 	for range nodes {
 		if answer := <-answers; answer == nil {
-			return nil
+			return true
 		}
 	}
-	return err
+	return false
 }
 
 // ping takes an error that Redis answers with for what it is: an answer that it
