@@ -126,20 +126,21 @@ func (r *Remote) current(ctx context.Context) (keySet, error) {
 	throttled := r.running == nil && !r.lastFailure.IsZero() && now.Before(r.lastFailure.Add(r.o.Pause))
 	failure := r.lastFetchErr
 	ahead := fresh && now.After(r.fetchedAt.Add(r.freshUntil.Sub(r.fetchedAt)*4/5))
+	var f *fetch
+	if (!fresh || ahead) && !throttled {
+		f = r.start() // here, so that who saw one under way joins it, and starts no other within its pause
+	}
 	r.mu.Unlock()
 
 	switch {
-	case fresh && ahead && !throttled:
-		r.start() // nobody waits for it: the keys are good for a while yet
-		return keys, nil
-	case fresh:
+	case fresh: // nobody waits for a fetch ahead: the keys are good for a while yet
 		return keys, nil
 	case throttled && usable:
 		return keys, nil
 	case throttled:
 		return nil, fmt.Errorf("%w: not tried again so soon after: %w", ErrUnavailable, failure)
 	}
-	err := r.refetch(ctx)
+	err := f.wait(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -163,7 +164,7 @@ func (r *Remote) renew(ctx context.Context, seen keySet) (_ keySet, looked bool,
 		keys := r.keys
 		r.mu.Unlock()
 		return keys, false, nil
-	case r.running != nil: // one is under way; it will do
+	case r.running != nil: // it will do, and no other that somebody starts after it
 	case now.Before(r.lastUnknown.Add(r.o.CoolDown)):
 		failed, wait := !r.lastFailure.IsZero(), r.lastUnknown.Add(r.o.CoolDown).Sub(now)
 		r.mu.Unlock()
@@ -174,8 +175,9 @@ func (r *Remote) renew(ctx context.Context, seen keySet) (_ keySet, looked bool,
 	default:
 		r.lastUnknown, looked = now, true
 	}
+	f := r.start() // before anybody else: whoever comes late must not start one beside the cool-down
 	r.mu.Unlock()
-	if err := r.refetch(ctx); err != nil {
+	if err := f.wait(ctx); err != nil {
 		return nil, false, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	r.mu.Lock()
@@ -188,9 +190,8 @@ func sameSet(a, b keySet) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// refetch waits for the fetch that is under way, or starts one.
-func (r *Remote) refetch(ctx context.Context) error {
-	f := r.start()
+// wait is for the fetch's end, or ctx's.
+func (f *fetch) wait(ctx context.Context) error {
 	select {
 	case <-f.done:
 		return f.err
@@ -201,10 +202,8 @@ func (r *Remote) refetch(ctx context.Context) error {
 
 // start starts a fetch unless one is under way. The fetch belongs to nobody, so
 // that the first who asked can go away without failing the others; its own
-// timeout ends it.
+// timeout ends it. r.mu is held.
 func (r *Remote) start() *fetch {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.running != nil {
 		return r.running
 	}
