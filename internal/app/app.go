@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -33,7 +32,7 @@ type Options struct {
 	// Env looks environment variables up, for secrets.
 	Env func(string) (string, bool)
 	Log *slog.Logger
-	// Ready, when not nil, is called once when both listeners accept.
+	// Ready, when not nil, is called once when both listeners serve.
 	Ready func(Addresses)
 	// Reload has everything that is handed in read again; may be nil.
 	Reload <-chan struct{}
@@ -58,6 +57,7 @@ func Run(ctx context.Context, o Options) error {
 			o.Log.Warn("closing", "error", err.Error())
 		}
 	}()
+	defer a.closeFront()
 	if err := a.open(ctx, o.Env); err != nil {
 		return err
 	}
@@ -96,6 +96,8 @@ type app struct {
 	policies  *policies
 	decisions *audit.Decisions // nil: nobody is told
 	current   atomic.Pointer[served]
+	front     *front
+	stored    atomic.Bool // the store is open
 
 	mirrored      keyring.Ring // what the folder of keys has
 	noticesTold   int          // of those of the folder of keys
@@ -184,7 +186,7 @@ func (a *app) open(ctx context.Context, env func(string) (string, bool)) error {
 	if err := a.resources.openTraces(ctx, c, env, a.id); err != nil {
 		return err
 	}
-	redisBoard, err := a.resources.openStore(ctx, c)
+	redisBoard, err := a.openFront(ctx)
 	if err != nil {
 		return err
 	}
@@ -262,7 +264,7 @@ func (a *app) observe() {
 	})
 }
 
-// serve listens, and stops when ctx ends or a listener fails.
+// serve has the listeners serve, and stops when ctx ends or one of them fails.
 func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 	c := a.config
 	health := &gateway.Health{Store: a.resources.sessions.Ping, IdP: a.resources.idpHealth()}
@@ -273,46 +275,25 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 		Limiter: a.limiter(), Callers: a.callers(), OnDecision: a.onDecision,
 		Revoker: a.resources.revoker,
 	})
-	public := &http.Server{
-		Handler:           gw,
-		ReadHeaderTimeout: c.Server.ReadHeaderTimeout,
-		IdleTimeout:       c.Server.IdleTimeout,
-		MaxHeaderBytes:    c.Limits.HeaderBytes,
-		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
-		// `OPTIONS *` is answered by the gateway like any other request.
-		DisableGeneralOptionsHandler: true,
-	}
 	api, err := a.adminAPI()
 	if err != nil {
 		return err
 	}
-	adminServer := newAdminServer(a.adminHandler(health, api), a.log)
-	publicListeners, err := listen(c.Server.Host, c.Server.Port)
-	if err != nil {
-		return err
-	}
-	publicListeners = counting(publicListeners, c.Limits.Connections)
-	adminListener, err := net.Listen("tcp", c.Admin.Addr)
-	if err != nil {
-		closeAll(publicListeners)
-		return &ListenError{"admin", c.Admin.Addr, err}
-	}
 	a.tell()
 	defer a.background()()
 	a.awaitCounted(ctx)
-	failed := make(chan error, 4)
-	serve(public, guarded(publicListeners), failed)
-	serve(adminServer, []net.Listener{adminListener}, failed)
-	at := Addresses{Public: publicListeners[0].Addr().String(), Admin: adminListener.Addr().String()}
-	a.log.Info("serving", "public", at.Public, "admin", at.Admin)
+	f := a.front
+	f.admin.hand(a.adminHandler(health, api))
+	f.public.hand(gw)
+	a.log.Info("serving", "public", f.at.Public, "admin", f.at.Admin)
 	if ready != nil {
-		ready(at)
+		ready(f.at)
 	}
 	select {
 	case <-ctx.Done():
-	case err = <-failed:
+	case err = <-f.failed:
 	}
-	return errors.Join(err, a.stop(gw, public, adminServer))
+	return errors.Join(err, a.stop(gw, f.public.Server, f.admin.Server))
 }
 
 // stop is a graceful stop. Readiness turns first; the delay gives load balancers

@@ -14,8 +14,11 @@ type endpoint struct {
 	name     string                       // route id in logs and metrics
 	always   bool                         // served however busy we are
 	contract contract                     // by a proxy, about another request
+	pages    bool                         // browsers are sent here, and see what fails
 	methods  map[string]func(*call) error // anyMethod: what is left
 }
+
+const logoutPath = "/auth/logout"
 
 // anyMethod is for endpoints that serve whatever method comes.
 const anyMethod = ""
@@ -60,10 +63,14 @@ func (g *Gateway) endpoints() map[string]endpoint {
 	ready := get("health_ready", func(c *call) error { g.health.Ready(c.w, c.r); return nil })
 	verify, forward := get("verify", (*call).verify), get("forward", (*call).forwardAuth)
 	verify.contract, forward.contract = statusOnly, passedOn
+	login := endpoint{name: "login", methods: map[string]func(*call) error{http.MethodGet: (*call).login}}
+	callback := getAndPost("callback", (*call).callback, (*call).callbackForm)
+	logout := getAndPost("logout", (*call).logout, (*call).logout)
+	login.pages, callback.pages, logout.pages = true, true, true
 	own := map[string]endpoint{
-		"/auth/login":        {name: "login", methods: map[string]func(*call) error{http.MethodGet: (*call).login}},
-		"/auth/callback":     getAndPost("callback", (*call).callback, (*call).callbackForm),
-		"/auth/logout":       getAndPost("logout", (*call).logout, (*call).logout),
+		loginPath:            login,
+		"/auth/callback":     callback,
+		logoutPath:           logout,
 		"/auth/session":      get("session", (*call).sessionInfo),
 		"/api/auth/session":  get("session", (*call).sessionInfo),
 		"/auth/csrf":         get("csrf", (*call).csrfToken),
@@ -79,7 +86,7 @@ func (g *Gateway) endpoints() map[string]endpoint {
 		"/.well-known/jwks.json":                  get("jwks", (*call).jwks),
 	}
 	live.always, ready.always = true, true
-	for _, prefix := range []string{"", "/auth", "/api/v1"} {
+	for _, prefix := range healthPrefixes {
 		own[prefix+"/health"] = ready
 		own[prefix+"/health/live"] = live
 		own[prefix+"/health/ready"] = ready

@@ -21,6 +21,9 @@ type Health struct {
 	Store func(context.Context) error
 	// IdP says why sign-ins are not possible, or nil. It must not block.
 	IdP func() error
+	// Starting makes the replica unready whatever the others say: what it needs is not
+	// there yet.
+	Starting bool
 
 	stopping atomic.Bool
 	mu       sync.Mutex
@@ -52,6 +55,9 @@ func (h *Health) ready(ctx context.Context) (healthReport, bool) {
 	}
 	if h.probeStore(ctx) != nil {
 		report.Checks["sessions"], ok = "unavailable", false
+	}
+	if h.Starting {
+		report.Checks["replica"], ok = "starting", false
 	}
 	if h.stopping.Load() {
 		report.Checks["replica"], ok = "stopping", false

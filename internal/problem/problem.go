@@ -41,6 +41,7 @@ const (
 	KeysUnavailable    Code = "keys_unavailable"     // 503: this replica can't know yet, try again
 	Overloaded         Code = "overloaded"           // 503
 	UpstreamTimeout    Code = "upstream_timeout"     // 504
+	Starting           Code = "starting"             // 503: try again
 	ShuttingDown       Code = "shutting_down"        // 503
 )
 
@@ -78,6 +79,7 @@ var kinds = map[Code]kind{
 	KeysUnavailable:    {503, "This can't be decided right now. Try again.", 2 * time.Second},
 	Overloaded:         {503, "Too busy right now. Try again.", 2 * time.Second},
 	UpstreamTimeout:    {504, "The service behind the gateway took too long.", 0},
+	Starting:           {503, "This replica is starting. Try again.", 2 * time.Second},
 	ShuttingDown:       {503, "This replica is shutting down. Try again.", time.Second},
 }
 
@@ -142,13 +144,23 @@ func Write(w http.ResponseWriter, correlationID string, err error) {
 
 // WriteAs is Write with another status, of 400 or more, for who can take only some.
 func WriteAs(w http.ResponseWriter, correlationID string, err error, status int) {
+	h := w.Header()
+	code := Headers(h, err, status)
+	h.Set("Content-Type", "application/problem+json")
+	body, _ := json.Marshal(document{Type: "about:blank", Title: kinds[code].title, Status: status, Code: code, CorrelationID: correlationID})
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// Headers sets what every answer about err has, in whatever form it is written, and
+// returns the code to show: one of those above.
+func Headers(h http.Header, err error, status int) Code {
 	code := CodeOf(err)
 	k, ok := kinds[code]
 	if !ok {
 		code, k = Internal, kinds[Internal]
 	}
-	h := w.Header()
-	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	after := k.retryAfter
@@ -163,8 +175,8 @@ func WriteAs(w http.ResponseWriter, correlationID string, err error, status int)
 		// registered scheme, so no browser opens a dialogue for it.
 		h.Set("WWW-Authenticate", `Session realm="bff"`)
 	}
-	body, _ := json.Marshal(document{Type: "about:blank", Title: k.title, Status: status, Code: code, CorrelationID: correlationID})
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-	_, _ = w.Write(body)
+	return code
 }
+
+// Title is what the kind is to a person, in a sentence or two.
+func (c Code) Title() string { return kinds[c].title }

@@ -1,0 +1,79 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"keyway/internal/gateway"
+	"keyway/internal/threat"
+)
+
+func TestStarting(t *testing.T) {
+	server := httptest.NewServer(gateway.Starting{Health: &gateway.Health{
+		Starting: true, Store: func(context.Context) error { return errors.New("dial tcp 10.0.0.1: refused") },
+	}})
+	defer server.Close()
+	ask := func(method, path, body string) *http.Response {
+		r, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, strings.NewReader(body))
+		must(t, err)
+		r.Header.Set("X-Correlation-Id", "made-up")
+		answer, err := http.DefaultTransport.RoundTrip(r)
+		must(t, err)
+		t.Cleanup(func() { answer.Body.Close() })
+		return answer
+	}
+	for _, prefix := range []string{"", "/auth", "/api/v1"} {
+		for path, want := range map[string]int{"/health": 503, "/health/ready": 503, "/health/ready?x=1": 503, "/health/live": 200, "/health/live?x": 200} {
+			for _, method := range []string{"GET", "HEAD"} {
+				answer := ask(method, prefix+path, "")
+				text, _ := io.ReadAll(answer.Body)
+				if answer.StatusCode != want || answer.Header.Get("Cache-Control") != "no-store" || !answer.Close {
+					t.Errorf("%s %s: %d %v", method, prefix+path, answer.StatusCode, answer.Header)
+				}
+				if method == "GET" && want == 503 && string(text) != `{"status":"unavailable","checks":{"replica":"starting","sessions":"unavailable","sign_in":"ok"}}`+"\n" {
+					t.Errorf("%s: %s", prefix+path, text)
+				}
+			}
+		}
+	}
+	for _, c := range [][2]string{
+		{"GET", "/"}, {"GET", "/auth/login"}, {"POST", "/api/notes"}, {"GET", "/auth/session"}, {"POST", "/health/live"}, {"GET", "/health/live/"},
+		{"GET", "/metrics"}, {"GET", "/.well-known/jwks.json"}, {"GET", "/auth/forward"}, {"GET", "/auth/forward/api/notes"},
+	} {
+		answer := ask(c[0], c[1], strings.Repeat("x", len(c[0])-3))
+		text, _ := io.ReadAll(answer.Body)
+		id := answer.Header.Get("X-Correlation-Id")
+		if answer.StatusCode != 503 || answer.Header.Get("Retry-After") == "" || answer.Header.Get("Content-Type") != "application/problem+json" ||
+			!strings.Contains(string(text), `"code":"starting"`) || len(id) != 32 || !strings.Contains(string(text), id) || !answer.Close {
+			t.Errorf("%s %s: %d %v %s", c[0], c[1], answer.StatusCode, answer.Header, text)
+		}
+	}
+	t.Run("verify", func(t *testing.T) {
+		threat.Covers(t, 40)
+		if answer := ask("GET", "/auth/verify", ""); answer.StatusCode != 403 {
+			t.Errorf("a server that acts on the status reads %d", answer.StatusCode)
+		}
+	})
+	t.Run("a body that is never sent", func(t *testing.T) {
+		threat.Covers(t, 70)
+		body, held := io.Pipe()
+		defer held.Close()
+		r, err := http.NewRequestWithContext(t.Context(), "POST", server.URL+"/api/notes", body)
+		must(t, err)
+		r.ContentLength = 1000
+		began := time.Now()
+		answer, err := http.DefaultTransport.RoundTrip(r)
+		if err == nil {
+			answer.Body.Close()
+		}
+		if took := time.Since(began); took > 15*time.Second {
+			t.Errorf("it held us for %v", took)
+		}
+	})
+}
