@@ -41,17 +41,24 @@ func (m *Manager) refresh(ctx context.Context, k Key, ask RefreshFunc) (_ *Sessi
 		return s, func() {}, err
 	}
 	stop := m.keepLease(ctx, name, owner)
+	var pause time.Duration
 	release = func() {
 		stop()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseGoodby)
 		defer cancel()
+		if pause > 0 { // before: whoever has the lease next finds it
+			m.tellPause(ctx, k, pause)
+		}
 		_ = m.store.Release(ctx, name, owner) // else it ends by itself
 	}
 	// Between our read and the lease, whoever had it may have been done.
 	if s, err = m.latest().load(ctx, k); err != nil || !m.latest().due(s, time.Now()) {
 		return s, release, err
 	}
-	s, err = m.ask(ctx, s, ask)
+	if err = m.paused(ctx, k); err != nil {
+		return nil, release, err
+	}
+	s, pause, err = m.ask(ctx, s, ask)
 	return s, release, err
 }
 
@@ -115,8 +122,9 @@ func (m *Manager) keepLease(ctx context.Context, name, owner string) (stop func(
 	}
 }
 
-// ask has the IdP renew the tokens of s, and saves them.
-func (m *Manager) ask(ctx context.Context, s *Session, ask RefreshFunc) (*Session, error) {
+// ask has the IdP renew the tokens of s, and saves them. pause is for how long it should
+// not be asked again.
+func (m *Manager) ask(ctx context.Context, s *Session, ask RefreshFunc) (_ *Session, pause time.Duration, _ error) {
 	used := s.rec.RefreshToken
 	call, cancel := context.WithTimeout(ctx, m.o.RefreshTimeout)
 	rec, err := ask(call, s.rec.clone())
@@ -128,13 +136,13 @@ func (m *Manager) ask(ctx context.Context, s *Session, ask RefreshFunc) (*Sessio
 		if errors.Is(err, ErrEnded) {
 			m.orphan(ctx, rec)
 		}
-		return next, err
+		return next, 0, err
 	case errors.Is(err, ErrGrantGone):
 		m.shared.backoff.forget(s.key)
-		return m.grantGone(ctx, s, used, err)
+		next, err := m.grantGone(ctx, s, used, err)
+		return next, 0, err
 	default:
-		m.shared.backoff.failed(s.key, time.Now())
-		return nil, fmt.Errorf("%w: %w", ErrIdPUnavailable, err)
+		return nil, m.shared.backoff.failed(s.key, time.Now()), fmt.Errorf("%w: %w", ErrIdPUnavailable, err)
 	}
 }
 

@@ -51,6 +51,7 @@ func Run(t *testing.T, open func(t *testing.T) session.Store) {
 		{"leases say who has them", holders},
 		{"leases expire", leaseExpires},
 		{"one of many claims wins", claimConcurrently},
+		{"a refresh that failed is everybody's failure", failedRefresh},
 	} {
 		t.Run(tc.name, func(t *testing.T) { tc.test(t, open(t)) })
 	}
