@@ -54,9 +54,13 @@ func (a *app) openAuthorizing(c *config.Config) error {
 	z := &authorizing{asks: asks(c)}
 	var point authz.PDP
 	if c.PDP.Embedded() {
-		folder, err := cedar.Open(c.PDP.Policies)
+		folder, err := openPolicies(c)
 		if err != nil {
-			return fmt.Errorf("pdp.yaml: %w", err)
+			return err
+		}
+		a.log.Info("policies in use", "policies", folder.Policies())
+		for _, note := range policyNotes(c, folder) {
+			a.log.Warn("configuration: " + note.Error())
 		}
 		z.folder, point = folder, folder
 		if loose := cedar.WritableByOthers(c.PDP.Policies); len(loose) > 0 {
@@ -129,39 +133,57 @@ func (a *app) watchPolicies(ctx context.Context) {
 	}
 	look := time.NewTicker(policiesEvery)
 	defer look.Stop()
-	unread := ""
+	var trouble policiesTrouble
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-look.C:
 		}
-		unread = a.lookAtPolicies(z, unread)
+		a.lookAtPolicies(z, &trouble)
 	}
 }
 
-// lookAtPolicies looks once. unread is why the folder could not be read at all, the
-// last time: that lasts, and is told once.
-func (a *app) lookAtPolicies(z *authorizing, unread string) string {
+// policiesTrouble is what is told about a folder that can't be used.
+type policiesTrouble struct {
+	unread  string // why it could not be read at all, the last time: that is told once
+	refused bool   // what it is can't be used
+}
+
+// lookAtPolicies looks once.
+func (a *app) lookAtPolicies(z *authorizing, trouble *policiesTrouble) {
 	changed, err := z.folder.Reload()
 	if wrong, ok := errors.AsType[*cedar.Error](err); ok {
 		a.resources.metrics.PoliciesReloaded(telemetry.PoliciesRefused)
 		a.log.Error("the policies were changed and can't be used; those before stay in use", "folder", wrong.Folder, "problems", wrong.Problems)
-		return ""
+		*trouble = policiesTrouble{refused: true}
+		return
 	}
 	if err != nil {
-		if unread != err.Error() {
+		if trouble.unread != err.Error() {
 			a.resources.metrics.PoliciesReloaded(telemetry.PoliciesRefused)
 			a.log.Error("the policies can't be read; those that were read last stay in use", "error", err.Error())
 		}
-		return err.Error()
+		trouble.unread = err.Error()
+		return
 	}
-	if changed {
+	wasUnread := trouble.unread != ""
+	trouble.unread = ""
+	switch {
+	case changed:
+		if wasUnread || trouble.refused {
+			a.log.Info("the policies can be used again", "folder", a.config.PDP.Policies)
+		}
+		trouble.refused = false
 		a.resources.metrics.PoliciesReloaded(telemetry.PoliciesTaken)
 		a.log.Info("policies in use", "policies", z.folder.Policies())
+		for _, note := range policyNotes(a.config, z.folder) {
+			a.log.Warn("configuration: " + note.Error())
+		}
 		a.forgetDecisions()
+	case wasUnread && !trouble.refused:
+		a.log.Info("the policies can be read again, and are those in use", "folder", a.config.PDP.Policies)
 	}
-	return ""
 }
 
 // forgetDecisions has everything decided anew.

@@ -7,7 +7,6 @@ import (
 
 	"keyway/internal/authz"
 	"keyway/internal/authz/authzen"
-	"keyway/internal/authz/cedar"
 	"keyway/internal/config"
 	"keyway/internal/keyring"
 	"keyway/internal/oidc"
@@ -19,7 +18,7 @@ import (
 // variables. Nobody is asked before it is. done ends its connections.
 func DecisionPoint(c *config.Config, env func(string) (string, bool)) (point authz.PDP, done func(), err error) {
 	if c.PDP.Embedded() {
-		folder, err := cedar.Open(c.PDP.Policies)
+		folder, err := openPolicies(c)
 		return folder, func() {}, err
 	}
 	transport, err := authzen.NewTransport(c.PDP.Connection.CAFile)

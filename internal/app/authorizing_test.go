@@ -306,6 +306,9 @@ func TestPoliciesInAFolder(t *testing.T) {
 	if !strings.Contains(log.String(), "everybody on this machine can write policies") {
 		t.Error("who may write there decides, and nobody is told that all may")
 	}
+	if !strings.Contains(log.String(), `msg="policies in use" policies=1`) {
+		t.Error("how many there are at the start is not told")
+	}
 	writePolicies(t, folder, `permit (principal, action`)
 	until(t, "what is broken is told", func() bool { return strings.Contains(log.String(), "can't be used") })
 	if ok, _ := may(t, a, "grace"); !ok {
@@ -313,13 +316,25 @@ func TestPoliciesInAFolder(t *testing.T) {
 	}
 	writePolicies(t, folder, `forbid (principal, action, resource);`)
 	until(t, "the new ones decide, also what was remembered", func() bool { ok, _ := may(t, a, "ada"); return !ok })
+	until(t, "they can be used again", func() bool { return strings.Contains(log.String(), "the policies can be used again") })
+	away := folder + ".away"
+	if err := os.Rename(folder, away); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it is gone", func() bool { return strings.Contains(log.String(), "the policies can't be read") })
+	if err := os.Rename(away, folder); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it is back", func() bool { return strings.Contains(log.String(), "the policies can be read again, and are those in use") })
+	writePolicies(t, folder, "// none")
+	until(t, "nothing is permitted any more", func() bool { return strings.Contains(log.String(), "nothing is permitted, and each route") })
 	var b strings.Builder
 	for _, line := range strings.Split(metricsText(t, a), "\n") {
 		if strings.HasPrefix(line, "bff_policies_reloads_total") {
 			b.WriteString(line + "\n")
 		}
 	}
-	if !strings.Contains(b.String(), `{outcome="refused"} 1`) || !strings.Contains(b.String(), `{outcome="taken"} 1`) {
+	if !strings.Contains(b.String(), `{outcome="refused"} 2`) || !strings.Contains(b.String(), `{outcome="taken"} 2`) {
 		t.Error(b.String())
 	}
 }
@@ -339,7 +354,7 @@ func TestABrokenPolicyRefusesTheStart(t *testing.T) {
 	a := &app{config: o.Config, log: o.Log}
 	defer a.resources.Close()
 	err := a.open(t.Context(), o.Env)
-	if _, ok := errors.AsType[*cedar.Error](err); !ok || !strings.Contains(err.Error(), "notes.cedar") {
+	if _, ok := errors.AsType[*cedar.Error](err); !ok || !strings.Contains(err.Error(), "notes.cedar") || !strings.Contains(err.Error(), "config/pdp.yaml:1:11: policies in ") {
 		t.Fatalf("%v", err)
 	}
 }

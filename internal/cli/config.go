@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"keyway/internal/app"
 	"keyway/internal/config"
 
 	"github.com/spf13/cobra"
@@ -36,7 +37,8 @@ func newConfigCheckCommand(s *streams) *cobra.Command {
 		Short: "Report everything that is wrong with a configuration",
 		Long: `Read the four YAML files of the configuration directory and the environment, as
 'keyway serve' would, and report every problem at once. Nothing is started,
-opened or written; secrets are not read.
+opened or written; secrets are not read. The folder of policies is read, if pdp.yaml
+names one that is here, and the mappings are held against its schema.
 
 Exit code 0: valid. 1: it has problems. 2: the directory is not there.`,
 		Example: "  keyway config check --config ./config\n  keyway config check --json",
@@ -51,6 +53,8 @@ Exit code 0: valid. 1: it has problems. 2: the directory is not there.`,
 		a := checkAnswer{OK: len(problems) == 0, Problems: orEmpty(problems), Notes: []config.Problem{}}
 		if cfg != nil {
 			a.Files, a.Notes = cfg.Files, orEmpty(cfg.Notes)
+			wrong, notes := app.CheckPolicies(cfg)
+			a.OK, a.Problems, a.Notes = len(wrong) == 0, orEmpty(wrong), append(a.Notes, notes...)
 			a.Services, a.Routes, a.IdPs = len(cfg.Services), len(cfg.Routes.Routes()), len(cfg.IdPs)
 		}
 		if *asJSON {

@@ -37,7 +37,14 @@ type Config struct {
 	Files []string  // the files that were there
 	Notes []Problem // what is allowed and probably not meant
 
-	asked map[*route.Route]map[string]Asked // by method
+	asked      map[*route.Route]map[string]Asked // by method
+	policiesAt mark
+}
+
+// PoliciesAt is a problem with the folder of policies, at the place where it is named:
+// it is not read with the configuration.
+func (c *Config) PoliciesAt(found, want string) Problem {
+	return makeProblem(c.policiesAt, "policies", found, want)
 }
 
 // Options says where a configuration is.
@@ -183,6 +190,7 @@ func (l *loader) load(files map[string][]byte) (*Config, error) {
 	return &Config{
 		Settings: l.settings, Services: l.routes.Services, Routes: l.table, IdPs: l.idps.IdPs, PDP: l.pdp,
 		Dir: l.dir, Files: present, Notes: l.sorted(l.notes), asked: l.asked,
+		policiesAt: l.files[PDPFile].at("policies"),
 	}, nil
 }
 

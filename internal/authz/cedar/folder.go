@@ -15,13 +15,15 @@ import (
 	"github.com/cedar-policy/cedar-go/types"
 	expast "github.com/cedar-policy/cedar-go/x/exp/ast"
 	"github.com/cedar-policy/cedar-go/x/exp/schema"
+	"github.com/cedar-policy/cedar-go/x/exp/schema/resolved"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
 )
 
 // Names in a folder. Everything else in it is left alone.
 const (
 	policySuffix = ".cedar"
-	SchemaFile   = "schema.cedarschema"
+	schemaSuffix = ".cedarschema"
+	SchemaFile   = "schema" + schemaSuffix
 )
 
 // Bounds of a folder.
@@ -45,19 +47,33 @@ func (e *Error) Error() string {
 // file is one file of a folder, as it was read.
 type file struct {
 	name string
-	text []byte
+	text []byte // nil: it was not
+}
+
+// isStray reports whether a file was meant as a schema, and would not be read: policies
+// would go unchecked, and nobody would know.
+func isStray(name string) bool {
+	return !strings.HasPrefix(name, ".") && name != SchemaFile && (strings.HasSuffix(name, schemaSuffix) || strings.HasSuffix(name, schemaSuffix+".json"))
 }
 
 // read reads the folder's files in their order, and says what they are as a whole.
 // Files may be links, as Kubernetes mounts them.
 func read(folder string) (files []file, sum [sha256.Size]byte, err error) {
 	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, sum, fmt.Errorf("policies: no folder %s: %w", from(folder), fs.ErrNotExist)
+	}
 	if err != nil {
 		return nil, sum, fmt.Errorf("policies: %w", err)
 	}
 	h := sha256.New()
 	for _, entry := range entries {
 		name := entry.Name()
+		if isStray(name) {
+			fmt.Fprintf(h, "%d %s stray ", len(name), name)
+			files = append(files, file{name: name})
+			continue
+		}
 		if !isOurs(name) {
 			continue
 		}
@@ -78,6 +94,17 @@ func read(folder string) (files []file, sum [sha256.Size]byte, err error) {
 	return files, [sha256.Size]byte(h.Sum(nil)), nil
 }
 
+// from is a folder as it was named, and where that is if it is relative.
+func from(folder string) string {
+	if filepath.IsAbs(folder) {
+		return folder
+	}
+	if here, err := os.Getwd(); err == nil {
+		return folder + " (below " + here + ", the working directory)"
+	}
+	return folder
+}
+
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -95,6 +122,7 @@ func readFile(path string) ([]byte, error) {
 type policies struct {
 	by    map[types.PolicyID]*scoped
 	index index
+	known *Known // nil: there is no schema
 }
 
 // parse takes all of it or nothing.
@@ -105,7 +133,7 @@ func parse(folder string, files []file) (*policies, error) {
 	var validator *validate.Validator
 	if i := slices.IndexFunc(files, func(f file) bool { return f.name == SchemaFile }); i >= 0 {
 		var err error
-		if validator, err = parseSchema(files[i]); err != nil {
+		if validator, p.known, err = parseSchema(files[i]); err != nil {
 			wrong.Problems = append(wrong.Problems, err.Error())
 		}
 	}
@@ -113,9 +141,13 @@ func parse(folder string, files []file) (*policies, error) {
 		if f.name == SchemaFile {
 			continue
 		}
+		if isStray(f.name) {
+			wrong.Problems = append(wrong.Problems, f.name+": a schema that would not be read, so that nothing is checked against it; expected its name to be "+SchemaFile+", in Cedar's own form")
+			continue
+		}
 		list, err := cedar.NewPolicyListFromBytes(f.name, f.text)
 		if err != nil {
-			wrong.Problems = append(wrong.Problems, f.name+": "+err.Error())
+			wrong.Problems = append(wrong.Problems, syntaxError(f.name, f.text, err))
 			continue
 		}
 		for i, policy := range list {
@@ -135,7 +167,7 @@ func parse(folder string, files []file) (*policies, error) {
 				continue
 			}
 			if err := validator.Policy(string(id), (*expast.Policy)(policy.AST())); err != nil {
-				wrong.Problems = append(wrong.Problems, fmt.Sprintf("%s: %s", at(policy), oneLine(err)))
+				wrong.Problems = append(wrong.Problems, fmt.Sprintf("%s: policy %q: %s", at(policy), id, invalid(err, p.known)))
 			}
 		}
 	}
@@ -146,17 +178,18 @@ func parse(folder string, files []file) (*policies, error) {
 	return p, nil
 }
 
-func parseSchema(f file) (*validate.Validator, error) {
+func parseSchema(f file) (*validate.Validator, *Known, error) {
 	var s schema.Schema
 	s.SetFilename(f.name)
-	if err := s.UnmarshalCedar(f.text); err != nil {
-		return nil, fmt.Errorf("%s: %s", f.name, oneLine(err))
+	err := s.UnmarshalCedar(f.text)
+	var all *resolved.Schema
+	if err == nil {
+		all, err = s.Resolve()
 	}
-	resolved, err := s.Resolve()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s", f.name, oneLine(err))
+		return nil, nil, errors.New(f.name + ":" + strings.TrimPrefix(" "+oneLine(err), " "+f.name+":"))
 	}
-	return validate.New(resolved, validate.WithStrict()), nil
+	return validate.New(all, validate.WithStrict()), &Known{all}, nil
 }
 
 func at(p *cedar.Policy) string {

@@ -79,6 +79,9 @@ func (p *Point) Reload() (changed bool, err error) {
 // Policies is how many are in use.
 func (p *Point) Policies() int { return len(p.now.Load().by) }
 
+// Known is what the schema in use knows; nil: there is none.
+func (p *Point) Known() *Known { return p.now.Load().known }
+
 // Evaluate implements authz.PDP. It asks nobody and takes microseconds.
 func (p *Point) Evaluate(_ context.Context, q authz.Question) (authz.Decision, error) {
 	return p.now.Load().decide(q)
