@@ -9,11 +9,13 @@ import (
 	"keyway/internal/principal"
 )
 
-// Bounds of what is kept of subjects between questions. The time is how long what is
-// known of somebody stays in memory when nobody asks for him any more.
+// Bounds of what is kept of subjects between questions. The memory is that of ten
+// thousand people with a few roles, or of three hundred with as many as there may be:
+// of the latter each takes fifty times as much. The time is how long what is known of
+// somebody stays in memory when nobody asks for him any more.
 const (
-	maxSubjects  = 4096
-	subjectsKept = time.Minute
+	subjectsMemory = 32 << 20 // bytes
+	subjectsKept   = time.Minute
 )
 
 // subjects are those who have asked lately, in the words of AuthZEN, and what the PDP
@@ -35,11 +37,25 @@ type subject struct {
 	prepared any
 }
 
+// weight is about what a subject takes in memory, in bytes, with what a PDP makes of
+// it: of a role that is a member of a set, and another entity.
+func (s *subject) weight() uint32 {
+	p := &s.of
+	n := 2000 + 2*(len(p.Provider)+len(p.Subject)+len(p.SessionID)+len(p.ClientID)+len(p.Email)+len(p.Name))
+	for _, list := range [...][]string{p.Roles, p.Permissions, p.Scopes} {
+		for _, right := range list {
+			n += 128 + len(right)
+		}
+	}
+	return uint32(n)
+}
+
 func newSubjects(n naming, pdp PDP) *subjects {
 	s := &subjects{naming: n}
 	s.preparer, _ = pdp.(Preparer)
 	s.known = otter.Must(&otter.Options[subjectKey, *subject]{
-		MaximumSize:      maxSubjects,
+		MaximumWeight:    subjectsMemory,
+		Weigher:          func(_ subjectKey, s *subject) uint32 { return s.weight() },
 		ExpiryCalculator: otter.ExpiryWriting[subjectKey, *subject](subjectsKept),
 	})
 	return s

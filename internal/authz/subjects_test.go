@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"testing"
@@ -153,5 +154,32 @@ func TestTheContextInWords(t *testing.T) {
 	}
 	if got, err := json.Marshal(Question{}); err != nil || string(got) != `{"subject":{"type":"","id":""},"action":{"name":""},"resource":{"type":"","id":""}}` {
 		t.Errorf("without a context: got %s, %v", got, err)
+	}
+}
+
+// What is kept is bounded in bytes: people with hundreds of groups are no fewer than
+// others, and each takes fifty times as much.
+func TestSubjectsAreBoundedInMemory(t *testing.T) {
+	threat.Covers(t, 71)
+	groups := make([]string, principal.MaxRights)
+	for i := range groups {
+		groups[i] = fmt.Sprint("cn=a-group-with-a-long-name-", i)
+	}
+	for name, c := range map[string]struct {
+		roles       []string
+		least, most int
+	}{
+		"few roles":  {groups[:3], 3000, 3000},
+		"many roles": {groups, 100, subjectsMemory / (100 * len(groups))},
+	} {
+		s := newSubjects(naming{SubjectAccount, SubjectUser}, &preparing{})
+		defer s.close()
+		for i := range 3000 {
+			s.get(&principal.Principal{Provider: "demo", Subject: fmt.Sprint(i), Roles: c.roles, Permissions: c.roles})
+		}
+		s.known.CleanUp()
+		if n := s.known.EstimatedSize(); n < c.least || n > c.most {
+			t.Errorf("%s: %d of 3000 are kept, want %d to %d", name, n, c.least, c.most)
+		}
 	}
 }
