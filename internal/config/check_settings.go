@@ -141,12 +141,6 @@ func (l *loader) checkCookie() {
 	if c.SameSite == SameSiteNone && !c.Secure {
 		l.wrong(SettingsFile, "cookie.same_site", "None without secure, which browsers refuse", "cookie.secure: true, or same_site: Lax")
 	}
-	// RFC 6265bis section 5.2: a redirect that another site began is cross-site to its end.
-	if c.SameSite == SameSiteStrict && l.settings.OIDC.Issuer != "" {
-		l.note(l.files[SettingsFile].at("cookie.same_site"), "cookie.same_site",
-			"Strict: whoever comes back from the provider, or by a link of another site, is signed out on the page that comes first",
-			"Lax, unless every page is a route with auth: none that asks by script who is signed in; never Strict behind forward-auth, which sends such a page to sign in again")
-	}
 	if c.RequireHostPrefix && !c.HostOnly() {
 		l.wrong(SettingsFile, "cookie.require_host_prefix", "the cookie would lose its __Host- prefix", "no domain, and secure: true (RFC 6265bis section 4.1.3.2)")
 	}

@@ -197,7 +197,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if c.contract != statusOnly {
 			c.fixed.add(c.w.Header(), c.client.Scheme == "https")
 		}
-		problem.WriteAs(c.w, c.id, err, c.contract.status(problem.CodeOf(err)))
+		c.fail(err)
 	}
 	c.finish()
 	if abort {

@@ -91,7 +91,7 @@ func (c *call) callback() error {
 		// wanted to be.
 		_, err := c.findSession()
 		if err == nil {
-			return c.redirect(done.returnTo)
+			return c.land(done.returnTo)
 		}
 		if c.undecided(err) {
 			return err
@@ -104,7 +104,7 @@ func (c *call) callback() error {
 	c.event.Session = done.session.PublicID()
 	http.SetCookie(c.w, done.cookie)
 	c.giveCSRFToken(done.session)
-	return c.redirect(done.returnTo)
+	return c.land(done.returnTo)
 }
 
 // finished is how a callback ended.

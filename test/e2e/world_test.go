@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"compress/gzip"
 	"crypto/rand"
 	"fmt"
@@ -43,6 +44,7 @@ type setup struct {
 	Env    Env
 	Extra  map[string]any // client metadata at the provider, by registered names
 	Late   bool           // the provider starts when the test says so
+	Host   string         // by which browsers know the gateway; 127.0.0.1, which is the provider's, too, unless set
 	// Backchannel has the provider tell the first gateway of sign-outs, by "sid" (and
 	// sub) or by "sub" alone.
 	Backchannel string
@@ -58,7 +60,7 @@ func newWorld(t testing.TB, s setup) *world {
 		s.Method = "client_secret_basic"
 	}
 	port := ports.Reserve(t, 2)
-	public := fmt.Sprintf("http://127.0.0.1:%d", port)
+	public := fmt.Sprintf("http://%s:%d", cmp.Or(s.Host, "127.0.0.1"), port)
 	w := &world{API: startUpstream(t)}
 	client := realidp.Client{
 		ID: clientID, AuthMethod: s.Method, GrantTypes: s.Grants,
