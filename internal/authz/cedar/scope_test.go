@@ -78,24 +78,28 @@ func somePolicies(r *rand.Rand) string {
 	var b strings.Builder
 	for range 1 + r.IntN(6) {
 		fmt.Fprintf(&b, "%s(%s, %s, %s) %s;\n", pick(r, "permit", "permit", "forbid"),
-			pick(r, "principal", "principal is user", "principal is client", `principal == user::"ada"`, `principal in role::"editor"`, `principal is user in role::"viewer"`, `principal in user::"ada"`),
-			pick(r, "action", `action == Action::"read"`, `action in Action::"update"`, `action in [Action::"read", Action::"delete", Action::"read"]`, `action == Other::Action::"read"`),
-			pick(r, "resource", "resource is note", `resource == note::"1"`, `resource in note::"1"`, `resource is note in note::"2"`, `resource in role::"editor"`, "resource is role", "resource is user"),
+			pick(r, "principal", "principal", "principal", "principal", "principal", "principal", "principal is user", "principal is client", `principal == user::"ada"`, `principal in role::"editor"`, `principal is user in role::"viewer"`, `principal in user::"ada"`,
+				`principal in role::""`, `principal == user::""`, `principal in role::"Editor"`, `principal is role`, `principal == role::"editor"`, `principal is Org::user in role::"editor"`, `principal in role::"\u{212A}"`),
+			pick(r, "action", "action", "action", "action", "action", "action", `action == Action::"read"`, `action in Action::"update"`, `action in [Action::"read", Action::"delete", Action::"read"]`, `action == Other::Action::"read"`,
+				`action in []`, `action == Action::""`, `action in [Action::"READ", Other::Action::"read"]`, `action == Action::"\u{212A}"`, `action == note::"read"`),
+			pick(r, "resource", "resource", "resource", "resource", "resource", "resource", "resource is note", `resource == note::"1"`, `resource in note::"1"`, `resource is note in note::"2"`, `resource in role::"editor"`, "resource is role", "resource is user",
+				"resource is Org::note", `resource == Org::note::"1"`, `resource == note::""`, `resource in Action::"read"`, "resource is Action", `resource == note::"a\"b"`, `resource is user in role::"editor"`),
 			pick(r, "", "", `when { resource.locked }`, `unless { resource has locked && resource.locked }`, `when { context has ip && context.ip.isInRange(ip("10.0.0.0/8")) }`,
 				`when { context.ip.isInRange(ip("10.0.0.0/8")) }`, `when { context["correlation_id"] == "c" }`, `when { context.time > datetime("2020-01-01") }`,
-				`when { principal in resource }`, `when { resource in principal }`, `when { action in role::"editor" }`, `when { principal.roles.contains("editor") }`, `when { {"x": context}.x has ip }`, `when { principal == resource }`))
+				`when { principal in resource }`, `when { resource in principal }`, `when { action in role::"editor" }`, `when { principal.roles.contains("editor") }`, `when { {"x": context}.x has ip }`, `when { principal == resource }`,
+				`when { action == resource }`, `when { action in resource }`, `when { resource in role::"editor" }`, `when { principal is Org::user }`, `unless { resource.Locked }`, `when { principal.roles == resource.roles }`))
 	}
 	return b.String()
 }
 
 func someQuestion(r *rand.Rand) authz.Question {
 	q := authz.Question{
-		Subject:  authz.Entity{Type: pick(r, "user", "user", "client"), ID: pick(r, "ada", "grace"), Properties: map[string]any{"roles": []string{}}},
-		Action:   authz.Action{Name: pick(r, "read", "update", "delete", "other", "editor")},
-		Resource: authz.Entity{Type: pick(r, "note", "note", "note", "role", "user", "Action"), ID: pick(r, "1", "2", "editor", "ada", "read")},
+		Subject:  authz.Entity{Type: pick(r, "user", "user", "client", "role", "Org::user"), ID: pick(r, "ada", "ada", "grace", "editor", ""), Properties: map[string]any{"roles": []string{}}},
+		Action:   authz.Action{Name: pick(r, "read", "read", "update", "delete", "other", "editor", "READ", "K", "")},
+		Resource: authz.Entity{Type: pick(r, "note", "note", "note", "role", "user", "Action", "Org::note"), ID: pick(r, "1", "2", "editor", "ada", "read", "", `a"b`)},
 	}
 	if r.IntN(2) == 0 {
-		q.Subject.Properties["roles"] = []string{pick(r, "editor", "viewer"), "other"}
+		q.Subject.Properties["roles"] = []string{pick(r, "editor", "viewer", "", "Editor", "K", "editor"), "other"}
 	}
 	if r.IntN(2) == 0 {
 		q.Resource.Properties = map[string]any{"locked": r.IntN(2) == 0}
