@@ -27,6 +27,8 @@ type remotePoint struct {
 	transport *http.Transport
 	options   authzen.Options // without credentials
 	client    *authzen.Client
+	direct    *authzen.Client // asks though it is left alone, so that why is seen
+	away      awayLog
 
 	mu      sync.Mutex
 	clients map[string]pdpClient    // at the token endpoint, by version
@@ -52,7 +54,11 @@ func newRemotePoint(a *app, c *config.Config) (*remotePoint, error) {
 	if usesPDPSecret(c) {
 		options.Credentials = p.credentials
 	}
-	p.client, err = authzen.New(options)
+	if p.client, err = authzen.New(options); err != nil {
+		return nil, err
+	}
+	options.Attempts, options.Failures = 1, 0
+	p.direct, err = authzen.New(options)
 	return p, err
 }
 
@@ -71,8 +77,9 @@ func pointOptions(c config.PDP, transport http.RoundTripper) authzen.Options {
 func (p *remotePoint) Evaluate(ctx context.Context, q authz.Question) (authz.Decision, error) {
 	d, err := p.client.Evaluate(ctx, q)
 	if errors.Is(err, authzen.ErrRefused) && p.newer(ctx) {
-		return p.client.Evaluate(ctx, q)
+		d, err = p.client.Evaluate(ctx, q)
 	}
+	p.away.tell(p.a.log, p.host, err)
 	return d, err
 }
 
@@ -80,8 +87,9 @@ func (p *remotePoint) Evaluate(ctx context.Context, q authz.Question) (authz.Dec
 func (p *remotePoint) EvaluateAll(ctx context.Context, qs []authz.Question) ([]authz.Decision, error) {
 	all, err := p.client.EvaluateAll(ctx, qs)
 	if errors.Is(err, authzen.ErrRefused) && p.newer(ctx) {
-		return p.client.EvaluateAll(ctx, qs)
+		all, err = p.client.EvaluateAll(ctx, qs)
 	}
+	p.away.tell(p.a.log, p.host, err)
 	return all, err
 }
 

@@ -325,7 +325,9 @@ func TestPoliciesInAFolder(t *testing.T) {
 	if err := os.Rename(away, folder); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "it is back", func() bool { return strings.Contains(log.String(), "the policies can be read again, and are those in use") })
+	until(t, "it is back", func() bool {
+		return strings.Contains(log.String(), "the policies can be read again, and are those in use")
+	})
 	writePolicies(t, folder, "// none")
 	until(t, "nothing is permitted any more", func() bool { return strings.Contains(log.String(), "nothing is permitted, and each route") })
 	var b strings.Builder

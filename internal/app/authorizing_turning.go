@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"keyway/internal/authz"
 	"keyway/internal/authz/authzen"
 	"keyway/internal/keyring"
 	"keyway/internal/oidc"
@@ -49,7 +51,21 @@ func (a *app) verifiedPoint() *verify.DecisionPoint {
 		return p
 	}
 	p.Name = z.remote.host
-	p.Ask = func(ctx context.Context) error { _, err := z.remote.Evaluate(ctx, authzen.Probe); return err }
+	// Though it is left alone: whoever looks wants to see why.
+	asking := func(ask func(context.Context) error) func(context.Context) error {
+		return func(ctx context.Context) error {
+			err := ask(ctx)
+			if errors.Is(err, authzen.ErrRefused) && z.remote.newer(ctx) {
+				err = ask(ctx)
+			}
+			return err
+		}
+	}
+	p.Ask = asking(func(ctx context.Context) error { _, err := z.remote.direct.Evaluate(ctx, authzen.Probe); return err })
+	p.AskAll = asking(func(ctx context.Context) error {
+		_, err := z.remote.direct.EvaluateAll(ctx, []authz.Question{authzen.Probe, authzen.Probe})
+		return err
+	})
 	if usesPDPSecret(c) {
 		p.Secret = namePDPSecret
 		p.Prove = func(ctx context.Context, version string) (oidc.Verdict, error) {

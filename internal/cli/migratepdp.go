@@ -120,6 +120,9 @@ func migrateFiles(routesName, pdpName string) (*migration, error) {
 func migrate(routes, pdp *source) (*migration, error) {
 	d := &migration{routes: routes, pdp: pdp, newRoutes: routes.text, newPDP: pdp.text}
 	d.answer = migrateAnswer{Moved: []migrateMoved{}, Left: []migrateLeft{}, Lost: []string{}, Written: []string{}}
+	if err := swapped(routes, pdp); err != nil {
+		return nil, err
+	}
 	list, err := readRoutes(routes)
 	if err != nil {
 		return nil, err

@@ -198,6 +198,30 @@ func readRoutes(s *source) ([]*routeAt, error) {
 	return routes, nil
 }
 
+// swapped refuses files that are what the other one should be: in each by itself there
+// would be nothing to move.
+func swapped(routes, pdp *source) error {
+	has := func(s *source, keys ...string) string {
+		top, _ := pairs(s.body)
+		for _, key := range keys {
+			if pairOf(top, key) != nil {
+				return key
+			}
+		}
+		return ""
+	}
+	wrongRoutes, wrongPDP := has(routes, "endpoint_map", "connection", "policies"), has(pdp, "routes", "services")
+	switch {
+	case wrongRoutes != "" && has(routes, "routes") == "" && wrongPDP != "" && has(pdp, "endpoint_map") == "":
+		return &unfit{routes.name, fmt.Sprintf("it has %s, and %s has %s: the files look swapped; expected --routes %s --pdp %s", wrongRoutes, pdp.name, wrongPDP, pdp.name, routes.name)}
+	case wrongRoutes != "" && has(routes, "routes") == "":
+		return &unfit{routes.name, fmt.Sprintf("it has %s and no routes; expected --routes to name the file with the routes", wrongRoutes)}
+	case wrongPDP != "" && has(pdp, "endpoint_map") == "":
+		return &unfit{pdp.name, fmt.Sprintf("it has %s and no endpoint_map; expected --pdp to name the file with the endpoint_map", wrongPDP)}
+	}
+	return nil
+}
+
 func readRoute(s *source, n ast.Node) (*routeAt, error) {
 	list, ok := pairs(n)
 	if !ok || len(list) == 0 {
@@ -321,6 +345,9 @@ func readEndpoints(s *source) (all *ast.MappingValueNode, entries []*entryAt, er
 		return nil, nil, s.unfit(all.Key.GetToken(), notValid)
 	}
 	for _, path := range paths {
+		if strings.Contains(keyOf(path), "${") {
+			return nil, nil, s.unfit(path.Key.GetToken(), "a variable: which routes this entry is about can't be told here; write the path out")
+		}
 		methods, ok := pairs(path.Value)
 		if !ok {
 			return nil, nil, s.unfit(path.Key.GetToken(), notValid)

@@ -142,6 +142,9 @@ func secretRow(t *table, s admin.SecretStatus, hosts map[string]string, now time
 		again := ""
 		if s.Rotation != nil && s.Rotation.NextAt.After(now) {
 			again = ", goes on " + relative(s.Rotation.NextAt, now)
+			if strings.Contains(s.Waiting, "refuses it") {
+				again = "; it is asked all the while, and given up " + relative(s.Rotation.NextAt, now)
+			}
 		}
 		t.note(yellow, "waits: %s%s", s.Waiting, again)
 	}

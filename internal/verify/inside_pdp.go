@@ -13,6 +13,9 @@ type DecisionPoint struct {
 	Name string // for people: its host, or its folder
 	// Ask asks something harmless. An answer, whichever, is no error.
 	Ask func(context.Context) error
+	// AskAll asks several harmless things at once, where that has an endpoint of its own;
+	// nil: it has none.
+	AskAll func(context.Context) error
 	// Secret is the name of the ring of our credential there; empty: we show none. Prove
 	// asks by one version alone. oidc.ErrNoCredential: it has turned meanwhile.
 	Secret string
@@ -46,7 +49,15 @@ func pointAnswers(ctx context.Context, p *DecisionPoint) finding {
 			because("the policy decision point is away, does not know our credential, or what answers there is none (AuthZEN 1.0 section 6.2); every route with authz: pdp answers 403 meanwhile",
 				"See whether it runs, whether this machine reaches it, and what connection and endpoints in pdp.yaml say.")
 	}
-	return good("it answers")
+	if p.AskAll == nil {
+		return good("it answers")
+	}
+	if err := p.AskAll(ctx); err != nil {
+		return bad("it answers one question, and not several at once: %v", err).
+			because("what endpoints.evaluations in pdp.yaml names is not there, or what answers there is no answer (AuthZEN 1.0 section 7.2): /auth/capabilities answers 403, and streams end when policies change",
+				"Correct endpoints.evaluations, or have the decision point offer it.")
+	}
+	return good("it answers, one question and several at once")
 }
 
 // pointCredentials wants each live version taken, as credentials does at a provider.

@@ -16,8 +16,14 @@ func TestTheDecisionPointIsAsked(t *testing.T) {
 		ok    bool
 		says  string
 	}{
-		"it answers":   {DecisionPoint{Ask: func(context.Context) error { return nil }}, true, "it answers"},
-		"it is away":   {DecisionPoint{Ask: func(context.Context) error { return errors.New("connection refused") }}, false, "connection refused"},
+		"it answers": {DecisionPoint{Ask: func(context.Context) error { return nil }}, true, "it answers"},
+		"it is away": {DecisionPoint{Ask: func(context.Context) error { return errors.New("connection refused") }}, false, "connection refused"},
+		"one and several": {DecisionPoint{
+			Ask: func(context.Context) error { return nil }, AskAll: func(context.Context) error { return nil },
+		}, true, "it answers, one question and several at once"},
+		"several are not answered": {DecisionPoint{
+			Ask: func(context.Context) error { return nil }, AskAll: func(context.Context) error { return errors.New("status 404") },
+		}, false, "it answers one question, and not several at once: status 404"},
 		"switched off": {DecisionPoint{Off: true}, false, "switched off"},
 	} {
 		t.Run(name, func(t *testing.T) {

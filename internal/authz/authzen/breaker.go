@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ type breaker struct {
 	row     int                                          // failures since anybody had an answer
 	till    time.Time                                    // when it is tried again; zero: it is not left alone
 	probing bool
+	last    error // the last failure: why it is left alone
 }
 
 // maxAccounts bounds how many accounts are remembered to have had failures. Beyond,
@@ -69,7 +71,7 @@ func (b *breaker) guard(account string, ask func() ([]byte, error)) ([]byte, err
 	answer, err := own.Execute(counted)
 	switch {
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
-		return nil, errOpenToOne
+		return nil, b.why(errOpenToOne)
 	case err == nil:
 		b.forget(account)
 	}
@@ -85,7 +87,7 @@ func (b *breaker) enter() error {
 	case b.till.IsZero():
 		return nil
 	case b.probing || time.Now().Before(b.till):
-		return errOpen
+		return because(errOpen, b.last)
 	}
 	b.probe()
 	return nil
@@ -102,7 +104,7 @@ func (b *breaker) count(err error) {
 		b.row, b.till = 0, time.Time{}
 		return
 	}
-	b.row++
+	b.row, b.last = b.row+1, err
 	if b.till.IsZero() && b.row >= b.failures && !b.probing {
 		b.probe()
 	}
@@ -175,6 +177,21 @@ var (
 	errOpen      = fmt.Errorf("%w: it failed several times in a row, and is left alone for a while", ErrUnavailable)
 	errOpenToOne = fmt.Errorf("%w: it failed several times in a row at what this account asks, which is left without answers for a while", ErrUnavailable)
 )
+
+// because is errOpen or errOpenToOne with the last failure, which is what operators
+// look for; nil: it is not known.
+func because(open, last error) error {
+	if last == nil {
+		return open
+	}
+	return fmt.Errorf("%w; the last time: %s", open, strings.TrimPrefix(last.Error(), ErrUnavailable.Error()+": "))
+}
+
+func (b *breaker) why(open error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return because(open, b.last)
+}
 
 // isOpen says whether the server was not asked.
 func isOpen(err error) bool { return errors.Is(err, errOpen) || errors.Is(err, errOpenToOne) }

@@ -209,7 +209,7 @@ func (c *Client) try(ctx context.Context, endpoint, address string, body []byte)
 		authorization, err := credential.Authorization(ctx)
 		if err != nil {
 			if i == 0 {
-				refused = fmt.Errorf("%w: no token could be had: %w", ErrUnavailable, err)
+				refused = &noTokenError{err}
 			}
 			continue
 		}
@@ -226,6 +226,16 @@ func (c *Client) try(ctx context.Context, endpoint, address string, body []byte)
 	}
 	return nil, refused
 }
+
+// noTokenError is that the decision point could not be asked, since no token to show
+// it could be had. It was not tried: it need not be away. It is an ErrUnavailable.
+type noTokenError struct{ cause error }
+
+func (e *noTokenError) Error() string {
+	return "no token for the decision point could be had: " + e.cause.Error()
+}
+
+func (e *noTokenError) Unwrap() []error { return []error{ErrUnavailable, e.cause} }
 
 // send makes one request. What no answer and a server's failure have in common is that
 // nothing was decided.

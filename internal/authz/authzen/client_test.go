@@ -206,6 +206,9 @@ func TestABrokenServerIsLeftAlone(t *testing.T) {
 	if n := asked.Load(); n < 3 || n > 5 { // a slow machine may have let it be tried again
 		t.Errorf("asked %d times", n)
 	}
+	if _, err := c.Evaluate(t.Context(), question); err == nil || !strings.Contains(err.Error(), " for a while; the last time: status 503") {
+		t.Errorf("why it is left alone is not said: %v", err)
+	}
 	fine.Store(true)
 	deadline := time.Now().Add(5 * time.Second)
 	for {
@@ -217,6 +220,19 @@ func TestABrokenServerIsLeftAlone(t *testing.T) {
 			t.Fatalf("it is not used again: %v", err)
 		}
 		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// Without a token it was not asked, and so it is not told to be away.
+func TestNoTokenIsNotTheDecisionPointsFault(t *testing.T) {
+	c := client(t, func(http.ResponseWriter, *http.Request) { t.Error("it was asked") }, func(o *authzen.Options) {
+		o.Credentials = func() []authzen.Credential {
+			return []authzen.Credential{{Version: "v1", Authorization: func(context.Context) (string, error) { return "", errors.New("token endpoint: connection refused") }}}
+		}
+	})
+	_, err := c.Evaluate(t.Context(), question)
+	if !errors.Is(err, authzen.ErrUnavailable) || err.Error() != "no token for the decision point could be had: token endpoint: connection refused" {
+		t.Errorf("got %v", err)
 	}
 }
 
