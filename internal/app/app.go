@@ -279,6 +279,11 @@ func (a *app) serve(ctx context.Context, ready func(Addresses)) error {
 	if err != nil {
 		return err
 	}
+	if a.front == nil {
+		if err := a.listen(); err != nil {
+			return err
+		}
+	}
 	a.tell()
 	defer a.background()()
 	a.awaitCounted(ctx)

@@ -34,9 +34,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	(*s.now.Load()).ServeHTTP(w, r)
 }
 
-// listen opens both listeners, which say that this replica is starting. It comes after
-// what is wrong with the configuration and the secrets, and before what may be waited
-// for. The error is a *ListenError.
+// listen opens both listeners, which say that this replica is starting. The error is a
+// *ListenError.
 func (a *app) listen() error {
 	c := a.config
 	f := &front{failed: make(chan error, 4)}
@@ -71,12 +70,16 @@ func (a *app) listen() error {
 	return nil
 }
 
-// openFront opens the store and the listeners: those first that tell of the other. A
-// store in a folder is there or refuses the start, a Redis may be waited for.
+// openFront opens the store and the listeners. It comes after what is wrong with the
+// configuration and the secrets, and before what may be waited for. A store in a folder
+// is there or refuses the start; a Redis may be waited for, and the listeners tell of it.
+//
+// A listener that can't be opened refuses no start here: serve tries again, and what is
+// wrong with the fleet's secrets is said before it.
 func (a *app) openFront(ctx context.Context) (board *redis.Board, err error) {
 	if a.shared {
 		if err := a.listen(); err != nil {
-			return nil, err
+			a.log.Warn("can't listen yet; it is tried again when everything else is there", "error", err.Error())
 		}
 	}
 	if board, err = a.resources.openStore(ctx, a.config); err != nil {
@@ -84,9 +87,9 @@ func (a *app) openFront(ctx context.Context) (board *redis.Board, err error) {
 	}
 	a.stored.Store(true)
 	if !a.shared {
-		err = a.listen()
+		_ = a.listen()
 	}
-	return board, err
+	return board, nil
 }
 
 // closeFront ends what is left of the listeners and their connections.

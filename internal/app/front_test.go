@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -99,6 +100,21 @@ func TestAStartThatFailsBehindItsListeners(t *testing.T) {
 		t.Fatalf("its listener is still there: %v", err)
 	}
 	l.Close()
+
+	// Also where its port is in use: what is wrong with the fleet's secrets goes first.
+	taken, err := net.Listen("tcp", strings.TrimPrefix(public, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if _, err := tryStart(t, options(t, environ, managed, "")); err == nil || strings.Contains(err.Error(), "listener") {
+		t.Errorf("a replica with another salt, on a port in use: %v", err)
+	}
+	environ["TOKEN_HASH_SALT"] = goodSalt
+	_, err = tryStart(t, options(t, environ, managed, ""))
+	if e, ok := errors.AsType[*ListenError](err); !ok || e.Listener != "public" {
+		t.Errorf("on a port in use: %v", err)
+	}
 }
 
 // A stop while the store is awaited ends the listeners, too; the log shows that they were there.

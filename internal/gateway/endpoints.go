@@ -86,7 +86,7 @@ func (g *Gateway) endpoints() map[string]endpoint {
 		"/.well-known/jwks.json":                  get("jwks", (*call).jwks),
 	}
 	live.always, ready.always = true, true
-	for _, prefix := range healthPrefixes {
+	for _, prefix := range []string{"", "/auth", "/api/v1"} {
 		own[prefix+"/health"] = ready
 		own[prefix+"/health/live"] = live
 		own[prefix+"/health/ready"] = ready

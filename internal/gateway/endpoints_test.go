@@ -1,6 +1,28 @@
 package gateway
 
-import "testing"
+import (
+	"net/http/httptest"
+	"testing"
+)
+
+// What is served however busy we are is served before we can serve, too.
+func TestHealthIsThereFromTheStart(t *testing.T) {
+	health := &Health{}
+	n := 0
+	for path, e := range (&Gateway{health: health}).endpoints() {
+		w := httptest.NewRecorder()
+		Starting{health}.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		if served := w.Code == 200; served != e.always {
+			t.Errorf("%s: %d", path, w.Code)
+		}
+		if e.always {
+			n++
+		}
+	}
+	if n != 9 {
+		t.Errorf("health is at %d paths", n)
+	}
+}
 
 // A path below an endpoint is the nearest one's; an endpoint of its own goes
 // before all of them.

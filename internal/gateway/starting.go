@@ -9,9 +9,6 @@ import (
 	"keyway/internal/telemetry"
 )
 
-// healthPrefixes are below what liveness and readiness are asked for.
-var healthPrefixes = [...]string{"", "/auth", "/api/v1"}
-
 // Starting serves a listener until there is a Gateway to serve it: who asks learns
 // that the process lives, and that it can't serve yet. Whatever else is asked for is
 // 503, to be tried again; to /auth/verify, which is read by servers that know no 503,
@@ -33,15 +30,13 @@ func (s Starting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		path, _, _ := strings.Cut(r.RequestURI, "?")
-		for _, prefix := range healthPrefixes {
-			switch path {
-			case prefix + "/health/live":
-				s.Health.Live(w, r)
-				return
-			case prefix + "/health", prefix + "/health/ready":
-				s.Health.Ready(w, r)
-				return
-			}
+		switch path { // as in endpoints
+		case "/health/live", "/auth/health/live", "/api/v1/health/live":
+			s.Health.Live(w, r)
+			return
+		case "/health", "/auth/health", "/api/v1/health", "/health/ready", "/auth/health/ready", "/api/v1/health/ready":
+			s.Health.Ready(w, r)
+			return
 		}
 	}
 	problem.WriteAs(w, id, problem.New(problem.Starting, nil), contractOf(r.RequestURI).status(problem.Starting))
