@@ -44,6 +44,6 @@ func (l *awayLog) tell(log *slog.Logger, host string, err error) {
 	l.mu.Unlock()
 	if !soon {
 		l.away.Store(true)
-		log.Warn("the policy decision point gives no answers; what it is asked about is denied (403) meanwhile", "host", host, "questions", unanswered, "error", err.Error())
+		log.Warn("questions to the policy decision point have no answer; what they are about is denied (403)", "host", host, "questions", unanswered, "error", err.Error())
 	}
 }

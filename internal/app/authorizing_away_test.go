@@ -29,7 +29,7 @@ func TestADecisionPointThatIsAwayIsToldOf(t *testing.T) {
 		for range 100 {
 			l.tell(to, "pdp", away)
 		}
-		if count("level=WARN") != 1 || !strings.Contains(log.String(), "gives no answers") || !strings.Contains(log.String(), "connection refused") {
+		if count("level=WARN") != 1 || !strings.Contains(log.String(), "have no answer") || !strings.Contains(log.String(), "connection refused") {
 			t.Errorf("told %s", log.String())
 		}
 		time.Sleep(awayEvery)
