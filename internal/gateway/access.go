@@ -91,8 +91,8 @@ type accessAnswer struct {
 
 // asker leaves in c.who whom a page asks about: its user, as the next call of the page
 // would find them. So an access token that is over is renewed, because that may bring
-// other roles. Where that can't be done now, those that are known go on to count, as
-// they do for routes that pass no token on.
+// other roles. Where that can't be done now, those that are known go on to count for a
+// while, as they do for routes that pass no token on.
 func (c *call) asker(s *session.Session) error {
 	fresh, err := c.fresh(s)
 	switch {

@@ -124,6 +124,9 @@ func (c *call) admitSession(q question, r *route.Route) (*session.Session, error
 		return nil, overForGood(r)
 	}
 	if c.contract != plain && decides(r) { // what is forwarded may be renewed first
+		if s, err = c.withRights(s); err != nil {
+			return nil, err
+		}
 		if err := c.rightsKnown(s); err != nil {
 			return nil, err
 		}

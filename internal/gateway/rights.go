@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
+	"errors"
 	"maps"
 	"strings"
 	"time"
@@ -138,14 +139,45 @@ func (c *call) renewRights(s *session.Session) {
 	})
 }
 
+// withRights is s with the rights that a decision point is told of, where no access token
+// is needed that would have had them read again. Hardly anybody waits for that: see
+// [session.Manager.FreshRights].
+func (c *call) withRights(s *session.Session) (*session.Session, error) {
+	if c.rightsDontMatter() || !c.gen.Sessions.Due(s) {
+		return s, nil
+	}
+	return c.gen.Sessions.FreshRights(c.r.Context(), s, c.refresher())
+}
+
+// rightsDontMatter is where nothing is decided, or nothing by what an IdP says.
+func (c *call) rightsDontMatter() bool {
+	return c.gen.Settings.AuthzDisabled || c.gen.SignIn == nil || c.gen.Settings.Rights.none()
+}
+
 // rightsKnown fails where something is to be decided for somebody of whom nobody has
 // been able to say for too long what they may do. Without roles a decision point may
 // deny, or, by a policy that forbids something to a role, allow: so it is not asked.
 func (c *call) rightsKnown(s *session.Session) error {
-	if !s.RightsMissed() || c.gen.Settings.AuthzDisabled || !s.RightsLapsed(time.Now()) {
+	if c.rightsDontMatter() || !s.RightsLapsed(time.Now()) {
 		return nil
 	}
-	return problem.Newf(problem.IdPUnavailable, "what the user may do could not be learned since %s", s.Record().RightsMissed.UTC().Format(time.RFC3339))
+	return problem.Newf(problem.IdPUnavailable, "what the user may do has not been learned for more than %v", session.RightsFor)
+}
+
+// streamRefresher renews tokens for a stream that is decided about, whose user may do
+// nothing else for hours. It keeps no generation. nil: nothing would come of it.
+func (c *call) streamRefresher() session.RefreshFunc {
+	if c.rightsDontMatter() {
+		return nil
+	}
+	g := c.gateway
+	return func(ctx context.Context, record session.Record) (session.Record, error) {
+		gen := g.current()
+		if gen.SignIn == nil {
+			return record, errors.New("gateway: there is no identity provider any more")
+		}
+		return g.refresh(ctx, gen.SignIn, gen.Settings.Rights, record)
+	}
 }
 
 // decides reports whether what a route is asked for is decided about.

@@ -82,6 +82,12 @@ func (c *call) forwardForSession(match *route.Match, request upstream.Request, s
 			return problem.Newf(problem.UpstreamAuthFailed, "route %s: the session has no access token", r.ID)
 		}
 		c.who = s.Principal() // a refresh may have brought other claims
+	} else if decides(r) {
+		var err error
+		if s, err = c.withRights(s); err != nil {
+			return err
+		}
+		c.who = s.Principal()
 	}
 	if decides(r) {
 		if err := c.rightsKnown(s); err != nil {
@@ -113,6 +119,10 @@ func (c *call) forward(match *route.Match, request upstream.Request, s *session.
 	// From here on the request is the proxy's, for hours if it is a stream. It must
 	// not keep its generation, and so the keys of then, in memory.
 	proxy, sessions := c.gen.Proxy, c.gen.Sessions
+	var refresh session.RefreshFunc
+	if r.Streaming && decision.route != "" {
+		refresh = c.streamRefresher()
+	}
 	c.forwarded, c.gen = true, nil
 	defer c.toUpstream(r.Service, &request)()
 	if !r.Streaming {
@@ -131,7 +141,7 @@ func (c *call) forward(match *route.Match, request upstream.Request, s *session.
 	c.leave()
 	if s != nil {
 		// A stream outlives the check at its beginning: it ends with the session.
-		watched, stop := sessions.WatchPrincipal(ctx, s, decision.principalListener())
+		watched, stop := sessions.WatchPrincipal(ctx, s, decision.principalListener(), refresh)
 		defer stop()
 		ctx = watched
 	}

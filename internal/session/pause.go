@@ -28,11 +28,17 @@ const (
 	sharedPause = 2 * time.Second
 )
 
-func (b *backoff) active(k Key, now time.Time) bool {
+func (b *backoff) active(k Key, now time.Time) bool { return b.left(k, now) > 0 }
+
+// left is how long the pause goes on; 0: there is none.
+func (b *backoff) left(k Key, now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p, ok := b.by[k]
-	return ok && now.Before(p.until)
+	if !ok {
+		return 0
+	}
+	return max(0, p.until.Sub(now))
 }
 
 // failed is the pause after one more failure.

@@ -8,8 +8,8 @@ import (
 )
 
 // RightsFor is how long roles and permissions count that could not be learned again
-// (Record.RightsMissed). What was taken away at the IdP lives on for no longer than
-// that after the refresh that missed it, and a fault of a few minutes is nobody's.
+// (Record.RightsMissed), or whose access token is over. What was taken away at the IdP lives on for no longer than
+// that after the refresh that missed it, or was due, and a fault of a few minutes is nobody's.
 const RightsFor = 5 * time.Minute
 
 const (
@@ -26,18 +26,51 @@ const (
 // RightsMissed reports whether roles and permissions are of before the last refresh.
 func (s *Session) RightsMissed() bool { return !s.rec.RightsMissed.IsZero() }
 
-// RightsLapsed reports whether that has been so for RightsFor: nobody knows what the
-// user may do. The session goes on; what needs to know can't be decided.
-func (s *Session) RightsLapsed(now time.Time) bool {
-	return s.RightsMissed() && !now.Before(s.rec.RightsMissed.Add(RightsFor))
+// lapseAt is when what is known of the user's rights counts no more; zero: it holds as
+// long as the session. Rights are read with the tokens, so they are of before when a
+// refresh has missed them, and when the access token is over and nobody has refreshed it.
+// Without a refresh token there is nobody to ask.
+func (s *Session) lapseAt() time.Time {
+	since := s.rec.RightsMissed
+	if end := s.rec.AccessExpiry; !end.IsZero() && !s.rec.RefreshToken.IsZero() && (since.IsZero() || end.Before(since)) {
+		since = end
+	}
+	if since.IsZero() {
+		return since
+	}
+	return since.Add(RightsFor)
 }
 
-// lapses is when rights will have lapsed; zero: not that is known, or they have.
+// RightsLapsed reports whether roles and permissions have been of before for RightsFor:
+// nobody knows what the user may do. The session goes on; what needs to know can't be
+// decided.
+func (s *Session) RightsLapsed(now time.Time) bool {
+	at := s.lapseAt()
+	return !at.IsZero() && !now.Before(at)
+}
+
+// lapses is when rights will have lapsed; zero: never, or they have.
 func (s *Session) lapses(now time.Time) time.Time {
-	if !s.RightsMissed() || s.RightsLapsed(now) {
-		return time.Time{}
+	if at := s.lapseAt(); now.Before(at) {
+		return at
 	}
-	return s.rec.RightsMissed.Add(RightsFor)
+	return time.Time{}
+}
+
+// FreshRights is s where what its user may do is wanted, and no access token. If a
+// refresh is due, it goes on beside the request, and s is the answer. Only rights that have
+// lapsed are waited for, as in [Manager.Fresh], with its errors. It costs nothing while
+// the access token is good for a while.
+func (m *Manager) FreshRights(ctx context.Context, s *Session, refresh RefreshFunc) (*Session, error) {
+	now := time.Now()
+	switch {
+	case !m.due(s, now):
+	case !s.AccessValid(now) && s.RightsLapsed(now):
+		return m.Fresh(ctx, s, refresh)
+	case !m.shared.backoff.active(s.key, now):
+		m.join(ctx, s.key, refresh)
+	}
+	return s, nil
 }
 
 // learning is what is under way of it in this process.

@@ -63,7 +63,7 @@ func (s *Session) Principal() principal.Principal {
 		SessionID: s.rec.PublicID, AuthTime: s.rec.AuthTime,
 		Roles: s.rec.Roles, Permissions: s.rec.Permissions,
 	}
-	if s.RightsMissed() && s.RightsLapsed(time.Now()) {
+	if s.RightsLapsed(time.Now()) {
 		who.Roles, who.Permissions = nil, nil
 	}
 	return who

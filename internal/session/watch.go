@@ -22,15 +22,20 @@ const (
 // here, on another replica, idle or absolute. An open stream is no use of the
 // session: it does not put off the idle timeout. Call stop when done.
 func (m *Manager) Watch(ctx context.Context, s *Session) (_ context.Context, stop func()) {
-	return m.WatchPrincipal(ctx, s, nil)
+	return m.WatchPrincipal(ctx, s, nil, nil)
 }
 
 // WatchPrincipal is Watch, and tells of who is signed in whenever that is told
 // otherwise than s does, or than it was told last: when a refresh has brought other
 // claims, here or on another replica, within a second, and when rights have lapsed. told is called on one
 // goroutine, and must not block; nil: nobody wants to know.
-func (m *Manager) WatchPrincipal(ctx context.Context, s *Session, told func(principal.Principal)) (_ context.Context, stop func()) {
-	return m.shared.watch(ctx, s.key, s.rec.AbsoluteExpiry, &known{told: told, who: s.Principal(), revision: s.revision, lapses: s.lapses(time.Now())})
+//
+// Whoever wants to know has the session refreshed by refresh when that is due, as nobody
+// else may; nil: only others do. It may be called as long as ctx lasts.
+func (m *Manager) WatchPrincipal(ctx context.Context, s *Session, told func(principal.Principal), refresh RefreshFunc) (_ context.Context, stop func()) {
+	return m.shared.watch(ctx, s.key, s.rec.AbsoluteExpiry, &known{
+		told: told, who: s.Principal(), revision: s.revision, lapses: s.lapses(time.Now()), refresh: refresh, refreshAt: s.refreshAt,
+	})
 }
 
 // known is what a watcher knows of a session.
@@ -39,6 +44,9 @@ type known struct {
 	who      principal.Principal
 	revision uint64
 	lapses   time.Time // when who has no rights any more; zero: not that is known
+
+	refresh   RefreshFunc // may be nil
+	refreshAt time.Time   // zero: never
 }
 
 // look tells if a record says otherwise, and reports whether that could be found out.
@@ -50,7 +58,7 @@ func (k *known) look(m *Manager, key Key, it Item, now time.Time) bool {
 	if err != nil {
 		return false // a later generation may have the key
 	}
-	k.revision, k.lapses = it.Revision, s.lapses(now)
+	k.revision, k.lapses, k.refreshAt = it.Revision, s.lapses(now), s.refreshAt
 	if who := s.Principal(); !sameClaims(&who, &k.who) {
 		k.who = who
 		k.told(who)
@@ -112,8 +120,21 @@ func (s *Shared) watchOnce(ctx context.Context, k Key, absolute time.Time, has *
 		return min(watchRetry, left), false
 	}
 	next = min(watchEvery, left, max(it.Expires.Sub(now), time.Millisecond))
-	if has.told != nil && !has.lapses.IsZero() {
+	if has.told == nil {
+		return next, false
+	}
+	if !has.lapses.IsZero() {
 		next = min(next, has.lapses.Sub(now))
+	}
+	switch at := has.refreshAt; {
+	case has.refresh == nil || at.IsZero():
+	case now.Before(at):
+		next = min(next, at.Sub(now))
+	case s.backoff.active(k, now):
+		next = min(next, s.backoff.left(k, now)+time.Millisecond)
+	default:
+		s.newest.Load().join(ctx, k, has.refresh)
+		next = min(next, backoffFirst) // the store tells of what it brings, and not of a failure
 	}
 	return next, false
 }
