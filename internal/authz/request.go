@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 
 	"keyway/internal/jwks"
 )
@@ -19,7 +20,8 @@ const (
 )
 
 // Request is an access evaluation request, or an access evaluations request, of a
-// page. Its context is not read: that is told by who asks the decision point.
+// page. Its context is not read: that is told by who asks the decision point. Items may
+// share properties: don't change them.
 type Request struct {
 	Items []Item
 	// Subjects are those that the request names: whom it thinks that it asks about.
@@ -29,8 +31,12 @@ type Request struct {
 	Batch bool
 }
 
-// MaxName is the size of a type or an action's name that a page asks about, in bytes.
-const MaxName = 256
+// Bounds of what a page asks about, in bytes: MaxName of a type or an action's name, and
+// MaxProperties of what it says of a resource, as JSON.
+const (
+	MaxName       = 256
+	MaxProperties = 4096
+)
 
 type rawQuestion struct {
 	Subject  json.RawMessage `json:"subject"`
@@ -60,8 +66,9 @@ func ParseRequest(body []byte, batch bool) (Request, error) {
 		return Request{}, err
 	}
 	r := Request{Semantic: ExecuteAll}
+	common := readOnce(raw.rawQuestion)
 	if !batch || len(raw.Evaluations) == 0 {
-		return r, r.add(raw.rawQuestion)
+		return r, r.add(common)
 	}
 	r.Batch = true
 	if raw.Options.Semantic != "" {
@@ -76,49 +83,91 @@ func ParseRequest(body []byte, batch bool) (Request, error) {
 		return Request{}, fmt.Errorf("evaluations: expected at most %d, found %d", MaxBatch, len(raw.Evaluations))
 	}
 	for i, q := range raw.Evaluations {
+		own := readOnce(q)
 		// What one leaves out is said for all (section 7.1.1).
-		for _, part := range []struct{ own, common *json.RawMessage }{
-			{&q.Subject, &raw.Subject}, {&q.Action, &raw.Action}, {&q.Resource, &raw.Resource},
-		} {
-			if *part.own == nil {
-				*part.own = *part.common
-			}
+		if q.Subject == nil {
+			own.subject = common.subject
 		}
-		if err := r.add(q); err != nil {
+		if q.Action == nil {
+			own.action = common.action
+		}
+		if q.Resource == nil {
+			own.resource = common.resource
+		}
+		if err := r.add(own); err != nil {
 			return Request{}, fmt.Errorf("evaluations[%d]: %w", i, err)
 		}
 	}
 	return r, nil
 }
 
-func (r *Request) add(q rawQuestion) error {
-	if q.Subject != nil {
-		subject, _, err := entityIn(q.Subject)
-		if err != nil {
-			return fmt.Errorf("subject: %w", err)
-		}
-		r.Subjects = append(r.Subjects, subject)
+// parts are those of a question, each read once when it is wanted: one that is said for
+// all may be as large as the whole body.
+type parts struct {
+	subject  func() (*Entity, error) // the nil one: none is named
+	action   func() (string, error)
+	resource func() (Entity, error)
+}
+
+func readOnce(q rawQuestion) parts {
+	return parts{
+		sync.OnceValues(func() (*Entity, error) { return subjectIn(q.Subject) }),
+		sync.OnceValues(func() (string, error) { return actionIn(q.Action) }),
+		sync.OnceValues(func() (Entity, error) { return resourceIn(q.Resource) }),
 	}
-	resource, properties, err := entityIn(q.Resource)
+}
+
+func (r *Request) add(p parts) error {
+	subject, err := p.subject()
 	if err != nil {
-		return fmt.Errorf("resource: %w", err)
+		return fmt.Errorf("subject: %w", err)
+	}
+	if subject != nil {
+		r.Subjects = append(r.Subjects, *subject)
+	}
+	item := Item{}
+	if item.Resource, err = p.resource(); err != nil {
+		return err
+	}
+	if item.Action, err = p.action(); err != nil {
+		return err
+	}
+	r.Items = append(r.Items, item)
+	return nil
+}
+
+func subjectIn(raw json.RawMessage) (*Entity, error) {
+	if raw == nil {
+		return nil, nil
+	}
+	subject, _, err := entityIn(raw)
+	return &subject, err
+}
+
+func resourceIn(raw json.RawMessage) (Entity, error) {
+	resource, properties, err := entityIn(raw)
+	if err != nil {
+		return Entity{}, fmt.Errorf("resource: %w", err)
 	}
 	if resource.Properties, err = propertiesIn(properties); err != nil {
-		return fmt.Errorf("resource.properties: %w", err)
+		return Entity{}, fmt.Errorf("resource.properties: %w", err)
 	}
+	return resource, nil
+}
+
+func actionIn(raw json.RawMessage) (string, error) {
 	var action rawEntity
-	if err := jwks.DecodeObject(q.Action, &action); err != nil {
-		return fmt.Errorf("action: %w", err)
+	if err := jwks.DecodeObject(raw, &action); err != nil {
+		return "", fmt.Errorf("action: %w", err)
 	}
 	if err := checkName(action.Name); err != nil {
-		return fmt.Errorf("action.name: %w", err)
+		return "", fmt.Errorf("action.name: %w", err)
 	}
 	// The decision point would not look at them, and so allow what they were to forbid.
 	if len(action.Properties) > 0 && string(action.Properties) != "{}" && string(action.Properties) != "null" {
-		return errors.New("action.properties: expected none")
+		return "", errors.New("action.properties: expected none")
 	}
-	r.Items = append(r.Items, Item{Action: action.Name, Resource: resource})
-	return nil
+	return action.Name, nil
 }
 
 func entityIn(raw json.RawMessage) (Entity, json.RawMessage, error) {
@@ -154,6 +203,9 @@ func ParseProperties(text string) (map[string]any, error) { return propertiesIn(
 func propertiesIn(raw json.RawMessage) (map[string]any, error) {
 	if len(raw) == 0 {
 		return nil, nil
+	}
+	if len(raw) > MaxProperties {
+		return nil, fmt.Errorf("expected at most %d bytes, found %d", MaxProperties, len(raw))
 	}
 	n, err := document(raw)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"keyway/internal/threat"
 )
 
 func TestRequestsOfPages(t *testing.T) {
@@ -41,6 +43,30 @@ func TestRequestsOfPages(t *testing.T) {
 	}
 	if r.Subjects[1].ID != "eve" || r.Items[1].Action != "update" || r.Items[0].Resource.Properties["n"] != json.Number("1.50") || r.Items[2].Resource.Type != "x" || r.Items[2].Resource.Properties != nil {
 		t.Errorf("got %+v", r)
+	}
+}
+
+// What is said for all is read once, however many leave it out: a page must not get
+// hundreds of times its body in memory, nor of the time that this takes.
+func TestWhatIsSaidForAllIsReadOnce(t *testing.T) {
+	threat.Covers(t, 71)
+	body := func(properties string) []byte {
+		return []byte(`{"action":{"name":"a"},"resource":{"type":"t","id":"1","properties":{"a":[` + properties + `]}},
+			"evaluations":[` + strings.TrimSuffix(strings.Repeat(`{},`, MaxBatch), ",") + `]}`)
+	}
+	members := strings.TrimSuffix(strings.Repeat("{},", MaxProperties/3-10), ",")
+	allocated := func(body []byte) float64 {
+		return testing.AllocsPerRun(3, func() {
+			if _, err := ParseRequest(body, true); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if one, all := allocated(body(members)), allocated(body("")); one > all+30_000 {
+		t.Errorf("%d times the same properties: %v allocations more", MaxBatch, one-all)
+	}
+	if _, err := ParseRequest(body(members+","+members), true); err == nil {
+		t.Errorf("more than %d bytes of properties pass", MaxProperties)
 	}
 }
 

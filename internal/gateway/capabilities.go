@@ -16,9 +16,6 @@ type capabilitiesView struct {
 	Actions  []string `json:"actions"`
 }
 
-// maxProps bounds the properties that a page gives, in bytes.
-const maxProps = 4096
-
 // capabilities serves GET /auth/capabilities?resource=TYPE[&id=ID][&props=JSON]: which
 // of the actions that mappings ask about, on resources of that type, the user may do.
 // It is for showing or hiding a button: what is done is decided when it is done.
@@ -94,8 +91,8 @@ func (c *call) askedAbout() (about authz.Entity, err error) {
 		about.ID = ids[0]
 	}
 	if props, ok := query["props"]; ok {
-		if len(props) != 1 || len(props[0]) > maxProps {
-			return about, problem.Newf(problem.BadRequest, "expected props=JSON once at most, of at most %d bytes", maxProps)
+		if len(props) != 1 || len(props[0]) > authz.MaxProperties {
+			return about, problem.Newf(problem.BadRequest, "expected props=JSON once at most, of at most %d bytes", authz.MaxProperties)
 		}
 		if about.Properties, err = authz.ParseProperties(props[0]); err != nil || about.Properties == nil {
 			return about, problem.Newf(problem.BadRequest, "expected props to be a JSON object")
