@@ -68,9 +68,9 @@ func (g *Gateway) endpoints() map[string]endpoint {
 	logout := getAndPost("logout", (*call).logout, (*call).logout)
 	login.pages, callback.pages, logout.pages = true, true, true
 	own := map[string]endpoint{
-		loginPath:            login,
+		"/auth/login":        login,
 		"/auth/callback":     callback,
-		logoutPath:           logout,
+		"/auth/logout":       logout,
 		"/auth/session":      get("session", (*call).sessionInfo),
 		"/api/auth/session":  get("session", (*call).sessionInfo),
 		"/auth/csrf":         get("csrf", (*call).csrfToken),
