@@ -55,7 +55,7 @@ func TestAskWithClientCredentials(t *testing.T) {
 	}{
 		{"at the token endpoint", good, provider.URL + "/token", true, "because"},
 		{"at the sign-in provider", good, "", true, "because"},
-		{"another secret", "another-secret-of-the-test", provider.URL + "/token", false, "no token could be had"},
+		{"another secret", "another-secret-of-the-test", provider.URL + "/token", false, "no token for the decision point could be had"},
 		{"no secret", "", provider.URL + "/token", false, "connection.credentials: "},
 		{"a token endpoint that hangs", good, hangs.URL + "/token", false, "has not answered"},
 	} {
