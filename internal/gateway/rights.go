@@ -129,14 +129,18 @@ func (c *call) renewRights(s *session.Session) {
 	}
 	rp, rights, g := c.gen.SignIn, c.gen.Settings.Rights, c.gateway
 	c.gen.Sessions.RenewRights(c.r.Context(), s, c.refresher(), func(ctx context.Context, record session.Record) (session.Record, error) {
-		record, err := rights.learn(ctx, rp, record)
-		if err != nil {
-			g.missedRights(record.RightsMissed)
-			return record, err
-		}
-		g.metrics.TokenRefresh("rights", "ok")
-		return record, nil
+		return g.learn(ctx, rp, rights, record)
 	})
+}
+
+func (g *Gateway) learn(ctx context.Context, rp *oidc.RelyingParty, rights Rights, record session.Record) (session.Record, error) {
+	record, err := rights.learn(ctx, rp, record)
+	if err != nil {
+		g.missedRights(record.RightsMissed)
+		return record, err
+	}
+	g.metrics.TokenRefresh("rights", "ok")
+	return record, nil
 }
 
 // withRights is s with the rights that a decision point is told of, where no access token
@@ -164,20 +168,23 @@ func (c *call) rightsKnown(s *session.Session) error {
 	return problem.Newf(problem.IdPUnavailable, "what the user may do has not been learned for more than %v", session.RightsFor)
 }
 
-// streamRefresher renews tokens for a stream that is decided about, whose user may do
-// nothing else for hours. It keeps no generation. nil: nothing would come of it.
-func (c *call) streamRefresher() session.RefreshFunc {
+// keepRights is for a stream that is decided about, whose user may do nothing else for
+// hours. It keeps no generation.
+func (c *call) keepRights() session.Keep {
 	if c.rightsDontMatter() {
-		return nil
+		return session.Keep{}
 	}
 	g := c.gateway
-	return func(ctx context.Context, record session.Record) (session.Record, error) {
-		gen := g.current()
-		if gen.SignIn == nil {
-			return record, errors.New("gateway: there is no identity provider any more")
+	byNow := func(do func(context.Context, *oidc.RelyingParty, Rights, session.Record) (session.Record, error)) session.RefreshFunc {
+		return func(ctx context.Context, record session.Record) (session.Record, error) {
+			gen := g.current()
+			if gen.SignIn == nil {
+				return record, errors.New("gateway: there is no identity provider any more")
+			}
+			return do(ctx, gen.SignIn, gen.Settings.Rights, record)
 		}
-		return g.refresh(ctx, gen.SignIn, gen.Settings.Rights, record)
 	}
+	return session.Keep{Refresh: byNow(g.refresh), Learn: byNow(g.learn)}
 }
 
 // decides reports whether what a route is asked for is decided about.

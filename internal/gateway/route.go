@@ -119,9 +119,9 @@ func (c *call) forward(match *route.Match, request upstream.Request, s *session.
 	// From here on the request is the proxy's, for hours if it is a stream. It must
 	// not keep its generation, and so the keys of then, in memory.
 	proxy, sessions := c.gen.Proxy, c.gen.Sessions
-	var refresh session.RefreshFunc
+	var keep session.Keep
 	if r.Streaming && decision.route != "" {
-		refresh = c.streamRefresher()
+		keep = c.keepRights()
 	}
 	c.forwarded, c.gen = true, nil
 	defer c.toUpstream(r.Service, &request)()
@@ -141,7 +141,7 @@ func (c *call) forward(match *route.Match, request upstream.Request, s *session.
 	c.leave()
 	if s != nil {
 		// A stream outlives the check at its beginning: it ends with the session.
-		watched, stop := sessions.WatchPrincipal(ctx, s, decision.principalListener(), refresh)
+		watched, stop := sessions.WatchPrincipal(ctx, s, decision.principalListener(), keep)
 		defer stop()
 		ctx = watched
 	}

@@ -65,7 +65,7 @@ func (m *Manager) FreshRights(ctx context.Context, s *Session, refresh RefreshFu
 	now := time.Now()
 	switch {
 	case !m.due(s, now):
-	case !s.AccessValid(now) && s.RightsLapsed(now):
+	case s.RightsLapsed(now):
 		return m.Fresh(ctx, s, refresh)
 	case !m.shared.backoff.active(s.key, now):
 		m.join(ctx, s.key, refresh)

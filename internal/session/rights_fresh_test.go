@@ -160,7 +160,7 @@ func TestAStreamHasRightsReadAgain(t *testing.T) {
 		var streams []context.Context
 		for i := range 4 {
 			m := []*session.Manager{here, there}[i%2]
-			ctx, stop := m.WatchPrincipal(t.Context(), mustFind(t, m, header), func(who principal.Principal) { told <- who }, refresh)
+			ctx, stop := m.WatchPrincipal(t.Context(), mustFind(t, m, header), func(who principal.Principal) { told <- who }, session.Keep{Refresh: refresh, Learn: (&info{}).learn})
 			defer stop()
 			streams = append(streams, ctx)
 		}
@@ -198,16 +198,39 @@ func TestAStreamHasRightsReadAgain(t *testing.T) {
 	})
 }
 
+// Rights that a refresh has missed are asked for again for a stream alone, too.
+func TestAStreamHasMissedRightsLearned(t *testing.T) {
+	threat.Covers(t, 49)
+	synctest.Test(t, func(t *testing.T) {
+		m := sessiontest.Manager(t, memoryStore(t), nil)
+		idp, ui := sessiontest.NewIdP(time.Hour, 0), &info{}
+		_, s := missed(t, m, idp)
+		told := make(chan principal.Principal, 10)
+		_, stop := m.WatchPrincipal(t.Context(), s, func(who principal.Principal) { told <- who }, session.Keep{Refresh: idp.Refresh, Learn: ui.learn})
+		defer stop()
+		time.Sleep(2 * time.Minute)
+		if n := ui.calls(); n < 3 || n > 15 || len(told) != 0 {
+			t.Errorf("asked %d times, told %d times while nobody can know", n, len(told))
+		}
+		ui.set("viewer")
+		time.Sleep(time.Minute)
+		if len(told) != 1 || !slices.Equal((<-told).Roles, []string{"viewer"}) {
+			t.Error("not told of what was learned")
+		}
+	})
+}
+
 // Nothing is read again for a stream that nothing is decided about.
 func TestAPlainStreamRefreshesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := sessiontest.Manager(t, memoryStore(t), nil)
 		header, _, refresh := demoted(t, m, time.Minute, 0)
 		var asked atomic.Int32
-		_, stop := m.WatchPrincipal(t.Context(), mustFind(t, m, header), nil, func(ctx context.Context, rec session.Record) (session.Record, error) {
+		count := func(ctx context.Context, rec session.Record) (session.Record, error) {
 			asked.Add(1)
 			return refresh(ctx, rec)
-		})
+		}
+		_, stop := m.WatchPrincipal(t.Context(), mustFind(t, m, header), nil, session.Keep{Refresh: count, Learn: count})
 		defer stop()
 		time.Sleep(10 * time.Minute)
 		if asked.Load() != 0 {

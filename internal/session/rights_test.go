@@ -113,7 +113,7 @@ func TestMissedRightsLapse(t *testing.T) {
 		idp, ui := sessiontest.NewIdP(time.Hour, 0), &info{}
 		header, s := missed(t, m, idp)
 		told := make(chan principal.Principal, 10)
-		ctx, stop := m.WatchPrincipal(t.Context(), s, func(who principal.Principal) { told <- who }, nil)
+		ctx, stop := m.WatchPrincipal(t.Context(), s, func(who principal.Principal) { told <- who }, session.Keep{})
 		defer stop()
 		plain, stopPlain := m.Watch(t.Context(), s)
 		defer stopPlain()

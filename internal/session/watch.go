@@ -22,7 +22,7 @@ const (
 // here, on another replica, idle or absolute. An open stream is no use of the
 // session: it does not put off the idle timeout. Call stop when done.
 func (m *Manager) Watch(ctx context.Context, s *Session) (_ context.Context, stop func()) {
-	return m.WatchPrincipal(ctx, s, nil, nil)
+	return m.WatchPrincipal(ctx, s, nil, Keep{})
 }
 
 // WatchPrincipal is Watch, and tells of who is signed in whenever that is told
@@ -30,11 +30,10 @@ func (m *Manager) Watch(ctx context.Context, s *Session) (_ context.Context, sto
 // claims, here or on another replica, within a second, and when rights have lapsed. told is called on one
 // goroutine, and must not block; nil: nobody wants to know.
 //
-// Whoever wants to know has the session refreshed by refresh when that is due, as nobody
-// else may; nil: only others do. It may be called as long as ctx lasts.
-func (m *Manager) WatchPrincipal(ctx context.Context, s *Session, told func(principal.Principal), refresh RefreshFunc) (_ context.Context, stop func()) {
+// Whoever wants to know has rights read again by keep, as nobody else may.
+func (m *Manager) WatchPrincipal(ctx context.Context, s *Session, told func(principal.Principal), keep Keep) (_ context.Context, stop func()) {
 	return m.shared.watch(ctx, s.key, s.rec.AbsoluteExpiry, &known{
-		told: told, who: s.Principal(), revision: s.revision, lapses: s.lapses(time.Now()), refresh: refresh, refreshAt: s.refreshAt,
+		told: told, who: s.Principal(), revision: s.revision, lapses: s.lapses(time.Now()), keep: keep, refreshAt: s.refreshAt, missed: s.RightsMissed(),
 	})
 }
 
@@ -45,9 +44,16 @@ type known struct {
 	revision uint64
 	lapses   time.Time // when who has no rights any more; zero: not that is known
 
-	refresh   RefreshFunc // may be nil
-	refreshAt time.Time   // zero: never
+	keep      Keep
+	refreshAt time.Time // zero: never
+	missed    bool      // what a refresh should have brought
 }
+
+// Keep is how a session is kept up to date for somebody who goes on using it without a
+// request: Refresh as in [Manager.Fresh], when that is due, and Learn as in
+// [Manager.RenewRights]. Both may be called as long as it is watched. The zero Keep does
+// nothing.
+type Keep struct{ Refresh, Learn RefreshFunc }
 
 // look tells if a record says otherwise, and reports whether that could be found out.
 func (k *known) look(m *Manager, key Key, it Item, now time.Time) bool {
@@ -58,7 +64,7 @@ func (k *known) look(m *Manager, key Key, it Item, now time.Time) bool {
 	if err != nil {
 		return false // a later generation may have the key
 	}
-	k.revision, k.lapses, k.refreshAt = it.Revision, s.lapses(now), s.refreshAt
+	k.revision, k.lapses, k.refreshAt, k.missed = it.Revision, s.lapses(now), s.refreshAt, s.RightsMissed()
 	if who := s.Principal(); !sameClaims(&who, &k.who) {
 		k.who = who
 		k.told(who)
@@ -126,15 +132,30 @@ func (s *Shared) watchOnce(ctx context.Context, k Key, absolute time.Time, has *
 	if !has.lapses.IsZero() {
 		next = min(next, has.lapses.Sub(now))
 	}
-	switch at := has.refreshAt; {
-	case has.refresh == nil || at.IsZero():
-	case now.Before(at):
-		next = min(next, at.Sub(now))
-	case s.backoff.active(k, now):
-		next = min(next, s.backoff.left(k, now)+time.Millisecond)
-	default:
-		s.newest.Load().join(ctx, k, has.refresh)
-		next = min(next, backoffFirst) // the store tells of what it brings, and not of a failure
+	return min(next, s.kept(ctx, k, it, has, now)), false
+}
+
+// kept has rights read again if it is time to, beside the stream, and says when to look
+// again.
+func (s *Shared) kept(ctx context.Context, k Key, it Item, has *known, now time.Time) time.Duration {
+	next, due := watchEvery, !has.refreshAt.IsZero() && !now.Before(has.refreshAt)
+	switch {
+	case has.keep.Refresh == nil || has.keep.Learn == nil:
+		return next
+	case due && s.backoff.active(k, now):
+		return s.backoff.left(k, now) + time.Millisecond
+	case due:
+		s.newest.Load().join(ctx, k, has.keep.Refresh)
+		return backoffFirst // the store tells of what it brings, and not of a failure
+	case has.missed:
+		m := s.newest.Load()
+		if open, err := m.open(k, it); err == nil {
+			m.RenewRights(ctx, open, has.keep.Refresh, has.keep.Learn)
+		}
+		next = rightsEvery
 	}
-	return next, false
+	if !has.refreshAt.IsZero() {
+		next = min(next, has.refreshAt.Sub(now))
+	}
+	return next
 }

@@ -21,7 +21,7 @@ func TestAStreamHearsOfOtherClaims(t *testing.T) {
 		here, there := sessiontest.Manager(t, store, nil), sessiontest.Manager(t, store.Store, nil)
 		_, s := sessiontest.SignIn(t, here, ada())
 		told := make(chan principal.Principal, 10)
-		ctx, stop := here.WatchPrincipal(t.Context(), s, func(who principal.Principal) { told <- who }, nil)
+		ctx, stop := here.WatchPrincipal(t.Context(), s, func(who principal.Principal) { told <- who }, session.Keep{})
 		defer stop()
 		synctest.Wait()
 		update := func(change func(*session.Record)) {
@@ -71,7 +71,7 @@ func TestClaimsThatChangedBeforeTheWatchAreTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		told := make(chan principal.Principal, 1)
-		_, stop := m.WatchPrincipal(t.Context(), s, func(who principal.Principal) { told <- who }, nil)
+		_, stop := m.WatchPrincipal(t.Context(), s, func(who principal.Principal) { told <- who }, session.Keep{})
 		defer stop()
 		if who := <-told; !slices.Equal(who.Roles, []string{"viewer"}) {
 			t.Errorf("heard %v", who.Roles)
