@@ -16,6 +16,11 @@ const patience = time.Second
 // time: for the lease and the save.
 const waitSlack = 5 * time.Second
 
+// unknownLife is after how long an access token is renewed whose life nobody has told
+// (expires_in is no more than recommended, RFC 6749 section 5.1): the token may be good
+// for longer, but rights are read with it.
+const unknownLife = time.Hour
+
 // RefreshFunc asks the IdP for new tokens with rec.RefreshToken, and returns rec
 // with what came of it, GrantedAt included. It returns an error that is
 // ErrGrantGone when, and only when, the IdP says that this grant is over. ctx is
@@ -32,6 +37,8 @@ func refreshAt(rec *Record, ahead time.Duration) time.Time {
 	var at time.Time
 	if !rec.AccessExpiry.IsZero() {
 		at = inTime(rec, ahead)
+	} else if !rec.GrantedAt.IsZero() {
+		at = rec.GrantedAt.Add(unknownLife)
 	}
 	if by := rec.RefreshBy; !by.IsZero() && (at.IsZero() || by.Before(at)) {
 		return by

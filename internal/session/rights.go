@@ -32,7 +32,11 @@ func (s *Session) RightsMissed() bool { return !s.rec.RightsMissed.IsZero() }
 // Without a refresh token there is nobody to ask.
 func (s *Session) lapseAt() time.Time {
 	since := s.rec.RightsMissed
-	if end := s.rec.AccessExpiry; !end.IsZero() && !s.rec.RefreshToken.IsZero() && (since.IsZero() || end.Before(since)) {
+	end := s.rec.AccessExpiry
+	if end.IsZero() {
+		end = s.refreshAt
+	}
+	if !end.IsZero() && !s.rec.RefreshToken.IsZero() && (since.IsZero() || end.Before(since)) {
 		since = end
 	}
 	if since.IsZero() {

@@ -131,6 +131,45 @@ func TestAGrantThatIsGoneIsNoticedBesideTheRequest(t *testing.T) {
 	})
 }
 
+// An IdP that does not say how long a token is good is asked once an hour.
+func TestRightsWithATokenOfUnknownLife(t *testing.T) {
+	threat.Covers(t, 49)
+	synctest.Test(t, func(t *testing.T) {
+		m := sessiontest.Manager(t, memoryStore(t), func(o *session.Options) { o.Absolute = 10 * time.Hour })
+		idp := sessiontest.NewIdP(time.Hour, 0)
+		rec := idp.Grant("ada")
+		rec.Roles, rec.AccessExpiry = []string{"admin"}, time.Time{}
+		header, _ := sessiontest.SignIn(t, m, rec)
+		refresh := func(ctx context.Context, rec session.Record) (session.Record, error) {
+			rec, err := idp.Refresh(ctx, rec)
+			rec.Roles, rec.AccessExpiry = []string{"viewer"}, time.Time{}
+			return rec, err
+		}
+		use := func() {
+			if _, err := m.FreshRights(t.Context(), mustFind(t, m, header), refresh); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+		}
+		time.Sleep(time.Hour - time.Second)
+		use()
+		if calls, _ := idp.Calls(); calls != 0 {
+			t.Errorf("%d refreshes within the hour", calls)
+		}
+		time.Sleep(time.Second)
+		use()
+		use()
+		if calls, _ := idp.Calls(); calls != 1 || !slices.Equal(rolesNow(t, m, header), []string{"viewer"}) {
+			t.Errorf("%d refreshes, %v", calls, rolesNow(t, m, header))
+		}
+		idp.Down(true)
+		time.Sleep(time.Hour + session.RightsFor)
+		if s := mustFind(t, m, header); !s.RightsLapsed(time.Now()) || !s.AccessValid(time.Now()) {
+			t.Errorf("lapsed %v, the token can be used %v", s.RightsLapsed(time.Now()), s.AccessValid(time.Now()))
+		}
+	})
+}
+
 // Without a refresh token there is nobody to ask: what the sign-in said holds until the
 // session ends.
 func TestRightsWithoutARefreshToken(t *testing.T) {
