@@ -50,6 +50,9 @@ func makeFramings(r *rand.Rand) []oddForm {
 		func(s string) string { return s + "-" }, func(s string) string { return "_" + s },
 		func(s string) string { return strings.Replace(s, "-", "_", 1) },
 		func(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", "!") },
+		// Longer than what anybody would keep of a name.
+		func(s string) string { return strings.ReplaceAll(s, "-", strings.Repeat("_", 70)) },
+		func(s string) string { return strings.Repeat("~", 70) + s }, func(s string) string { return s + strings.Repeat("_", 70) },
 	}
 	for _, name := range reserved {
 		for i, as := range spell {
@@ -69,6 +72,13 @@ func makeFramings(r *rand.Rand) []oddForm {
 		add(oddForm{about: "trailer " + name, method: "POST", lines: []string{"Transfer-Encoding: chunked", "Trailer: " + name},
 			body: "2\r\nhi\r\n0\r\n" + name + ": mallory\r\n\r\n", content: "hi"})
 		add(oddForm{about: "Connection lists " + name, lines: []string{"Connection: " + strings.ToLower(name)}, target: "/ses/framing"})
+		add(oddForm{about: "two Connections list " + name, lines: []string{"Connection: keep-alive ,,\t" + strings.ToUpper(name) + " , te", name + "_: mallory", "connection:" + name}, target: "/ses/framing"})
+	}
+	// Whole families are ours, however long a name in them is.
+	for _, family := range []string{"X-User-", "X-Session-", "X-Auth-", "X-Original-", "X-Forwarded-", "X-Remote-", "X-Authenticated-", "X-Amzn-Oidc-", "X-MS-Client-", "Impersonate-", "Cf-Access-", "OIDC_CLAIM_"} {
+		for _, rest := range []string{"X", "Principal", strings.Repeat("x", 70), strings.Repeat("_x", 40)} {
+			add(oddForm{about: "family " + family + short(rest), lines: []string{family + rest + ": mallory", strings.ReplaceAll(family, "-", "_") + rest + ": mallory"}})
+		}
 	}
 	for i, lines := range [][]string{
 		{"X-Odd:"}, {"X-Odd: "}, {"X-Odd:v"}, {"X-Odd:   v   "}, {"X-Odd: \t v\t"}, {"x-oDD: v"}, {"X-Odd: a", "X-Odd: b", "x-odd: c"}, {"X-Odd: a,b", "X-Odd: c"}, {"X-Odd: \"q,\\\"q\""},
