@@ -17,6 +17,9 @@ func (x *exchange) answer(res *http.Response) {
 	if announced > 0 {
 		h.Add("Trailer", strings.Join(slices.Sorted(maps.Keys(res.Trailer)), ", "))
 	}
+	if x.outside.ProtoMajor == 1 && x.sent.pending() {
+		x.answerEarly()
+	}
 	x.w.WriteHeader(res.StatusCode)
 	err := x.copyBody(res)
 	_ = res.Body.Close() // which has trailers be complete
@@ -36,6 +39,16 @@ func (x *exchange) answer(res *http.Response) {
 	for name, values := range res.Trailer {
 		h[http.TrailerPrefix+name] = values
 	}
+}
+
+// answerEarly is for an answer that comes before the request's end. net/http would wait
+// for the rest of that before it sends anything, and could wait for long: a client may
+// want the answer first. Told not to, it forgets what is left: it would read it as the
+// next request, when its wait after the answer was cut short, or when the body that it
+// asks about that has been replaced by one with a bound. So the connection ends.
+func (x *exchange) answerEarly() {
+	_ = x.cutoff.rc.EnableFullDuplex()
+	endConnection(x.w, x.outside)
 }
 
 // addHeader adds from to h, which may take over its values.

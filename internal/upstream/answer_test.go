@@ -85,13 +85,26 @@ func bare(t *testing.T, base string, streams bool) string {
 	if streams {
 		proxy.FlushInterval = -1
 	}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Correlation-ID", "c-1")
-		proxy.ServeHTTP(w, r)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		proxy.ServeHTTP(correlated{w}, r)
 	}))
+	s.Config.ErrorLog, proxy.ErrorLog = silent, silent
+	s.Start()
 	t.Cleanup(s.Close)
 	return s.Listener.Addr().String()
 }
+
+// correlated adds to a response what newFront's has. What is informational stays here.
+type correlated struct{ http.ResponseWriter }
+
+func (c correlated) WriteHeader(status int) {
+	if status >= http.StatusOK {
+		c.Header().Set("X-Correlation-ID", "c-1")
+		c.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (c correlated) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // answered is all that a client can tell of the answer to a request.
 func answered(t *testing.T, addr, method string) string {

@@ -29,14 +29,17 @@ func (buffers) Put(b []byte) { bufferPool.Put((*[bufferSize]byte)(b)) }
 // reach the client's body then, which is net/http's again: closing that would wait for
 // what the client has not sent, and it may belong to the next request.
 type requestBody struct {
-	src    io.ReadCloser
-	mu     sync.Mutex
-	err    error
-	whole  bool // read to its end
-	closed bool
+	src     io.ReadCloser
+	reading sync.Mutex // held while src is read from; locked before mu
+	mu      sync.Mutex
+	err     error
+	whole   bool // read to its end
+	closed  bool
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
+	b.reading.Lock()
+	defer b.reading.Unlock()
 	b.mu.Lock()
 	whole, closed := b.whole, b.closed
 	b.mu.Unlock()
@@ -68,6 +71,27 @@ func (b *requestBody) Close() error {
 	b.closed = true
 	b.mu.Unlock()
 	return nil
+}
+
+// release gives src back to net/http: when it returns, nobody reads from it any more,
+// or will. What of the request has not come yet may come within grace.
+//
+// A read that waits for the client is ended here, since net/http, which ends one too,
+// takes away all deadlines by that, and then waits for the rest as long as the client
+// likes.
+func (b *requestBody) release(rc *http.ResponseController, grace time.Duration) {
+	_ = b.Close()
+	if !b.pending() {
+		return
+	}
+	if !b.reading.TryLock() {
+		if rc.SetReadDeadline(time.Now()) != nil {
+			return // nothing ends it then
+		}
+		b.reading.Lock()
+	}
+	defer b.reading.Unlock()
+	_ = rc.SetReadDeadline(time.Now().Add(grace))
 }
 
 // pending reports whether there is a body that has not been read to its end.

@@ -85,12 +85,8 @@ func (x *exchange) arm(r *http.Request) context.Context {
 
 func (x *exchange) disarm() {
 	x.cutoff.disarm()
-	if x.sent.pending() {
-		// net/http will wait for the rest, with a lock held on which our answer may
-		// depend. It shall not wait for long.
-		_ = x.cutoff.rc.SetReadDeadline(time.Now().Add(graceToWrite))
-	}
-	_ = x.sent.Close()
+	// net/http will wait for the rest of the request. It shall not wait for long.
+	x.sent.release(&x.cutoff.rc, graceToWrite)
 }
 
 // request is the client's request as the service gets it.
@@ -186,10 +182,10 @@ func (x *exchange) onResponse(res *http.Response) error {
 
 // failure is what an exchange fails with before the first byte of its answer.
 func (x *exchange) failure(err error) error {
-	if x.outside.ContentLength != 0 {
+	if x.sent.pending() {
 		// What is left of the body must not be taken for the next request, nor be
 		// waited for.
-		x.w.Header().Set("Connection", "close")
+		endConnection(x.w, x.outside)
 	}
 	switch {
 	case errors.Is(err, errTokenRefused):

@@ -136,7 +136,7 @@ type Outcome struct {
 // Headers that are in w already stay, and win over the upstream's.
 func (p *Proxy) Forward(w http.ResponseWriter, r *http.Request, req Request) error {
 	if err := CheckForm(r); err != nil {
-		return refuse(w, err)
+		return refuse(w, r, err)
 	}
 	s, ok := p.services[req.Service]
 	if !ok {
@@ -150,10 +150,10 @@ func (p *Proxy) Forward(w http.ResponseWriter, r *http.Request, req Request) err
 	}
 	webSocket, err := asksForWebSocket(r, req.Streaming)
 	if err != nil {
-		return refuse(w, err)
+		return refuse(w, r, err)
 	}
 	if ignoresUpgrade(r, webSocket) {
-		w.Header().Set("Connection", "close")
+		endConnection(w, r)
 	}
 	authorization, token, err := p.authorization(r.Context(), &req)
 	if err != nil {
@@ -164,7 +164,16 @@ func (p *Proxy) Forward(w http.ResponseWriter, r *http.Request, req Request) err
 }
 
 // refuse has the client's connection closed with the answer.
-func refuse(w http.ResponseWriter, err error) error {
-	w.Header().Set("Connection", "close")
+func refuse(w http.ResponseWriter, r *http.Request, err error) error {
+	endConnection(w, r)
 	return err
+}
+
+// endConnection has the client's connection end with the answer. In HTTP/2 a request's
+// end is no matter of its connection's, which others share: net/http would take the
+// header for an order to end that.
+func endConnection(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 {
+		w.Header()["Connection"] = []string{"close"}
+	}
 }
