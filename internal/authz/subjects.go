@@ -85,6 +85,6 @@ func (s *subjects) get(who *principal.Principal) *subject {
 // sameClaims compares all that there is of a principal.
 func sameClaims(a, b *principal.Principal) bool {
 	return a.Provider == b.Provider && a.Subject == b.Subject && a.Email == b.Email && a.Name == b.Name &&
-		a.SessionID == b.SessionID && a.ClientID == b.ClientID && a.AuthTime.Equal(b.AuthTime) &&
+		a.SessionID == b.SessionID && a.ClientID == b.ClientID && a.AuthTime.Equal(b.AuthTime) && a.RightsLapsed == b.RightsLapsed &&
 		slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Permissions, b.Permissions) && slices.Equal(a.Scopes, b.Scopes)
 }

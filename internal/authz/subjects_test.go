@@ -79,6 +79,12 @@ func TestWhatIsPreparedIsForTheSameClaims(t *testing.T) {
 			f.Set(reflect.ValueOf([]string{"other"}))
 		case time.Time:
 			f.Set(reflect.ValueOf(time.Unix(2e9, 0)))
+		case bool: // RightsLapsed: nothing is decided at all
+			f.SetBool(true)
+			if v, err := e.Decide(t.Context(), &other, a, factsOf(nil, "", ""), Circumstances{}); err == nil || v.Allow {
+				t.Errorf("decided with %s: %+v", fields.Field(i).Name, v)
+			}
+			continue
 		default:
 			t.Fatalf("%s is of a kind that this test does not know", fields.Field(i).Name)
 		}

@@ -124,6 +124,7 @@ func (c *call) decideAll(items []authz.Item) ([]accessAnswer, error) {
 	if err := c.takeQuestions(len(items)); err != nil {
 		return nil, err
 	}
+	c.decidable()
 	ctx, done := c.step("authz.decide")
 	began := time.Now()
 	all, err := c.gen.Authz.DecideAll(ctx, &c.who, items, authz.Circumstances{Address: c.client.Addr, CorrelationID: c.id})

@@ -126,6 +126,7 @@ func (c *call) authorize(q question, match *route.Match) (decidedRequest, error)
 		d.changed = c.gen.Authz.Changed() // before: what changes from now on is seen
 		d.holder = make(chan principal.Principal, 1)
 	}
+	c.decidable()
 	ctx, done := c.step("authz.decide")
 	began := time.Now()
 	v, err := c.gen.Authz.Decide(ctx, &c.who, ask, f, d.at)

@@ -168,6 +168,12 @@ func (c *call) rightsKnown(s *session.Session) error {
 	return problem.Newf(problem.IdPUnavailable, "what the user may do has not been learned for more than %v", session.RightsFor)
 }
 
+// decidable is c.who as somebody who can be decided about although no rights of his are
+// known, where they don't matter.
+func (c *call) decidable() {
+	c.who.RightsLapsed = c.who.RightsLapsed && !c.rightsDontMatter()
+}
+
 // keepRights is for a stream that is decided about, whose user may do nothing else for
 // hours. It keeps no generation.
 func (c *call) keepRights() session.Keep {

@@ -1,6 +1,7 @@
 package principal
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -17,6 +18,9 @@ type Principal struct {
 	// Roles and Permissions are what the IdP says that somebody may; permissions are
 	// fine-grained. Of more than MaxRights of either the rest is not known, see Whole.
 	Roles, Permissions []string
+	// RightsLapsed: nobody has been able to say for too long what they are, and so there
+	// are none. See Whole.
+	RightsLapsed bool
 	// ClientID and Scopes are of the access token that was presented: the client
 	// that it was issued to, and what it is good for. Empty for sessions, and where
 	// the IdP did not say.
@@ -31,6 +35,9 @@ const MaxRights = 512
 // Whole is nil if all roles and permissions are known. If they are not, nothing can be
 // decided by them: what was left out may be what forbids.
 func (p *Principal) Whole() error {
+	if p.RightsLapsed {
+		return errLapsed
+	}
 	for _, list := range []struct {
 		name string
 		n    int
@@ -41,6 +48,8 @@ func (p *Principal) Whole() error {
 	}
 	return nil
 }
+
+var errLapsed = errors.New("expected roles and permissions that the provider has confirmed lately, found none: those of before may have been taken away, and others may forbid")
 
 // Account is the identity in the form that upstreams know:
 // auth:account:<provider>:<sub>. The subject is last, so a colon in it shifts

@@ -64,7 +64,7 @@ func (s *Session) Principal() principal.Principal {
 		Roles: s.rec.Roles, Permissions: s.rec.Permissions,
 	}
 	if s.RightsLapsed(time.Now()) {
-		who.Roles, who.Permissions = nil, nil
+		who.Roles, who.Permissions, who.RightsLapsed = nil, nil, true
 	}
 	return who
 }

@@ -32,9 +32,9 @@ func (m *Manager) Watch(ctx context.Context, s *Session) (_ context.Context, sto
 //
 // Whoever wants to know has rights read again by keep, as nobody else may.
 func (m *Manager) WatchPrincipal(ctx context.Context, s *Session, told func(principal.Principal), keep Keep) (_ context.Context, stop func()) {
-	return m.shared.watch(ctx, s.key, s.rec.AbsoluteExpiry, &known{
-		told: told, who: s.Principal(), revision: s.revision, lapses: s.lapses(time.Now()), keep: keep, refreshAt: s.refreshAt, missed: s.RightsMissed(),
-	})
+	has := &known{told: told, revision: s.revision, lapses: s.lapses(time.Now()), keep: keep, refreshAt: s.refreshAt, missed: s.RightsMissed()}
+	has.who = has.principal(s)
+	return m.shared.watch(ctx, s.key, s.rec.AbsoluteExpiry, has)
 }
 
 // known is what a watcher knows of a session.
@@ -65,16 +65,23 @@ func (k *known) look(m *Manager, key Key, it Item, now time.Time) bool {
 		return false // a later generation may have the key
 	}
 	k.revision, k.lapses, k.refreshAt, k.missed = it.Revision, s.lapses(now), s.refreshAt, s.RightsMissed()
-	if who := s.Principal(); !sameClaims(&who, &k.who) {
+	if who := k.principal(s); !sameClaims(&who, &k.who) {
 		k.who = who
 		k.told(who)
 	}
 	return true
 }
 
+// principal is who has the session. Where nobody reads rights, none lapse.
+func (k *known) principal(s *Session) principal.Principal {
+	who := s.Principal()
+	who.RightsLapsed = who.RightsLapsed && k.keep.Learn != nil
+	return who
+}
+
 func sameClaims(a, b *principal.Principal) bool {
 	return a.Provider == b.Provider && a.Subject == b.Subject && a.SessionID == b.SessionID && a.Email == b.Email && a.Name == b.Name &&
-		a.AuthTime.Equal(b.AuthTime) && slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Permissions, b.Permissions)
+		a.AuthTime.Equal(b.AuthTime) && a.RightsLapsed == b.RightsLapsed && slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Permissions, b.Permissions)
 }
 
 // watch is Watch without the Manager and the Session: a stream may go on for
