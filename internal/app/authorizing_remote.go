@@ -110,14 +110,11 @@ func (p *remotePoint) newer(ctx context.Context) bool {
 		if soon {
 			return nil, nil
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), newerWithin)
-		defer cancel()
-		_ = p.a.watcher.Reread(ctx)
-		_, err := p.a.follower.look(ctx)
+		p.a.lookForNewer()
 		p.mu.Lock()
 		p.looked = time.Now()
 		p.mu.Unlock()
-		return nil, err
+		return nil, nil
 	})
 	select {
 	case <-done:

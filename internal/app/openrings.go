@@ -182,18 +182,23 @@ func (a *app) reread(ctx context.Context) (changed bool, err error) {
 // newerWithin bounds how long a request waits for credentials that may have come.
 const newerWithin = 3 * time.Second
 
+// lookForNewer reads what is handed in, and what the fleet knows. It is nobody's
+// request, and so outlives whoever asked for it.
+func (a *app) lookForNewer() {
+	ctx, cancel := context.WithTimeout(context.Background(), newerWithin)
+	defer cancel()
+	contained(a.log, func() {
+		_ = a.watcher.Reread(ctx)
+		_, _ = a.follower.look(ctx)
+	})
+}
+
 // newerClient is oidc.ClientOptions.Newer. A value that was found here and that the
 // fleet does not know yet, as when its store is away, is presented all the same:
 // whether it is accepted is between the peer and us, and nothing is issued with
 // it.
 func (a *app) newerClient(ctx context.Context, k peerClient) *oidc.Client {
-	done := a.lookAgain.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), newerWithin)
-		defer cancel()
-		_ = a.watcher.Reread(ctx)
-		_, err := a.follower.look(ctx)
-		return nil, err
-	})
+	done := a.lookAgain.DoChan("", func() (any, error) { a.lookForNewer(); return nil, nil })
 	select {
 	case <-done:
 	case <-ctx.Done():
