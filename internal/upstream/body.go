@@ -138,7 +138,7 @@ func (b *responseBody) Read(p []byte) (int, error) {
 func (b *responseBody) Close() error {
 	err := b.src.Close()
 	if len(b.res.Trailer) > 0 {
-		cleanResponse(b.res.Trailer, nil)
+		cleanTrailer(b.res.Trailer)
 	}
 	return err
 }

@@ -172,6 +172,40 @@ func TestUpstreamCantTouchOurs(t *testing.T) {
 	}
 }
 
+// A trailer is read by whoever merges it into the header, after all that was decided by
+// that (RFC 9110 section 6.5.1).
+func TestTrailersSayNothingThatOnlyAHeaderMay(t *testing.T) {
+	const trailer = "Content-Length: 1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\nKeep-Alive: 1\r\nTrailer: 1\r\nHost: evil\r\n" +
+		"Content-Type: text/html\r\nContent-Encoding: gzip\r\nContent-Range: bytes 0-1/2\r\nSet-Cookie: theme=dark\r\nCache-Control: public\r\n" +
+		"Location: /evil\r\nWww-Authenticate: Basic\r\nAuthorization: x\r\nIf-Match: x\r\nX-Correlation-ID: x\r\nEtag: \"1\"\r\nX-Sum: 1\r\nGrpc-Status: 0\r\n"
+	for name, announced := range map[string]string{
+		"announced": "Trailer: Set-Cookie, X-Sum, Content-Type, Grpc-Status, Etag, Cache-Control\r\n", "not announced": "", "one announced": "Trailer: X-Sum\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			threat.Covers(t, 24, 41, 42)
+			base := listen(t, func(c net.Conn) {
+				if _, err := readSeen(bufio.NewReader(c)); err == nil {
+					_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"+announced+"\r\n2\r\nok\r\n0\r\n"+trailer+"\r\n")
+				}
+			})
+			f := newFront(t, Service{BaseURL: base}, nil)
+			c := f.dial(t)
+			_, _ = io.WriteString(c, get)
+			got, err := readSeen(bufio.NewReader(c))
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.Sort(got.trailer)
+			if want := []string{"Etag: \"1\"", "Grpc-Status: 0", "X-Sum: 1"}; !slices.Equal(got.trailer, want) || got.body != "ok" {
+				t.Errorf("body %q, trailers %q, want %q", got.body, got.trailer, want)
+			}
+			if said := strings.Join(got.field("Trailer"), ", "); strings.Contains(said, "Set-Cookie") || strings.Contains(said, "Content-Type") {
+				t.Errorf("announced %q", said)
+			}
+		})
+	}
+}
+
 func TestWhatTheGatewaySetWins(t *testing.T) {
 	threat.Covers(t, 24)
 	p := map[string]string{"Cache-Control": "public, max-age=9", "Vary": "Accept"}

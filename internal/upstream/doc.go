@@ -74,9 +74,16 @@
 //     then says no-store as well: what would overrule that at some cache, namely
 //     *-Cache-Control (RFC 9213), Surrogate-*, Edge-Control, Expires, Pragma and Age.
 //
+// Of a trailer all of these are dropped, and what only a header may say (RFC 9110 section
+// 6.5.1): framing, cookies, how to read and to cache the response.
+//
 // A header that the gateway already set wins over the upstream's, but for Set-Cookie
 // and Vary, which add up. Server, Strict-Transport-Security and WWW-Authenticate pass.
 // A missing Content-Type is not made up by sniffing.
+//
+// An upstream may answer before it has the whole request. Then the answer does not wait
+// for the rest, what of the rest the upstream still takes goes to it meanwhile, and the
+// client's connection ends after the answer: nothing of that request is read as another.
 //
 // A 401 from an upstream passes through as it is, if the token was the user's.
 // One that refuses a service token is answered with 502 upstream_auth_failed,

@@ -171,7 +171,7 @@ func (x *exchange) onResponse(res *http.Response) error {
 		return errTokenRefused
 	}
 	cleanResponse(res.Header, x.w.Header())
-	cleanResponse(res.Trailer, nil)
+	cleanTrailer(res.Trailer)
 	if _, ok := res.Header["Content-Type"]; !ok {
 		x.w.Header()["Content-Type"] = nil // present but empty: no sniffing
 	}
