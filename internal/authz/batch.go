@@ -83,13 +83,13 @@ func (e *Enforcer) askAll(ctx context.Context, who *principal.Principal, questio
 			all, err = nil, errDefect
 		}
 	}()
-	leave, err := e.waits.enter(accountOf(who))
+	ctx, cancel := context.WithTimeout(ctx, e.o.Deadline)
+	defer cancel()
+	leave, err := e.waits.enter(ctx, accountOf(who))
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	ctx, cancel := context.WithTimeout(ctx, e.o.Deadline)
-	defer cancel()
 	if all, err = e.o.PDP.EvaluateAll(ctx, questions); err == nil && len(all) != len(questions) {
 		return nil, fmt.Errorf("%w: "+wrongAmount, ErrAnswer, len(questions), len(all))
 	}

@@ -36,6 +36,9 @@ type Options struct {
 	// and at least one. Beyond, it has no answer, and the others do: one who asks for
 	// much while the decision point is slow takes nobody's place.
 	WaitingEach int
+	// AskingEach is how many of those of one account the decision point is asked at
+	// once; 16 if 0. The others wait for their turn, within Deadline.
+	AskingEach int
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -52,7 +55,10 @@ type Enforcer struct {
 	waits    waits
 }
 
-const defaultWaiting = 1000
+const (
+	defaultWaiting = 1000
+	defaultAsking  = 16
+)
 
 // Reasons of denials that nobody has decided.
 const (
@@ -92,7 +98,10 @@ func NewEnforcer(o Options) (*Enforcer, error) {
 	if o.WaitingEach <= 0 {
 		o.WaitingEach = max(o.Waiting/10, 1)
 	}
-	e := &Enforcer{o: o, waits: waits{most: o.Waiting, each: o.WaitingEach, of: map[account]int{}}}
+	if o.AskingEach <= 0 {
+		o.AskingEach = defaultAsking
+	}
+	e := &Enforcer{o: o, waits: waits{most: o.Waiting, each: o.WaitingEach, asking: o.AskingEach, of: map[account]*places{}}}
 	e.subjects = newSubjects(naming{o.Subject, o.SubjectType}, o.PDP)
 	e.changed.Store(new(make(chan struct{})))
 	if o.MaxSize > 0 && max(o.TTLAllow, o.TTLDeny) > 0 {
@@ -234,13 +243,13 @@ func (e *Enforcer) askElsewhere(ctx context.Context, k key, epoch uint64, who *p
 				answered, err = Decision{}, errDefect
 			}
 		}()
-		leave, err := e.waits.enter(asker)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.o.Deadline)
+		defer cancel()
+		leave, err := e.waits.enter(ctx, asker)
 		if err != nil {
 			return Decision{}, err
 		}
 		defer leave()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.o.Deadline)
-		defer cancel()
 		began := e.o.Now() // what it says is true of then, at least
 		d, err := e.o.PDP.Evaluate(ctx, q)
 		if err != nil {

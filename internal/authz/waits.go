@@ -1,7 +1,9 @@
 package authz
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"keyway/internal/principal"
@@ -15,30 +17,59 @@ type account = string
 
 func accountOf(who *principal.Principal) account { return who.Account() }
 
-// waits counts the questions that are under way. Safe for concurrent use.
+// waits counts the questions that are under way, and has each account ask a few at a
+// time: a decision point has so many connections, and one who knows questions at which
+// it hangs must not hold them all. Safe for concurrent use.
 type waits struct {
-	most, each int
+	most, each, asking int
 
 	mu  sync.Mutex
 	all int
-	of  map[account]int // those who have any
+	of  map[account]*places // those who have any
 }
 
-// enter counts one more, until leave.
-func (w *waits) enter(who account) (leave func(), err error) {
+// places are what one account has.
+type places struct {
+	n    int
+	turn chan struct{} // full: as many are asked as may be
+}
+
+// enter counts one more, until leave, and returns when it may be asked.
+func (w *waits) enter(ctx context.Context, who account) (leave func(), err error) {
+	p, err := w.take(who)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case p.turn <- struct{}{}:
+		return func() { <-p.turn; w.giveBack(who, p) }, nil
+	case <-ctx.Done():
+		w.giveBack(who, p)
+		return nil, fmt.Errorf("%w: of this account, some have none yet: %w", ErrBusy, context.Cause(ctx))
+	}
+}
+
+func (w *waits) take(who account) (*places, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.all >= w.most || w.of[who] >= w.each {
+	p := w.of[who]
+	if w.all >= w.most || p != nil && p.n >= w.each {
 		return nil, ErrBusy
 	}
+	if p == nil {
+		p = &places{turn: make(chan struct{}, w.asking)}
+		w.of[who] = p
+	}
+	p.n++
 	w.all++
-	w.of[who]++
-	return func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.all--
-		if w.of[who]--; w.of[who] == 0 {
-			delete(w.of, who)
-		}
-	}, nil
+	return p, nil
+}
+
+func (w *waits) giveBack(who account, p *places) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all--
+	if p.n--; p.n == 0 {
+		delete(w.of, who)
+	}
 }

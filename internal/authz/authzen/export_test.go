@@ -6,3 +6,6 @@ func Accounts(c *Client) int {
 	defer c.breaker.mu.Unlock()
 	return len(c.breaker.of)
 }
+
+// Answers is what the breaker asks before it leaves the server alone.
+func Answers(c *Client) bool { return c.answers() }

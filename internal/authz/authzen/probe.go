@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 
 	"keyway/internal/authz"
 )
@@ -18,14 +19,21 @@ var Probe = authz.Question{
 }
 
 // answers reports whether the server answers Probe, whatever it says: it need not know
-// what that is about.
+// what that is about. It has a connection of its own: all others may be held by
+// questions at which the server hangs, and it may answer any other.
 func (c *Client) answers() bool {
+	alone := *c
+	if shared, ok := c.http.Transport.(*http.Transport); ok {
+		own := shared.Clone()
+		own.DisableKeepAlives = true
+		alone.http.Transport = own
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.o.Timeout)
 	defer cancel()
 	body, err := json.Marshal(Probe)
 	if err != nil {
 		return false
 	}
-	_, err = c.try(ctx, "evaluation", c.o.Evaluation, body)
+	_, err = alone.try(ctx, "evaluation", c.o.Evaluation, body)
 	return !errors.Is(err, ErrUnavailable) || errors.Is(err, errFailedAtIt)
 }
