@@ -48,7 +48,7 @@ func (x *exchange) answer(res *http.Response) {
 // asks about that has been replaced by one with a bound. So the connection ends.
 func (x *exchange) answerEarly() {
 	_ = x.cutoff.rc.EnableFullDuplex()
-	endConnection(x.w, x.outside)
+	endUpload(x.w, x.outside)
 }
 
 // addHeader adds from to h, which may take over its values.

@@ -103,3 +103,51 @@ func TestAnAnswerDoesNotWaitForTheRequest(t *testing.T) {
 		}
 	}
 }
+
+// A client that sends more than anybody wants is not reset before it has read why.
+func TestAnAnswerToTooMuchArrives(t *testing.T) {
+	const answer = "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno"
+	for name, c := range map[string]struct {
+		bound  int64 // as the gateway puts it around a body
+		answer string
+	}{
+		"from the upstream":                {0, answer},
+		"from the upstream, under a bound": {200 << 20, answer},
+		"from here":                        {1 << 20, ""},
+	} {
+		for _, streaming := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, " streaming ", streaming), func(t *testing.T) {
+				threat.Covers(t, 67)
+				base, _ := atOnce(t, c.answer)
+				f := newFront(t, Service{BaseURL: base}, func(r *http.Request, req *Request) {
+					req.Streaming = streaming
+					if c.bound > 0 {
+						r.Body = http.MaxBytesReader(nil, r.Body, c.bound)
+					}
+				})
+				conn := f.dial(t)
+				_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 104857600\r\n\r\n")
+				sent := make(chan bool)
+				go func() {
+					defer close(sent)
+					block := make([]byte, 1<<20)
+					for range 100 {
+						if _, err := conn.Write(block); err != nil {
+							return
+						}
+					}
+				}()
+				r := bufio.NewReader(conn)
+				res, _ := readResponse(t, r)
+				if res.StatusCode != 413 || !res.Close {
+					t.Errorf("answered %s; the connection is said to end: %v", res.Status, res.Close)
+				}
+				if _, err := r.ReadByte(); err != io.EOF {
+					t.Errorf("then %v", err)
+				}
+				conn.Close()
+				<-sent
+			})
+		}
+	}
+}

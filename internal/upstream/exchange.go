@@ -185,7 +185,7 @@ func (x *exchange) failure(err error) error {
 	if x.sent.pending() {
 		// What is left of the body must not be taken for the next request, nor be
 		// waited for.
-		endConnection(x.w, x.outside)
+		endUpload(x.w, x.outside)
 	}
 	switch {
 	case errors.Is(err, errTokenRefused):

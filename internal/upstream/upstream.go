@@ -3,8 +3,10 @@ package upstream
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"keyway/internal/dpop"
@@ -176,4 +178,21 @@ func endConnection(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 {
 		w.Header()["Connection"] = []string{"close"}
 	}
+}
+
+// endUpload has the connection end with the answer while the client may still be sending
+// the request; but not at once: with unread bytes at hand the kernel would reset it, and
+// the client might not get to read the answer. After a body that is over its bound
+// net/http waits a little for the client, so it is told of one. It knows so by itself only
+// of a body that nobody has put a bound around.
+func endUpload(w http.ResponseWriter, r *http.Request) {
+	endConnection(w, r)
+	for {
+		outer, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		w = outer.Unwrap()
+	}
+	_, _ = http.MaxBytesReader(w, io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1))
 }
