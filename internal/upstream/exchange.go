@@ -84,6 +84,9 @@ func (x *exchange) arm(r *http.Request) context.Context {
 }
 
 func (x *exchange) disarm() {
+	// What net/http still holds of the answer it sends afterwards, and then takes the
+	// deadline away.
+	x.cutoff.extend(x.service.writeStall)
 	x.cutoff.disarm()
 	// net/http will wait for the rest of the request. It shall not wait for long.
 	x.sent.release(&x.cutoff.rc, graceToWrite)

@@ -223,3 +223,40 @@ func TestBodiesStreamBothWays(t *testing.T) {
 		t.Errorf("answered %s, %d bytes", res.Status, len(body))
 	}
 }
+
+// The end of an answer is sent when the exchange is over. A client that asks and asks and
+// never reads must not keep a goroutine and its connection by that.
+func TestWhoNeverReadsIsDroppedAtTheEndOfAnAnswer(t *testing.T) {
+	threat.Covers(t, 67)
+	answer := "HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + strings.Repeat("x", 3000) // is buffered whole
+	base := listen(t, func(c net.Conn) {
+		for r := bufio.NewReader(c); ; {
+			if _, err := readSeen(r); err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, answer)
+		}
+	})
+	f := newFront(t, Service{BaseURL: base, Timeout: time.Hour, WriteStall: 100 * time.Millisecond}, nil)
+	over := make(chan bool)
+	defer close(over)
+	go func() {
+		for {
+			select {
+			case <-f.errs:
+			case <-f.outcomes:
+			case <-over:
+				return
+			}
+		}
+	}()
+	c := f.dial(t)
+	_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
+	var err error
+	for err == nil {
+		_, err = io.WriteString(c, strings.Repeat(get, 10))
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		t.Error("the connection stays open, and is not read from")
+	}
+}
