@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -128,4 +129,49 @@ func ended(t *testing.T, addr, raw string, early bool) string {
 	}
 	fmt.Fprintln(&all, "then", again.StatusCode)
 	return all.String()
+}
+
+// In HTTP/2 an answer that ends a request early leaves the connection, which others
+// share, as it is.
+func TestAFailureLeavesAnHTTP2Connection(t *testing.T) {
+	threat.Covers(t, 67)
+	for name, answer := range map[string]string{"refused early": "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno", "timed out": ""} {
+		t.Run(name, func(t *testing.T) {
+			base, _ := atOnce(t, answer)
+			p, err := New(Options{Services: []Service{{Name: "api", BaseURL: base, Timeout: 500 * time.Millisecond}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(p.Close)
+			connections := make(chan string, 10)
+			front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				connections <- r.RemoteAddr
+				if p.Forward(w, r, Request{Service: "api", Path: "/"}) != nil {
+					w.WriteHeader(http.StatusBadGateway)
+				}
+			}))
+			front.Config.ErrorLog = silent
+			front.EnableHTTP2 = true
+			front.StartTLS()
+			t.Cleanup(front.Close)
+			for range 3 {
+				body, more := io.Pipe()
+				req, err := http.NewRequestWithContext(t.Context(), "POST", front.URL, body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				go func() { _, _ = more.Write([]byte("half")) }()
+				res, err := front.Client().Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, res.Body)
+				_ = res.Body.Close()
+				_ = body.Close()
+			}
+			if a, b, c := <-connections, <-connections, <-connections; a != b || b != c {
+				t.Errorf("used the connections %s, %s, %s", a, b, c)
+			}
+		})
+	}
 }
