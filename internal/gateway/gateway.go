@@ -330,8 +330,24 @@ func (g *Gateway) defect(value any, id string) error {
 	return problem.Newf(problem.Internal, "panic: %s", text)
 }
 
+// answerWithin is how long a client may leave an answer of ours unread before it is
+// dropped: those that are forwarded have bounds of their own.
+const answerWithin = 30 * time.Second
+
+// boundAnswer has what net/http still has of the answer written in time. Whoever sends
+// requests and reads nothing would keep a connection and its goroutine for ever.
+func (c *call) boundAnswer() {
+	if c.outcome.UpstreamStatus != 0 {
+		return
+	}
+	if w, ok := c.recorder.ResponseWriter.(interface{ SetWriteDeadline(time.Time) error }); ok {
+		_ = w.SetWriteDeadline(time.Now().Add(answerWithin)) // net/http clears it after each answer
+	}
+}
+
 // finish counts the request, and writes its line.
 func (c *call) finish() {
+	c.boundAnswer()
 	event := &c.event
 	event.Status, event.Bytes = c.recorder.Status(), c.recorder.Bytes()
 	event.Duration = time.Since(event.Start)

@@ -217,7 +217,11 @@ func (c *call) boundRouteBody(settings *Settings, r *route.Route) error {
 	case c.r.ContentLength > most:
 		return problem.Newf(problem.TooLarge, "route %s: expected a body of at most %d bytes, found %d", r.ID, most, c.r.ContentLength)
 	default:
-		c.r.Body = http.MaxBytesReader(c.w, c.r.Body, most)
+		// On a copy, and with the server's own writer: net/http looks at what it has made
+		// itself to find out that a body was not read whole, or is too large, and then
+		// lets the answer be read before it closes the connection.
+		c.r = c.r.WithContext(c.r.Context())
+		c.r.Body = http.MaxBytesReader(c.recorder.ResponseWriter, c.r.Body, most)
 	}
 	return nil
 }
