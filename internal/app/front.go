@@ -12,23 +12,44 @@ import (
 	"keyway/internal/session/redis"
 )
 
-// front is both listeners. They answer from early on, so that whoever watches the
-// process can tell one that waits for its store from one that is not there; and with
-// the same servers they serve, once all that serving needs is open.
+// front is both listeners. They are opened when all that serving needs is there: until
+// then a connection is refused, and whoever balances tries the next replica. Only while
+// a start waits for its store are they open before, so that whoever watches the process
+// can tell that it waits. The same servers serve afterwards.
 type front struct {
 	public, admin server
 	at            Addresses
 	failed        chan error
 }
 
-// server is an http.Server whose handler can be another one from some moment on.
+// server is an http.Server whose handler is another one from some moment on.
 type server struct {
 	*http.Server
-	now atomic.Pointer[http.Handler]
+	now    atomic.Pointer[http.Handler]
+	handed chan struct{} // closed once it serves
 }
 
-// hand has requests from now on served by h. Those under way finish where they are.
-func (s *server) hand(h http.Handler) { s.now.Store(&h) }
+func (s *server) starting(h http.Handler) {
+	s.handed = make(chan struct{})
+	s.now.Store(&h)
+}
+
+// hand has requests from now on served by h. Those under way finish where they are. It
+// is called once.
+func (s *server) hand(h http.Handler) {
+	s.now.Store(&h)
+	close(s.handed)
+}
+
+// await returns what serves, or nil if ctx ends before.
+func (s *server) await(ctx context.Context) http.Handler {
+	select {
+	case <-s.handed:
+		return *s.now.Load()
+	case <-ctx.Done():
+		return nil
+	}
+}
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	(*s.now.Load()).ServeHTTP(w, r)
@@ -49,9 +70,9 @@ func (a *app) listen() error {
 		DisableGeneralOptionsHandler: true,
 	}
 	f.admin.Server = newAdminServer(&f.admin, a.log)
-	starting := gateway.Starting{Health: &gateway.Health{Starting: true, Store: a.storeIsOpen, IdP: a.idpIsAsked}}
-	f.public.hand(starting)
-	f.admin.hand(starting)
+	health := &gateway.Health{Starting: true, Store: a.storeIsOpen, IdP: a.idpIsAsked}
+	f.public.starting(gateway.Starting{Health: health, Current: a.generation, Await: f.public.await})
+	f.admin.starting(gateway.Starting{Health: health})
 
 	public, err := listen(c.Server.Host, c.Server.Port)
 	if err != nil {
@@ -70,26 +91,22 @@ func (a *app) listen() error {
 	return nil
 }
 
-// openFront opens the store and the listeners. It comes after what is wrong with the
-// configuration and the secrets, and before what may be waited for. A store in a folder
-// is there or refuses the start; a Redis may be waited for, and the listeners tell of it.
+// openFront opens the store. It comes after what is wrong with the configuration and the
+// secrets, and before what may be waited for. A store in a folder is there or refuses the
+// start; a Redis may be waited for, and then the listeners tell of it.
 //
 // A listener that can't be opened refuses no start here: serve tries again, and what is
 // wrong with the fleet's secrets is said before it.
 func (a *app) openFront(ctx context.Context) (board *redis.Board, err error) {
-	if a.shared {
+	board, err = a.resources.openStore(ctx, a.config, func() {
 		if err := a.listen(); err != nil {
 			a.log.Warn("can't listen yet; it is tried again when everything else is there", "error", err.Error())
 		}
+	})
+	if err == nil {
+		a.stored.Store(true)
 	}
-	if board, err = a.resources.openStore(ctx, a.config); err != nil {
-		return nil, err
-	}
-	a.stored.Store(true)
-	if !a.shared {
-		_ = a.listen()
-	}
-	return board, nil
+	return board, err
 }
 
 // closeFront ends what is left of the listeners and their connections.

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 
 	"keyway/internal/testkit/leakhunt"
@@ -27,7 +28,7 @@ func fixed(t *testing.T, changes map[string]string) (environ map[string]string, 
 }
 
 // A replica whose Redis is away when it starts lives, is not ready, and serves as soon
-// as Redis is there.
+// as Redis is there. Nobody is refused who asks in between.
 func TestRedisAwayAtTheStart(t *testing.T) {
 	server := redisserver.Start(t)
 	server.Kill()
@@ -41,29 +42,39 @@ func TestRedisAwayAtTheStart(t *testing.T) {
 
 	c := client(t)
 	until(t, "it says that it lives", func() bool { status, _ := get(c, public+"/health/live"); return status == 200 })
+	var asking sync.WaitGroup
 	for _, at := range []string{public, admin} {
 		for path, want := range map[string]int{
 			"/health/live": 200, "/health": 503, "/health/ready": 503, "/metrics": 503, "/auth/login": 503, "/": 503, "/admin/v1/status": 503,
 		} {
-			status, body := get(c, at+path)
-			if status != want {
-				t.Errorf("%s%s: %d %s", at, path, status, body)
-			}
-			if strings.HasPrefix(path, "/health") && status == 503 && (!strings.Contains(body, `"sessions":"unavailable"`) || !strings.Contains(body, `"replica":"starting"`)) {
-				t.Errorf("%s%s does not say why: %s", at, path, body)
-			}
-			if !strings.HasPrefix(path, "/health") && !strings.Contains(body, `"code":"starting"`) {
-				t.Errorf("%s%s: %s", at, path, body)
-			}
+			asking.Go(func() { // together: what may be served soon is held for some time
+				status, body := get(c, at+path)
+				if status != want {
+					t.Errorf("%s%s: %d %s", at, path, status, body)
+				}
+				if strings.HasPrefix(path, "/health") && status == 503 && (!strings.Contains(body, `"sessions":"unavailable"`) || !strings.Contains(body, `"replica":"starting"`)) {
+					t.Errorf("%s%s does not say why: %s", at, path, body)
+				}
+				if !strings.HasPrefix(path, "/health") && !strings.Contains(body, `"code":"starting"`) {
+					t.Errorf("%s%s: %s", at, path, body)
+				}
+			})
 		}
 	}
+	asking.Wait()
 	select {
 	case <-ready:
 		t.Fatal("it says that it is ready")
 	default:
 	}
 
+	// Who asks while it starts is served when it has.
+	held := make(chan int, 1)
+	go func() { status, _ := get(c, public+"/auth/session"); held <- status }()
 	server.Restart()
+	if status := <-held; status != 200 {
+		t.Errorf("asked shortly before it is ready: %d", status)
+	}
 	until(t, "it is ready", func() bool {
 		status, _ := get(c, public+"/health/ready")
 		if live, body := get(c, public+"/health/live"); live != 200 {

@@ -71,7 +71,7 @@ func (r *resources) Close() error {
 const storeWait = 30 * time.Second
 
 // openStore opens where sessions are kept; board is nil unless others share it.
-func (r *resources) openStore(ctx context.Context, c *config.Config) (board *redis.Board, err error) {
+func (r *resources) openStore(ctx context.Context, c *config.Config, waiting func()) (board *redis.Board, err error) {
 	if c.Store.RedisURL.IsZero() {
 		store, err := embedded.Open(c.Store.DataDir)
 		if err != nil {
@@ -85,7 +85,7 @@ func (r *resources) openStore(ctx context.Context, c *config.Config) (board *red
 		return nil, fmt.Errorf("the session store at %s: %w", c.Store.RedisURL, err)
 	}
 	r.use(store)
-	if err := r.awaitStore(ctx, c); err != nil {
+	if err := r.awaitStore(ctx, c, waiting); err != nil {
 		return nil, err
 	}
 	return store.Board(), nil
@@ -111,10 +111,10 @@ func (r *resources) use(store session.Store) {
 	})
 }
 
-func (r *resources) awaitStore(ctx context.Context, c *config.Config) error {
+func (r *resources) awaitStore(ctx context.Context, c *config.Config, waiting func()) error {
 	at := c.Store.RedisURL.String() // without its password
 	deadline := time.Now().Add(storeWait)
-	for {
+	for n := 0; ; n++ {
 		ping, cancel := context.WithTimeout(ctx, 2*time.Second)
 		err := r.store.Ping(ping)
 		cancel()
@@ -124,11 +124,14 @@ func (r *resources) awaitStore(ctx context.Context, c *config.Config) error {
 		if ctx.Err() == nil && time.Now().After(deadline) {
 			return fmt.Errorf("the session store at %s did not answer within %v; see REDIS_URL: %w", at, storeWait, err)
 		}
-		if ctx.Err() == nil {
+		if n == 0 {
+			waiting()
+		}
+		if ctx.Err() == nil && n%4 == 0 {
 			r.log.Warn("waiting for the session store", "store", at, "error", err.Error())
 		}
 		select {
-		case <-time.After(time.Second):
+		case <-time.After(250 * time.Millisecond):
 		case <-ctx.Done():
 			return fmt.Errorf("told to stop while waiting for the session store at %s: %w", at, err)
 		}

@@ -11,7 +11,7 @@ func TestHealthIsThereFromTheStart(t *testing.T) {
 	n := 0
 	for path, e := range (&Gateway{health: health}).endpoints() {
 		w := httptest.NewRecorder()
-		Starting{health}.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		Starting{Health: health}.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
 		if served := w.Code == 200; served != e.always {
 			t.Errorf("%s: %d", path, w.Code)
 		}

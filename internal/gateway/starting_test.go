@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"keyway/internal/gateway"
@@ -74,6 +75,78 @@ func TestStarting(t *testing.T) {
 		}
 		if took := time.Since(began); took > 15*time.Second {
 			t.Errorf("it held us for %v", took)
+		}
+	})
+}
+
+// What is signed before this replica serves can be checked by those whom it is for.
+func TestStartingPublishesItsKeys(t *testing.T) {
+	var current *gateway.Generation
+	starting := gateway.Starting{Health: &gateway.Health{Starting: true}, Current: func() *gateway.Generation { return current }}
+	ask := func(method string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		starting.ServeHTTP(w, httptest.NewRequest(method, "/.well-known/jwks.json", nil))
+		return w
+	}
+	if w := ask("GET"); w.Code != 503 {
+		t.Errorf("before there are keys: %d %s", w.Code, w.Body)
+	}
+	current = &gateway.Generation{}
+	if w := ask("GET"); w.Code != 503 {
+		t.Errorf("without a signing key: %d %s", w.Code, w.Body)
+	}
+	current = &gateway.Generation{Parts: gateway.Parts{JWKS: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"keys":[]}`) })}}
+	if w := ask("GET"); w.Code != 200 || w.Body.String() != `{"keys":[]}` {
+		t.Errorf("with keys: %d %s", w.Code, w.Body)
+	}
+	if w := ask("POST"); w.Code != 503 {
+		t.Errorf("POST: %d %s", w.Code, w.Body)
+	}
+}
+
+// Who is sent here by a balancer that takes a connection for a yes is served as soon as
+// there is what serves, and told after some time when there is not.
+func TestStartingHoldsRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		handed := make(chan http.Handler)
+		starting := gateway.Starting{Health: &gateway.Health{Starting: true}, Await: func(ctx context.Context) http.Handler {
+			select {
+			case h := <-handed:
+				return h
+			case <-ctx.Done():
+				return nil
+			}
+		}}
+		began := time.Now()
+		ask := func(ctx context.Context, path string) (w *httptest.ResponseRecorder, took time.Duration) {
+			w = httptest.NewRecorder()
+			starting.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", path, nil))
+			return w, time.Since(began)
+		}
+		go func() {
+			time.Sleep(time.Second)
+			handed <- http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Context().Err() != nil {
+					t.Error("what holds it has ended it")
+				}
+				w.WriteHeader(http.StatusTeapot)
+			})
+		}()
+		if w, took := ask(t.Context(), "/api/notes"); w.Code != 418 || took != time.Second || w.Header().Get("Connection") != "" {
+			t.Errorf("once it serves: %d after %v, %v", w.Code, took, w.Header())
+		}
+		began = time.Now()
+		if w, took := ask(t.Context(), "/health/live"); w.Code != 200 || took != 0 {
+			t.Errorf("health: %d after %v", w.Code, took)
+		}
+		if w, took := ask(t.Context(), "/api/notes"); w.Code != 503 || took != 5*time.Second {
+			t.Errorf("when it does not serve: %d after %v", w.Code, took)
+		}
+		began = time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, took := ask(ctx, "/api/notes"); took != time.Second {
+			t.Errorf("whose asker has gone: held for %v", took)
 		}
 	})
 }
