@@ -72,6 +72,8 @@ type tokenEntry struct {
 // ErrTokensClosed is returned after Close.
 var ErrTokensClosed = errors.New("the service token cache is closed")
 
+var errDefect = errors.New("upstream: a defect while asking for a service token; please report it")
+
 // NewServiceTokens makes an empty cache.
 func NewServiceTokens(o ServiceTokensOptions) *ServiceTokens {
 	maxTokens := o.MaxTokens
@@ -204,7 +206,7 @@ func (s *ServiceTokens) fetch(e *tokenEntry, cc ClientCredentials, policy *Token
 	e.fetching, s.running[done] = done, cancel
 	s.fetches.Go(func() {
 		defer cancel()
-		token, expires, err := cc.ClientCredentials(ctx, policy.audience, policy.scopes)
+		token, expires, err := ask(ctx, cc, policy)
 		now := time.Now()
 		life := unknownLifetime
 		if !expires.IsZero() {
@@ -234,6 +236,16 @@ func (s *ServiceTokens) fetch(e *tokenEntry, cc ClientCredentials, policy *Token
 			e.renew = e.expires
 		}
 	})
+}
+
+// ask asks cc. What its server sends must not end us, whatever a parser makes of it.
+func ask(ctx context.Context, cc ClientCredentials, policy *TokenPolicy) (token Token, expires time.Time, err error) {
+	defer func() {
+		if recover() != nil { // not the panic's own text: it may have anything
+			token, expires, err = Token{}, time.Time{}, errDefect
+		}
+	}()
+	return cc.ClientCredentials(ctx, policy.audience, policy.scopes)
 }
 
 // backoff is the delay after the failures-th failure in a row, with a random

@@ -190,6 +190,31 @@ func TestOddAnswersOfTheIssuer(t *testing.T) {
 	}
 }
 
+// defect is an authorization server whose answers a parser of ours stumbles over.
+type defect struct{ calls int }
+
+func (d *defect) ClientCredentials(context.Context, string, []string) (Token, time.Time, error) {
+	if d.calls++; d.calls == 1 {
+		panic("what it said")
+	}
+	return Token{Value: secret.NewValue([]byte("token"))}, time.Now().Add(time.Hour), nil
+}
+
+func TestADefectIsAFailedFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cache := NewServiceTokens(ServiceTokensOptions{})
+		defer cache.Close()
+		source, policy := cache.For("client", &defect{}), NewTokenPolicy(ServiceToken, "api", nil)
+		if token, err := source.Token(t.Context(), policy); err == nil || strings.Contains(err.Error(), "what it said") {
+			t.Errorf("the first: %v, %v", token.Value.IsZero(), err)
+		}
+		time.Sleep(firstBackoff)
+		if _, err := source.Token(t.Context(), policy); err != nil {
+			t.Errorf("after that: %v", err)
+		}
+	})
+}
+
 func TestRejectedTokenIsFetchedAnewOnce(t *testing.T) {
 	i := &issuer{life: time.Hour}
 	inBubble(t, i, ServiceTokensOptions{}, func(t *testing.T, token func() (string, error), source TokenSource) {
