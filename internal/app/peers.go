@@ -92,7 +92,7 @@ func (r *resources) openPeers(c *config.Config) error {
 	}
 	for _, idp := range c.IdPs {
 		provider, err := oidc.NewProvider(oidc.ProviderOptions{
-			Name: idp.Name, Issuer: idp.Issuer, AllowHTTP: idp.AllowInsecureHTTP,
+			Name: idp.Name, Issuer: idp.Issuer, Setting: "issuer of " + idp.Name + " in idps.yaml", AllowHTTP: idp.AllowInsecureHTTP,
 			Overrides: idpOverrides(idp),
 			Observer:  observer{r.metrics, nil},
 		})

@@ -111,9 +111,13 @@ func (r *resources) use(store session.Store) {
 	})
 }
 
+// storeTold is how often it is said that the store is waited for.
+const storeTold = 10 * time.Second
+
 func (r *resources) awaitStore(ctx context.Context, c *config.Config, waiting func()) error {
 	at := c.Store.RedisURL.String() // without its password
 	deadline := time.Now().Add(storeWait)
+	var tell time.Time // from when on it is said again
 	for n := 0; ; n++ {
 		ping, cancel := context.WithTimeout(ctx, 2*time.Second)
 		err := r.store.Ping(ping)
@@ -121,14 +125,19 @@ func (r *resources) awaitStore(ctx context.Context, c *config.Config, waiting fu
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() == nil && time.Now().After(deadline) {
+		if away, ok := errors.AsType[*redis.AwayError](err); ok {
+			err = away.StoreAway()
+		}
+		now := time.Now()
+		if ctx.Err() == nil && now.After(deadline) {
 			return fmt.Errorf("the session store at %s did not answer within %v; see REDIS_URL: %w", at, storeWait, err)
 		}
 		if n == 0 {
 			waiting()
 		}
-		if ctx.Err() == nil && n%4 == 0 {
-			r.log.Warn("waiting for the session store", "store", at, "error", err.Error())
+		if ctx.Err() == nil && !now.Before(tell) {
+			tell = now.Add(storeTold)
+			r.log.Warn("waiting for the session store", "store", at, "gives_up_in", max(0, deadline.Sub(now).Round(time.Second)).String(), "error", err.Error())
 		}
 		select {
 		case <-time.After(250 * time.Millisecond):
@@ -143,6 +152,7 @@ func signInOptions(c *config.Config) oidc.ProviderOptions {
 	return oidc.ProviderOptions{
 		Name:      c.OIDC.Provider,
 		Issuer:    c.OIDC.Issuer,
+		Setting:   "OIDC_ISSUER (oidc.issuer)",
 		Overrides: oidc.Overrides{AuthorizationURL: c.OIDC.AuthorizationURL, TokenURL: c.OIDC.TokenURL},
 		AllowHTTP: c.OIDC.AllowInsecureHTTP,
 	}
@@ -165,6 +175,8 @@ func (r *resources) openProvider(ctx context.Context, c *config.Config) error {
 	err = provider.Load(ctx)
 	switch {
 	case err == nil:
+	case errors.Is(err, oidc.ErrNoMetadata):
+		r.log.Warn("the identity provider answers, but has no metadata at its issuer's address; nobody can sign in until it has", "issuer", c.OIDC.Issuer, "error", err.Error())
 	case errors.Is(err, oidc.ErrUnavailable):
 		r.log.Warn("the identity provider can't be reached; nobody can sign in until it can", "issuer", c.OIDC.Issuer, "error", err.Error())
 	default:

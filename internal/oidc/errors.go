@@ -16,6 +16,10 @@ var (
 	// ErrUnavailable: no usable answer, and trying again may bring one: nothing
 	// was decided. Always an *UnavailableError. No session ends because of it.
 	ErrUnavailable = errors.New("oidc: the identity provider can't be reached")
+	// ErrNoMetadata: whoever answers at the issuer's address has no metadata there: the
+	// issuer may be wrong. It is the cause of an UnavailableError, and no reason to
+	// refuse a start: a proxy in front of a provider may say so for a while.
+	ErrNoMetadata = errors.New("it answers, but has no metadata")
 	// ErrAnswer: there was an answer, and it breaks the protocol.
 	ErrAnswer = errors.New("oidc: the identity provider's answer can't be used")
 	// ErrIssuerMismatch: the metadata at the issuer's address names another

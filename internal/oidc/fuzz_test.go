@@ -125,7 +125,7 @@ func FuzzMetadata(f *testing.F) {
 	f.Add([]byte(`{"issuer":"https://idp.example","authorization_endpoint":"https://idp.example/a","token_endpoint":"https://idp.example/t","jwks_uri":"https://idp.example/j"}`))
 	f.Add([]byte(`{"issuer":"https://idp.example","authorization_endpoint":"javascript:alert(1)"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		m, err := parseMetadata(body, "https://idp.example", false, Overrides{})
+		m, err := parseMetadata(body, "https://idp.example", false, Overrides{}, "OIDC_ISSUER")
 		if err != nil {
 			return
 		}

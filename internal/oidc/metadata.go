@@ -53,13 +53,13 @@ type Overrides struct {
 // parseMetadata checks a document against the issuer that was configured. The
 // comparison is of strings, without any normalising (Discovery 1.0 section 4.3,
 // RFC 8414 section 3.3): an attacker's look-alike must not be made to match.
-func parseMetadata(body []byte, issuer string, allowHTTP bool, o Overrides) (*Metadata, error) {
+func parseMetadata(body []byte, issuer string, allowHTTP bool, o Overrides, setting string) (*Metadata, error) {
 	var m Metadata
 	if err := jwks.DecodeObject(body, &m); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMetadata, err)
 	}
 	if m.Issuer != issuer {
-		return nil, fmt.Errorf("%w: expected exactly %q, as configured, found %.200q", ErrIssuerMismatch, issuer, m.Issuer)
+		return nil, fmt.Errorf("%w: expected exactly %q, as configured, found %+.200q%s", ErrIssuerMismatch, issuer, m.Issuer, adopt(setting, m.Issuer, allowHTTP))
 	}
 	override(&m.AuthorizationEndpoint, o.AuthorizationURL)
 	override(&m.TokenEndpoint, o.TokenURL)
@@ -87,6 +87,16 @@ func parseMetadata(body []byte, issuer string, allowHTTP bool, o Overrides) (*Me
 		}
 	}
 	return &m, nil
+}
+
+// adopt advises to configure the issuer that the document names; empty: that would
+// be no issuer to be configured, or it can't be shown to the letter. Quoted as ASCII,
+// a look-alike's letters show.
+func adopt(setting, found string, allowHTTP bool) string {
+	if len(found) > 200 || checkIssuer(found, allowHTTP) != nil {
+		return ""
+	}
+	return fmt.Sprintf("; if that is your provider, set %s to %+q, to the letter", setting, found)
 }
 
 func override(endpoint *string, by string) {

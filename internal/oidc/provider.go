@@ -20,8 +20,11 @@ import (
 
 // ProviderOptions describe one issuer. Zero values mean the defaults.
 type ProviderOptions struct {
-	Name      string // for metrics and logs
-	Issuer    string // exactly as the provider names itself
+	Name   string // for metrics and logs
+	Issuer string // exactly as the provider names itself
+	// Setting is what people set the issuer by, such as "OIDC_ISSUER": errors that a
+	// wrong issuer explains name it. Default "the issuer".
+	Setting   string
 	Overrides Overrides
 	// AllowHTTP lets the issuer and its endpoints be http beyond loopback.
 	AllowHTTP bool
@@ -73,6 +76,9 @@ type Provider struct {
 func NewProvider(o ProviderOptions) (*Provider, error) {
 	if err := checkIssuer(o.Issuer, o.AllowHTTP); err != nil {
 		return nil, err
+	}
+	if o.Setting == "" {
+		o.Setting = "the issuer"
 	}
 	if o.RefreshEvery <= 0 {
 		o.RefreshEvery = time.Hour
@@ -266,6 +272,8 @@ func (p *Provider) get(ctx context.Context) (*Metadata, error) {
 	switch {
 	case err != nil:
 		return nil, &UnavailableError{Endpoint: "discovery", Status: response.StatusCode, Cause: jwks.Transport(err)}
+	case absent(response.StatusCode):
+		return nil, &UnavailableError{Endpoint: "discovery", Status: response.StatusCode, Cause: fmt.Errorf("%w at %s: is %s exactly its issuer?", ErrNoMetadata, where, p.o.Setting)}
 	case response.StatusCode != http.StatusOK:
 		return nil, &UnavailableError{Endpoint: "discovery", Status: response.StatusCode,
 			RetryAfter: retryAfter(response.Header, time.Now()), Cause: fmt.Errorf("expected status 200 at %s", where)}
@@ -277,5 +285,11 @@ func (p *Provider) get(ctx context.Context) (*Metadata, error) {
 		return nil, &UnavailableError{Endpoint: "discovery", Status: response.StatusCode,
 			Cause: fmt.Errorf("expected a JSON document at %s, found something else", where)}
 	}
-	return parseMetadata(body, p.o.Issuer, p.o.AllowHTTP, p.o.Overrides)
+	return parseMetadata(body, p.o.Issuer, p.o.AllowHTTP, p.o.Overrides, p.o.Setting)
+}
+
+// absent are the statuses of somebody who is there and knows of no metadata at this
+// address; 408 and 429 say that it is busy.
+func absent(status int) bool {
+	return status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests
 }

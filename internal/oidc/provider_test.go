@@ -136,6 +136,46 @@ func TestDiscoveryTellsOutagesFromMismatches(t *testing.T) {
 	}
 }
 
+// Whoever mistyped the issuer has to learn that somebody was reached, and what to set.
+func TestAWrongIssuerIsToldAsSuch(t *testing.T) {
+	named := func(found any) *wire {
+		doc := metadata()
+		doc["issuer"] = found
+		return &wire{doc: doc}
+	}
+	by := func(o *oidc.ProviderOptions) { o.Setting = "OIDC_ISSUER (oidc.issuer)" }
+	for name, c := range map[string]struct {
+		w      *wire
+		absent bool
+		says   string // "": no advice
+	}{
+		"404":                {&wire{doc: metadata(), status: 404}, true, "it answers, but has no metadata at " + issuer + "/.well-known/openid-configuration: is OIDC_ISSUER (oidc.issuer) exactly its issuer?"},
+		"403":                {&wire{doc: metadata(), status: 403}, true, "is OIDC_ISSUER (oidc.issuer) exactly its issuer?"},
+		"429":                {&wire{doc: metadata(), status: 429}, false, ""},
+		"408":                {&wire{doc: metadata(), status: 408}, false, ""},
+		"503":                {&wire{doc: metadata(), status: 503}, false, ""},
+		"refused":            {&wire{fail: errors.New("connection refused")}, false, ""},
+		"a slash":            {named(issuer + "/"), false, `; if that is your provider, set OIDC_ISSUER (oidc.issuer) to "` + issuer + `/", to the letter`},
+		"a look-alike":       {named("https://idp.ex\u0430mple"), false, `to "https://idp.ex\u0430mple", to the letter`},
+		"none":               {named(nil), false, ""},
+		"control characters": {named("https://idp.example/\x1b[2J"), false, ""},
+		"too long":           {named(issuer + "/" + strings.Repeat("x", 200)), false, ""},
+		"not over TLS":       {named("http://idp.example"), false, ""},
+		"a password":         {named("https://a:b@idp.example"), false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := providerOn(t, c.w, by).Load(t.Context())
+			if errors.Is(err, oidc.ErrNoMetadata) != c.absent || c.absent && !errors.Is(err, oidc.ErrUnavailable) {
+				t.Errorf("got %v", err)
+			}
+			said := err.Error()
+			if !strings.Contains(said, c.says) || strings.Contains(said, "OIDC_ISSUER") != (c.says != "") || strings.ContainsAny(said, "\x1b\u0430") {
+				t.Errorf("got %s", said)
+			}
+		})
+	}
+}
+
 func TestDiscoveryFollowsNoRedirectToAnotherOrigin(t *testing.T) {
 	threat.Covers(t, 9)
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("followed") }))

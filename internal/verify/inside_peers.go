@@ -59,6 +59,10 @@ func (i inside) discovery(ctx context.Context, p Peer) finding {
 		f.cure += " Who is signed in stays so until tokens have to be renewed."
 		return f
 	}
+	if a.status >= 400 && a.status < 500 && a.status != http.StatusTooManyRequests && a.status != http.StatusRequestTimeout {
+		return bad("%s answers %d", address, a.status).
+			because("it answers, but has no metadata there: the issuer's address is wrong, or a proxy in front of the identity provider does not know it now", "See whether OIDC_ISSUER (in idps.yaml: issuer) is exactly its issuer, and whether it runs.")
+	}
 	if a.status != http.StatusOK {
 		return bad("%s answers %d", address, a.status).
 			because("the identity provider is away or being maintained, or the issuer's address is wrong", "See whether it runs, and whether OIDC_ISSUER (in idps.yaml: issuer) is exactly its issuer.")
@@ -105,6 +109,14 @@ func (i inside) clock(ctx context.Context, p Peer) finding {
 	return good("%s %s of this replica's", span(ahead), direction(ahead))
 }
 
+// away is why a provider could not be asked, as far as the error says.
+func away(err error) string {
+	if errors.Is(err, oidc.ErrNoMetadata) {
+		return "the identity provider answers, but has no metadata where its issuer says"
+	}
+	return "the identity provider is away"
+}
+
 // verdictOf is what the provider says of one version.
 type verdictOf struct {
 	keyring.Version
@@ -115,7 +127,7 @@ type verdictOf struct {
 func (i inside) credentials(ctx context.Context, p Peer) finding {
 	m, err := p.Metadata(ctx)
 	if err != nil {
-		return bad("it can't be asked: %v", err).because("the identity provider is away", "See idp.discovery."+p.Name+".")
+		return bad("it can't be asked: %v", err).because(away(err), "See idp.discovery."+p.Name+".")
 	}
 	ring := i.Rings()[p.Secret]
 	if ring.IsZero() {
@@ -259,7 +271,7 @@ func introspection(ctx context.Context, p Peer) finding {
 	case errors.Is(err, oidc.ErrNotOffered):
 		return skip("%s offers none", p.Name)
 	case errors.Is(err, oidc.ErrUnavailable):
-		return bad("%v", err).because("the identity provider is away: opaque tokens are answered 503 meanwhile", "See idp.discovery."+p.Name+".")
+		return bad("%v", err).because(away(err)+": opaque tokens are answered 503 meanwhile", "See idp.discovery."+p.Name+".")
 	case err != nil:
 		refused, _ := errors.AsType[*oidc.OAuthError](err)
 		f := bad("%v", err).because(fmt.Sprintf("the introspection endpoint refuses us: the client %s may not introspect there, or its credential is refused", p.ClientID),

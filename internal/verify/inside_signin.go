@@ -61,7 +61,7 @@ func notBegun(peer, callback string, err error) finding {
 		return f.because("the identity provider does not allow what we ask for (scopes, response type, PAR) to this client", "Compare OIDC_SCOPES and the client's registration there.")
 	}
 	if errors.Is(err, oidc.ErrUnavailable) {
-		return f.because("the identity provider is away", "See idp.discovery."+peer+".")
+		return f.because(away(err), "See idp.discovery."+peer+".")
 	}
 	if errors.Is(err, oidc.ErrNotOffered) {
 		return f.because("the configuration demands what the identity provider's metadata does not have", "Have it switched on there, or take the setting (oidc.par, jar, jarm, dpop) back to auto: docs/how-to/fapi.md.")

@@ -165,7 +165,7 @@ func TestDiscoveryAndClock(t *testing.T) {
 		"other":       {text(200, `{"issuer":"https://other.example"}`), false, []string{"https://other.example", "another issuer"}},
 		"maintenance": {text(503, "back soon"), false, []string{"503", "away"}},
 		"a page":      {text(200, "<html>"), false, []string{"something else than the identity provider"}},
-		"moved":       {text(404, ""), false, []string{"404", "issuer's address is wrong"}},
+		"moved":       {text(404, ""), false, []string{"404", "it answers, but has no metadata there", "OIDC_ISSUER"}},
 	} {
 		serve = c.serve
 		t.Run("discovery "+name, func(t *testing.T) { says(t, i.discovery(t.Context(), p), c.ok, c.words...) })

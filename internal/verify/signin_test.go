@@ -81,6 +81,14 @@ func TestSignInThatCanNotBeBegun(t *testing.T) {
 	} {
 		says(t, notBegun("p", callback, err), false, word)
 	}
+	absent := &oidc.UnavailableError{Endpoint: "discovery", Status: 404, Cause: oidc.ErrNoMetadata}
+	if f := notBegun("p", callback, absent); strings.Contains(f.cause, "is away") || !strings.Contains(f.cause, "answers, but has no metadata") {
+		t.Errorf("a provider that answers is said to be away: %s", f.cause)
+	}
+	metadata := func(context.Context) (*oidc.Metadata, error) { return nil, absent }
+	if f := (inside{}).credentials(t.Context(), Peer{Name: "p", Metadata: metadata}); strings.Contains(f.cause, "is away") || !strings.Contains(f.cause, "answers, but has no metadata") {
+		t.Errorf("a provider that answers is said to be away: %s", f.cause)
+	}
 }
 
 func TestBearerTokens(t *testing.T) {
