@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"keyway/internal/demo/idp"
+	"keyway/internal/route"
 	"keyway/internal/threat"
 )
 
@@ -72,8 +73,19 @@ func TestLogoutAddressForScriptHasNoToken(t *testing.T) {
 // holds nobody up.
 func TestBodyThatNeverComes(t *testing.T) {
 	threat.Covers(t, 70)
-	w := start(t)
+	w := start(t, func(w *world) {
+		w.routes = append(w.routes, route.Route{ID: "open", Path: "/open/*", Service: "api", Auth: route.AuthNone, TokenPolicy: route.TokenPolicy{Mode: route.TokenService}})
+	})
+	w.idp.SetHooks(&idp.Hooks{Before: func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/token" {
+			rw.WriteHeader(http.StatusInternalServerError)
+		}
+		return r.URL.Path == "/token"
+	}})
 	for _, head := range []string{
+		// Refused by the proxy, before it reads anything.
+		"POST /public/x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 10\r\n\r\n",
+		"POST /open/x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n",
 		"POST /auth/logout HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n",
 		"GET /health/live HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n",
 		"POST /nothing HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n",

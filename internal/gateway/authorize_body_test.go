@@ -66,6 +66,7 @@ func TestTheBodyThatDecidesIsForwardedAsItCame(t *testing.T) {
 		"of a type in two ways": {posted("POST", "/api/items", json, body, "Content_Type: application/x-www-form-urlencoded"), "", 403, ""},
 		"of two types in one":   {posted("POST", "/api/items", "application/json, text/plain", body), "", 403, ""},
 		"packed":                {posted("POST", "/api/items", json, packed.String(), "Content-Encoding: gzip"), "", 403, ""},
+		"whose type is for us":  {posted("POST", "/api/items", json, body, "Connection: keep-alive, content-type, Content-Length, content-encoding"), "", 200, body},
 		"said to be packed":     {posted("POST", "/api/items", json, body, "Content-Encoding: identity, gzip"), "", 403, ""},
 		"an id of another type": {posted("POST", "/api/items", json, `{"id":["7"]}`), "", 403, ""},
 		"no one in particular":  {posted("POST", "/api/items", json, `{"id":"*"}`), "", 403, ""},
@@ -93,6 +94,9 @@ func TestTheBodyThatDecidesIsForwardedAsItCame(t *testing.T) {
 				t.Errorf("forwarded %q", body)
 			}
 			seen := w.lastSeen()
+			if seen.Header.Get("Content-Type") == "" {
+				t.Error("the upstream does not learn what it was taken for")
+			}
 			if strings.Contains(c.request, "Content-Length") && seen.ContentLength != int64(len(c.forwarded)) {
 				t.Errorf("forwarded with length %d", seen.ContentLength)
 			}

@@ -169,7 +169,7 @@ type call struct {
 	busy     *atomic.Int64 // of the route, which it is counted in; nil: it is not
 	taken    limit.Kind    // what it is counted as already
 	flow     string        // step of a flow that the request is, for the metrics; "": none
-	// forwarded: the request's body is the proxy's to read, and to bound.
+	// forwarded: the request's body is the proxy's to read, so that it can't be served again.
 	forwarded bool
 	// settled are the versions that are nobody's if they are unknown now; see settle.
 	settled *settled
@@ -263,11 +263,11 @@ func (c *call) leave() {
 // a body that nobody is going to read.
 const unreadWithin = 2 * time.Second
 
-// boundBody is for answers to requests that are not forwarded. Without it a client
-// that announces a body and sends none holds its connection, and a stop, for as
-// long as it likes.
+// boundBody is for answers of ours. Without it a client that announces a body and sends
+// none holds its connection, and a stop, for as long as it likes. Also to requests that
+// were to be forwarded: the proxy is done with the body when it fails.
 func (c *call) boundBody() {
-	if c.r.ContentLength != 0 && !c.forwarded {
+	if c.r.ContentLength != 0 {
 		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(unreadWithin))
 	}
 }

@@ -24,6 +24,7 @@ func (x *exchange) answer(res *http.Response) {
 	err := x.copyBody(res)
 	_ = res.Body.Close() // which has trailers be complete
 	if err != nil {
+		x.reportAbort()
 		panic(http.ErrAbortHandler)
 	}
 	if len(res.Trailer) == 0 {

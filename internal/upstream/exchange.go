@@ -36,13 +36,7 @@ type exchange struct {
 func (x *exchange) run(r *http.Request) error {
 	x.outside = r
 	ctx := x.arm(r)
-	finished := false
-	defer func() {
-		x.disarm()
-		if !finished {
-			x.reportAbort()
-		}
-	}()
+	defer x.disarm()
 	x.out = x.request(ctx)
 	res, err := x.roundTrip()
 	if err == nil {
@@ -52,7 +46,6 @@ func (x *exchange) run(r *http.Request) error {
 			_ = res.Body.Close()
 		}
 	}
-	finished = true
 	if err == nil || errors.Is(err, errTunnelDone) {
 		return nil
 	}
@@ -78,8 +71,7 @@ func (x *exchange) arm(r *http.Request) context.Context {
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	x.cutoff.cancel = cancel
-	timeout := orDefault(x.req.Timeout, x.service.timeout)
-	x.cutoff.timer = time.AfterFunc(timeout, x.cutoff.fire)
+	x.cutoff.timer = time.AfterFunc(x.service.timeout, x.cutoff.fire)
 	return ctx
 }
 
@@ -204,7 +196,7 @@ func (x *exchange) failure(err error) error {
 	return kindOf(x.outside.Context(), x.sent.failure(), x.service.host, err)
 }
 
-// reportAbort runs while http.ErrAbortHandler is on its way.
+// reportAbort says why a response that had begun can't be finished.
 func (x *exchange) reportAbort() {
 	if x.req.Outcome == nil {
 		return

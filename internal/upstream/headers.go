@@ -3,6 +3,7 @@ package upstream
 import (
 	"net/http"
 	"strconv"
+	"strings"
 
 	"keyway/internal/principal"
 )
@@ -82,11 +83,15 @@ func dropHopByHop(h http.Header) {
 	}
 }
 
-// dropNamed removes what the values of a Connection header name.
+// dropNamed removes what the values of a Connection header name; but not what says how
+// the content is to be read. That is for all recipients, and a sender must not name it
+// (RFC 9110 section 7.6.1): without it the next one could read other content than we did.
 func dropNamed(h http.Header, connection []string) {
 	for _, list := range connection {
 		for name := range splitList(list) {
-			h.Del(name)
+			if name = http.CanonicalHeaderKey(name); !strings.HasPrefix(name, "Content-") {
+				delete(h, name)
+			}
 		}
 	}
 }

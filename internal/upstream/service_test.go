@@ -7,7 +7,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"keyway/internal/problem"
 )
@@ -96,11 +95,4 @@ func TestTLS(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestTimeoutOfOneRoute(t *testing.T) {
-	base := listen(t, hang)
-	f := newFront(t, Service{BaseURL: base, Timeout: time.Hour}, func(_ *http.Request, req *Request) { req.Timeout = 50 * time.Millisecond })
-	res, body := f.send(t, get)
-	wantProblem(t, res, body, problem.UpstreamTimeout)
 }

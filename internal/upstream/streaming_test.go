@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -46,8 +47,9 @@ func ticker(t *testing.T) (baseURL string, ticks chan string, freed chan bool) {
 
 func TestEventsArriveOneByOne(t *testing.T) {
 	base, ticks, freed := ticker(t)
-	// A timeout that would end it at once is for exchanges that don't stream.
-	f := newFront(t, Service{BaseURL: base}, func(_ *http.Request, req *Request) { req.Streaming, req.Timeout = true, time.Nanosecond })
+	// The service's timeout is for exchanges that don't stream.
+	const timeout = 200 * time.Millisecond
+	f := newFront(t, Service{BaseURL: base, Timeout: timeout}, func(_ *http.Request, req *Request) { req.Streaming = true })
 	c := f.dial(t)
 	_, _ = io.WriteString(c, get)
 	res, err := http.ReadResponse(bufio.NewReader(c), nil) // the head comes before any event
@@ -55,7 +57,8 @@ func TestEventsArriveOneByOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 8)
-	for _, tick := range []string{"1", "2", "3"} {
+	for n, began := 0, time.Now(); time.Since(began) < 2*timeout; n++ {
+		tick := strconv.Itoa(n % 10)
 		ticks <- tick
 		if _, err := io.ReadFull(res.Body, buf); err != nil || string(buf) != "data: "+tick+"\n" {
 			t.Fatalf("got %q, %v", buf, err)

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"time"
 
 	"keyway/internal/dpop"
 	"keyway/internal/principal"
@@ -103,8 +102,6 @@ type Request struct {
 	// Streaming lets the exchange last as long as both sides and the request's
 	// context want, flushes every piece, and allows WebSockets.
 	Streaming bool
-	// Timeout replaces the service's, when it is not zero and Streaming is off.
-	Timeout time.Duration
 	// ClientIP, Scheme and Host are as determined from trusted sources only.
 	ClientIP     netip.Addr
 	Scheme, Host string
