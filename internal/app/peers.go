@@ -55,6 +55,7 @@ func (k peerClient) build(r *resources, keys rings, next string, proofs *dpop.Ke
 	made, err := oidc.NewClient(oidc.ClientOptions{
 		Name: k.name, ClientID: k.id, Method: string(k.method),
 		Secret: keys[k.secret], Next: next, Signing: keys[nameSigningKey], DPoP: proofs, Observer: observer{r.metrics, r.refusedBy(k)},
+		At:    r.peers[k.peer],
 		Newer: func(ctx context.Context) *oidc.Client { return r.newer(ctx, k) },
 	})
 	if err != nil {

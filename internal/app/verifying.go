@@ -153,8 +153,8 @@ func (a *app) deployment() verify.Deployment {
 			d.Keys = append(d.Keys, v.ID)
 		}
 	}
-	if a.resources.provider != nil && a.resources.provider.Health() == nil {
-		if m, err := a.resources.provider.Metadata(context.Background()); err == nil { // what is known already
+	if a.resources.provider != nil {
+		if m := a.resources.provider.Known(); m != nil {
 			d.Authorization = m.AuthorizationEndpoint
 		}
 	}

@@ -54,6 +54,9 @@ type ClientOptions struct {
 	// DPoP has all tokens bound to its active key (RFC 9449); nil: they are bearer
 	// tokens. A provider that answers with the other kind is refused.
 	DPoP *dpop.Keys
+	// At is the provider that it is a client of: what its calls come to counts for
+	// [Provider.Health]. nil: for nobody's.
+	At *Provider
 	// HTTP, Observer and Timeout are as in ProviderOptions.
 	HTTP     *http.Client
 	Observer Observer
@@ -90,6 +93,9 @@ func NewClient(o ClientOptions) (*Client, error) {
 		return nil, errors.New("client id: expected one, found none")
 	}
 	c := &Client{id: o.ClientID, method: o.Method, proofs: newProofs(o.DPoP), call: newCaller(o.Name, o.HTTP, o.Observer, o.Timeout), newer: o.Newer}
+	if o.At != nil {
+		c.call.reach = o.At.reach
+	}
 	for v := range o.Secret.Live() {
 		one := credential{version: v.ID, secret: v.Value}
 		if v.ID == o.Next && len(c.secrets) > 0 {

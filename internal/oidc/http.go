@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -85,6 +86,7 @@ type caller struct {
 	client   http.Client // follows no redirect
 	observer Observer
 	timeout  time.Duration
+	reach    *reach // may be nil
 }
 
 func newCaller(name string, client *http.Client, observer Observer, timeout time.Duration) *caller {
@@ -120,12 +122,18 @@ func (c *caller) do(ctx context.Context, endpoint string, request *http.Request,
 	if err != nil {
 		span.Fail("unavailable")
 		c.observer.IdPRequest(c.name, endpoint, 0, time.Since(start))
+		c.silent(ctx)
 		return Answer{}, &UnavailableError{Endpoint: endpoint, Cause: jwks.Transport(err)}
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, most+1))
 	c.observer.IdPRequest(c.name, endpoint, response.StatusCode, time.Since(start))
 	status := response.StatusCode
+	if err != nil {
+		c.silent(ctx)
+	} else {
+		c.reach.answered(status)
+	}
 	span.Status(status)
 	if err != nil || status >= 400 {
 		span.Fail(strconv.Itoa(status))
@@ -141,6 +149,14 @@ func (c *caller) do(ctx context.Context, endpoint string, request *http.Request,
 		return Answer{}, fmt.Errorf("%w: %s endpoint: expected at most %d bytes, found more", ErrAnswer, endpoint, most)
 	}
 	return Answer{Status: status, Header: response.Header, Body: body}, nil
+}
+
+// silent notes that no answer came, or half of one. A deadline is ours; but who made us
+// ask may have gone away first.
+func (c *caller) silent(ctx context.Context) {
+	if !errors.Is(ctx.Err(), context.Canceled) {
+		c.reach.failed()
+	}
 }
 
 // traced is the request with a span of its own, if it is part of a trace. The

@@ -60,6 +60,7 @@ type Provider struct {
 	client *http.Client // follows redirects on the same origin
 	keys   *jwks.Remote
 	pushes gate
+	reach  *reach
 
 	metadata atomic.Pointer[Metadata]
 	flight   singleflight.Group
@@ -68,6 +69,7 @@ type Provider struct {
 	failures int
 	nextTry  time.Time
 	lastErr  error
+	lastTry  time.Time
 	told     string // the kind of outcome that OnMetadata was last told
 	asking   bool   // somebody asks again after a failure, and waits
 }
@@ -89,15 +91,22 @@ func NewProvider(o ProviderOptions) (*Provider, error) {
 	if o.HTTP == nil {
 		o.HTTP = NewHTTPClient(nil)
 	}
-	p := &Provider{o: o, call: newCaller(o.Name, o.HTTP, o.Observer, o.Timeout), pushes: gate{endpoint: "par"}}
+	p := &Provider{o: o, call: newCaller(o.Name, o.HTTP, o.Observer, o.Timeout), pushes: gate{endpoint: "par"}, reach: newReach()}
+	p.call.reach = p.reach
 	client := *o.HTTP
 	client.CheckRedirect = jwks.SameOrigin
 	p.client = &client
 	keys := o.Keys
 	keys.Client = o.HTTP
 	if keys.Observe == nil {
-		keys.Observe = func(status int, took time.Duration, _ error) {
+		keys.Observe = func(status int, took time.Duration, err error) {
 			p.call.observer.IdPRequest(o.Name, "jwks", status, took)
+			switch {
+			case status != 0:
+				p.reach.answered(status)
+			case err != nil && !errors.Is(err, jwks.ErrRedirect):
+				p.reach.failed()
+			}
 		}
 	}
 	keys.Locate = func(ctx context.Context) (string, error) {
@@ -152,7 +161,8 @@ func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) {
 	return p.fetch(ctx)
 }
 
-// Run keeps the metadata fresh until ctx is done.
+// Run keeps the metadata fresh until ctx is done. It also asks for them, at most once
+// in a minute, when the provider seems to be lost, so that it is known when it is back.
 func (p *Provider) Run(ctx context.Context) {
 	for {
 		timer := time.NewTimer(p.pause())
@@ -160,6 +170,9 @@ func (p *Provider) Run(ctx context.Context) {
 		case <-ctx.Done():
 			timer.Stop()
 			return
+		case <-p.reach.doubts:
+			timer.Stop()
+			continue
 		case <-timer.C:
 		}
 		_, _ = p.fetch(ctx) // told to OnMetadata; the last good one stays
@@ -176,6 +189,9 @@ func (p *Provider) pause() time.Duration {
 	}
 	if p.metadata.Load() == nil {
 		return 0
+	}
+	if p.reach.lost() {
+		return max(time.Until(p.lastTry.Add(lastPause)), 0)
 	}
 	return p.o.RefreshEvery*9/10 + rand.N(p.o.RefreshEvery/5)
 }
@@ -205,7 +221,7 @@ func (p *Provider) fetch(ctx context.Context) (*Metadata, error) {
 // told of outcomes in their order.
 func (p *Provider) note(m *Metadata, err error) {
 	p.mu.Lock()
-	p.lastErr = err
+	p.lastErr, p.lastTry = err, time.Now()
 	if err != nil {
 		p.failures++
 		p.nextTry = time.Now().Add(min(firstPause<<min(p.failures-1, 10), lastPause))
@@ -264,13 +280,18 @@ func (p *Provider) get(ctx context.Context) (*Metadata, error) {
 		if errors.Is(err, jwks.ErrRedirect) {
 			return nil, fmt.Errorf("%w: %w", ErrMetadata, jwks.Transport(err))
 		}
+		p.reach.failed()
 		return nil, &UnavailableError{Endpoint: "discovery", Cause: jwks.Transport(err)}
 	}
 	defer response.Body.Close()
 	p.call.observer.IdPRequest(p.o.Name, "discovery", response.StatusCode, time.Since(start))
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxMetadata+1))
+	if err == nil && (response.StatusCode == http.StatusOK || response.StatusCode >= 500) { // any other may be a proxy's in front of it
+		p.reach.answered(response.StatusCode)
+	}
 	switch {
 	case err != nil:
+		p.reach.failed()
 		return nil, &UnavailableError{Endpoint: "discovery", Status: response.StatusCode, Cause: jwks.Transport(err)}
 	case absent(response.StatusCode):
 		return nil, &UnavailableError{Endpoint: "discovery", Status: response.StatusCode, Cause: fmt.Errorf("%w at %s: is %s exactly its issuer?", ErrNoMetadata, where, p.o.Setting)}

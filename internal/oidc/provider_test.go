@@ -76,6 +76,8 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 }
 
+func httpOn(w *wire) *http.Client { return &http.Client{Transport: w} }
+
 func providerOn(t testing.TB, w *wire, change ...func(*oidc.ProviderOptions)) *oidc.Provider {
 	t.Helper()
 	o := oidc.ProviderOptions{Name: "demo", Issuer: issuer, HTTP: &http.Client{Transport: w}}
