@@ -78,7 +78,7 @@ func (a *Announcer) Run(ctx context.Context) {
 		if err != nil {
 			next = retryAfter(live)
 			if !failing && ctx.Err() == nil {
-				a.log.Warn("can't tell the other replicas which versions are held; they wait, or move on without this one", "err", err)
+				a.log.Warn("can't tell the other replicas which versions are held; they wait, or move on without this one", "error", err.Error())
 			}
 		} else {
 			promised, live = live, max(1, n)
@@ -152,7 +152,7 @@ func (a *Announcer) leave(ctx context.Context) {
 	report := Report{ID: a.id, Host: a.host, Started: a.started, Seen: now, Until: now, Secrets: a.secrets}
 	a.mu.Unlock()
 	if _, err := a.presence.Say(ctx, report); err != nil {
-		a.log.Warn("can't tell the other replicas that this one ends", "err", err)
+		a.log.Warn("can't tell the other replicas that this one ends", "error", err.Error())
 	}
 }
 

@@ -83,7 +83,7 @@ func (b *Board) listen(ctx context.Context) {
 				wait, said = hearAgain, false
 			} else {
 				if !said {
-					s.log.Warn("redis refuses to tell of changes; secrets are polled, and a change takes longer to arrive", "channel", b.channel(), "err", err)
+					s.log.Warn("redis refuses to tell of changes; secrets are polled, and a change takes longer to arrive", "channel", b.channel(), "error", err.Error())
 				}
 				wait, said = min(2*wait, hearAgainRefused), true
 			}

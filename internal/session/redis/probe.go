@@ -53,7 +53,7 @@ func (s *Store) look() error {
 	case err != nil:
 		s.setAway(err)
 		if was == nil {
-			s.log.Warn("redis does not answer; sessions are unavailable", "err", err)
+			s.log.Warn("redis does not answer; sessions are unavailable", "error", err.Error())
 		}
 	case was != nil:
 		// Nobody has told us of what changed meanwhile.
@@ -70,7 +70,7 @@ func (s *Store) ask() error {
 	if c == nil {
 		made, err := rueidis.NewClient(s.option) // bounded by dialTimeout for each address
 		if err != nil {
-			return err
+			return explainDial(explain(err, 0), s.option.TLSConfig != nil)
 		}
 		c = &made
 		s.client.Store(c)
@@ -84,12 +84,12 @@ func (s *Store) ask() error {
 	// Of a cluster, any node that answers keeps the others' sessions usable.
 	nodes := (*c).Nodes()
 	if len(nodes) < 2 {
-		return err
+		return explain(err, probeTimeout)
 	}
 	if s.anyAnswers(nodes) {
 		return nil
 	}
-	return err
+	return explain(err, probeTimeout)
 }
 
 func (s *Store) anyAnswers(nodes map[string]rueidis.Client) bool {

@@ -101,12 +101,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	if refused(err) {
 		_ = s.Close()
-		return nil, fmt.Errorf("session store: redis refuses: %w", err)
+		return nil, fmt.Errorf("redis refuses: %w", err)
 	}
-	if err != nil {
-		s.log.Warn("redis can't be reached; sessions are unavailable until it can", "err", err)
-	}
-	return s, nil
+	return s, nil // whoever waits for it tells so
 }
 
 // refused tells what Redis says about us from it not being there. What it says
@@ -115,7 +112,7 @@ func refused(err error) bool {
 	if errors.Is(err, rueidis.ErrNoCache) {
 		return true
 	}
-	re, ok := rueidis.IsRedisErr(err)
+	re, ok := errors.AsType[*rueidis.RedisError](err)
 	if !ok {
 		return false
 	}
@@ -140,7 +137,7 @@ func call[T any](ctx context.Context, s *Store, fn func(context.Context, rueidis
 		return zero, err
 	}
 	if why := s.away.Load(); why != nil {
-		return zero, fmt.Errorf("session store: redis is away: %w", *why)
+		return zero, &AwayError{"redis is away", *why}
 	}
 	parent := ctx
 	ctx, span := trace.Client(ctx, "redis")
@@ -151,7 +148,7 @@ func call[T any](ctx context.Context, s *Store, fn func(context.Context, rueidis
 	select {
 	case s.slots <- struct{}{}:
 	case <-ctx.Done():
-		return zero, fmt.Errorf("session store: redis: %d calls under way: %w", inFlight, ctx.Err())
+		return zero, &AwayError{fmt.Sprintf("redis: %d calls under way", inFlight), ctx.Err()}
 	}
 	type result struct {
 		v   T
@@ -177,10 +174,13 @@ func call[T any](ctx context.Context, s *Store, fn func(context.Context, rueidis
 		return r.v, r.err
 	}
 	span.Fail("unavailable")
-	if _, said := rueidis.IsRedisErr(r.err); !said && parent.Err() == nil {
+	if parent.Err() != nil { // nobody waits any more, which says nothing of Redis
+		return zero, fmt.Errorf("session store: redis: %w", r.err)
+	}
+	if _, said := rueidis.IsRedisErr(r.err); !said {
 		s.lookSoon()
 	}
-	return zero, fmt.Errorf("session store: redis: %w", r.err)
+	return zero, &AwayError{"redis", explain(r.err, s.timeout)}
 }
 
 func isAnswer(err error) bool {
