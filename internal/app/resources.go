@@ -129,7 +129,7 @@ func (r *resources) awaitStore(ctx context.Context, c *config.Config, waiting fu
 			err = away.StoreAway()
 		}
 		now := time.Now()
-		if ctx.Err() == nil && now.After(deadline) {
+		if ctx.Err() == nil && !now.Before(deadline) {
 			return fmt.Errorf("the session store at %s did not answer within %v; see REDIS_URL: %w", at, storeWait, err)
 		}
 		if n == 0 {
@@ -137,7 +137,7 @@ func (r *resources) awaitStore(ctx context.Context, c *config.Config, waiting fu
 		}
 		if ctx.Err() == nil && !now.Before(tell) {
 			tell = now.Add(storeTold)
-			r.log.Warn("waiting for the session store", "store", at, "gives_up_in", max(0, deadline.Sub(now).Round(time.Second)).String(), "error", err.Error())
+			r.log.Warn("waiting for the session store", "store", at, "gives_up_in", deadline.Sub(now).Round(time.Second).String(), "error", err.Error())
 		}
 		select {
 		case <-time.After(250 * time.Millisecond):

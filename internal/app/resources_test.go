@@ -2,13 +2,18 @@ package app
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"keyway/internal/config"
 	"keyway/internal/session"
 	"keyway/internal/session/memory"
 	"keyway/internal/session/sessiontest"
+	"keyway/internal/testkit/logbuffer"
 	"keyway/internal/threat"
 )
 
@@ -52,4 +57,31 @@ func TestClosingWaitsForRefreshes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// deaf is a store that nobody reaches.
+type deaf struct{ session.Store }
+
+func (deaf) Ping(context.Context) error { return errors.New("connection refused") }
+
+// The wait for a store says now and then that it goes on, and for how long at most.
+func TestTheWaitForTheStoreIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logbuffer.Buffer
+		r := resources{store: deaf{}, log: slog.New(slog.NewTextHandler(&log, nil))}
+		waited := 0
+		err := r.awaitStore(t.Context(), &config.Config{}, func() { waited++ })
+		if err == nil || !strings.Contains(err.Error(), "did not answer within 30s; see REDIS_URL: connection refused") {
+			t.Errorf("ended with %v", err)
+		}
+		var left []string
+		for line := range strings.Lines(log.String()) {
+			_, rest, _ := strings.Cut(line, "gives_up_in=")
+			in, _, _ := strings.Cut(rest, " ")
+			left = append(left, in)
+		}
+		if got := strings.Join(left, " "); got != "30s 20s 10s" || waited != 1 {
+			t.Errorf("told %q, %d; log:\n%s", got, waited, log.String())
+		}
+	})
 }
