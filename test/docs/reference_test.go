@@ -6,6 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -189,6 +190,24 @@ func TestLogsPage(t *testing.T) {
 		if !strings.Contains(page, "`"+m[0]+"`") {
 			t.Errorf("logs.md: the key %s is not documented", m[0])
 		}
+	}
+}
+
+// The cause has one name in every line, by which people filter.
+func TestLogsNameTheCauseError(t *testing.T) {
+	other := regexp.MustCompile(`"err",`)
+	err := filepath.WalkDir(filepath.Join(parts.Root(t), "internal"), func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err == nil && other.Match(text) {
+			t.Errorf(`%s: expected the key "error", which logs.md has; found "err"`, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
