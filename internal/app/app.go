@@ -238,6 +238,7 @@ func (a *app) tell() {
 	if a.resources.provider == nil {
 		a.log.Warn("no identity provider is configured, so nobody can sign in; set OIDC_ISSUER, AUTH_CLIENT_ID and a callback")
 	}
+	a.tellMethod()
 }
 
 func (a *app) observe() {

@@ -2,12 +2,18 @@ package app
 
 import (
 	"bytes"
+	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+
+	"keyway/internal/demo/idp"
+	"keyway/internal/demo/idp/idptest"
+	"keyway/internal/verify"
 )
 
 // logged is what is logged; it is safe for concurrent use.
@@ -30,6 +36,74 @@ func (l *logged) String() string {
 
 func (l *logged) log() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// A client secret that was forgotten shows in the first lines, and is what a check of
+// the refused credential says first.
+func TestHowWeAuthenticateIsTold(t *testing.T) {
+	const clientSecret = "a-client-secret-of-the-test"
+	provider := idptest.Start(t, idp.Options{Clients: []idp.Client{{
+		ID: "gateway", Secrets: []string{clientSecret}, GrantTypes: []string{idp.GrantCode}, RedirectURIs: []string{"http://127.0.0.1:1/auth/callback"},
+	}}})
+	for name, c := range map[string]struct {
+		changes map[string]string
+		want    string // in the line
+		cause   string // in the check; empty: it is good
+	}{
+		"forgotten": {nil, "private_key_jwt, because no client secret is handed in (AUTH_CLIENT_SECRET)",
+			"we authenticate by private_key_jwt, because no client secret is handed in (AUTH_CLIENT_SECRET); nobody has fetched our JWKS"},
+		"there": {map[string]string{"AUTH_CLIENT_SECRET": clientSecret}, "client_secret_basic, because a client secret is handed in (AUTH_CLIENT_SECRET)", ""},
+		"wrong": {map[string]string{"AUTH_CLIENT_SECRET": "another-secret-of-the-test"}, "client_secret_basic, because a client secret is handed in (AUTH_CLIENT_SECRET)",
+			"we authenticate by client_secret_basic, because a client secret is handed in (AUTH_CLIENT_SECRET); the client secret of"},
+		"set": {map[string]string{"MS_BFF_TOKEN_AUTH_METHOD": "private_key_jwt"}, "private_key_jwt, as configured (oidc.token_auth_method)", "nobody has fetched our JWKS"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log logged
+			changes := map[string]string{
+				"OIDC_ISSUER": provider.URL, "AUTH_CLIENT_ID": "gateway", "BFF_CALLBACK_URL": "http://127.0.0.1:1/auth/callback", "BFF_COOKIE_SECURE": "false",
+			}
+			maps.Copy(changes, c.changes)
+			o := options(t, env(t, changes), managed, "")
+			o.Log = log.log()
+			gateway := start(t, o)
+			if said := log.String(); strings.Count(said, "how we authenticate") != 1 || !strings.Contains(said, "level=INFO msg=\"how we authenticate at the identity provider\"") || !strings.Contains(said, c.want) {
+				t.Errorf("want %s in:\n%s", c.want, said)
+			}
+			if strings.Contains(log.String(), clientSecret) {
+				t.Error("the secret is in the log")
+			}
+			check := checkOf(t, gateway, "credentials.sign-in")
+			if check.OK != (c.cause == "") || !strings.HasPrefix(check.Cause, c.cause) {
+				t.Errorf("got %+v", check)
+			}
+		})
+	}
+}
+
+// checkOf goes through the checklist, and returns what one check came to.
+func checkOf(t *testing.T, gateway *running, id string) verify.Check {
+	t.Helper()
+	request, err := http.NewRequest("POST", gateway.Admin+"/admin/v1/verify", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := client(t).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var report verify.Report
+	if err := json.NewDecoder(response.Body).Decode(&report); err != nil {
+		t.Fatal(err)
+	}
+	for _, check := range report.Checks {
+		if check.ID == id {
+			return check
+		}
+	}
+	t.Fatalf("no check %s: %d %+v", id, response.StatusCode, report)
+	return verify.Check{}
 }
 
 // A mistyped issuer, at whose address somebody answers, is not an absent provider.

@@ -37,6 +37,7 @@ func (a *app) verifiedPeers(now *served) []verify.Peer {
 			if p.Signs {
 				p.Secret = nameSigningKey
 			}
+			p.Chosen = k.chosen(a.config, now.rings, now.clients[peer], provider.Known())
 			if audience {
 				ask := bearer.Introspection(provider, now.clients[peer], bearer.FormAuto)
 				p.Introspect = func(ctx context.Context, token string) ([]byte, error) {

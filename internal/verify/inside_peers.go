@@ -169,6 +169,12 @@ func (i inside) judge(p Peer, all []verdictOf, now time.Time) finding {
 			f := bad("%s", saw).refusing(v.ID)
 			f.spares = spare
 			cause, cure := i.whyRefused(p, v.Version, now)
+			if p.Chosen != "" {
+				cause = "we authenticate by " + p.Chosen + "; " + cause
+			}
+			if p.Chosen != "" && p.Signs {
+				cure = "If the client has a client secret there, hand it in. Else: " + cure
+			}
 			if spare != "" {
 				cause += "; it still accepts " + spare + ", which is not in use"
 				cure += " Until then, go back with: keyway rollback " + p.Secret

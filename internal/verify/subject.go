@@ -68,6 +68,9 @@ type Peer struct {
 	ClientID string
 	Client   *oidc.Client
 	Signs    bool
+	// Chosen is how we authenticate, and why so, where nobody set it; empty: somebody
+	// did.
+	Chosen   string
 	Metadata func(context.Context) (*oidc.Metadata, error)
 	// Ends is when the IdP said that our client secret ends; zero: it did not.
 	Ends time.Time
