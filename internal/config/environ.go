@@ -112,6 +112,23 @@ func (d *decoder) noteTypos(env environ) {
 		i := slices.IndexFunc(known, func(k string) bool { return len(k) >= 6 && distance(base, k) <= 2 })
 		if i >= 0 {
 			d.note(mark{env: name}, "", "no such variable is read", "did you mean "+known[i]+"?")
+		} else if longer := cutShort(base, known); len(longer) > 0 {
+			d.note(mark{env: name}, "", "no such variable is read", "did you mean "+orList(longer)+"?")
 		}
 	}
+}
+
+// cutShort are the known variables of which name has the first words, two at least: a
+// single one (REDIS, LOG, SESSION) is anybody's.
+func cutShort(name string, known []string) []string {
+	if !strings.Contains(strings.Trim(name, "_"), "_") {
+		return nil
+	}
+	var longer []string
+	for _, k := range known {
+		if strings.HasPrefix(k, name+"_") && !slices.Contains(longer, k) {
+			longer = append(longer, k)
+		}
+	}
+	return longer
 }

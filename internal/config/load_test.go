@@ -233,6 +233,28 @@ func TestMisspeltVariablesAreNoted(t *testing.T) {
 	}
 }
 
+// A variable of which words are missing at the end is as silent as one that is misspelt.
+// One word is anybody's, and so is what others' programs read.
+func TestVariablesCutShortAreNoted(t *testing.T) {
+	for name, want := range map[string]string{
+		"SESSION_IDLE": "did you mean SESSION_IDLE_TIMEOUT?", "SESSION_IDLE_FILE": "did you mean SESSION_IDLE_TIMEOUT?",
+		"AUTH_CLIENT": "did you mean AUTH_CLIENT_ID, AUTH_CLIENT_SECRET or AUTH_CLIENT_SECRET_EXPIRES_AT?", "TOKEN_HASH": "did you mean TOKEN_HASH_SALT?",
+		"MS_BFF_DPOP": "did you mean MS_BFF_DPOP_ENABLED?",
+		"SESSION":     "", "REDIS": "", "LOG": "", "BFF": "", "AUTH": "", "OIDC": "", "CORS": "", "CORS_": "", "OTEL": "", "KAFKA": "", "KEYS": "", "STATE": "", "TOKEN": "", "KEYWAY": "",
+		"HOME": "", "PATH": "", "USER": "", "PWD": "", "LANG": "", "LC_ALL": "", "SHELL": "", "TERM": "", "HOSTNAME": "", "SESSION_MANAGER": "", "XDG_SESSION_ID": "", "DBUS_SESSION_BUS_ADDRESS": "",
+		"KUBERNETES_SERVICE_HOST": "", "KUBERNETES_PORT": "", "BFF_SERVICE_PORT": "", "BFF_PORT_8000_TCP": "", "MS_BFF_PORT": "", "REDIS_PORT": "", "REDIS_HOST": "", "HTTP_PROXY": "", "NO_PROXY": "",
+		"OTEL_SERVICE_NAME": "", "OTEL_EXPORTER_OTLP_HEADERS": "", "OTEL_TRACES_EXPORTER": "", "LOG_DIR": "", "SESSION_ID": "", "AWS_SESSION_TOKEN": "", "GOMAXPROCS": "", "SSL_CERT_FILE": "",
+	} {
+		got := ""
+		for _, n := range mustLoad(t, nil, name+"=9h").Notes {
+			got += n.Want
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestFileTooLarge(t *testing.T) {
 	_, err := LoadFiles("config", map[string][]byte{PDPFile: []byte(strings.Repeat("#", maxFileBytes+1))}, nil)
 	if err == nil || !strings.Contains(err.Error(), "at most 1048576") {

@@ -172,12 +172,27 @@ func parseURL(text, kind string) (*url.URL, error) {
 	case u.Path != "" && route.Canonical(u.EscapedPath()) != nil:
 		return nil, bad("a URL with an ambiguous path: "+route.Canonical(u.EscapedPath()).Error(), want)
 	}
+	if issuer := withoutDocument(text); kind == "issuer" && issuer != text {
+		return nil, bad("the address of the issuer's metadata", "expected the issuer itself: "+shown(issuer)+", or as the document there names itself")
+	}
 	if p := u.Port(); p != "" {
 		if n, err := strconv.Atoi(p); err != nil || n < 1 || n > 65535 {
 			return nil, bad(shown(text), want+"; a port is 1 to 65535")
 		}
 	}
 	return u, nil
+}
+
+// withoutDocument is an issuer without the address of its metadata at the end, which is
+// made of it (OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3).
+func withoutDocument(text string) string {
+	bare := strings.TrimRight(text, "/")
+	for _, document := range []string{"openid-configuration", "oauth-authorization-server"} {
+		if issuer, ok := strings.CutSuffix(bare, "/.well-known/"+document); ok {
+			return issuer
+		}
+	}
+	return text
 }
 
 func parsePrefix(text string) (netip.Prefix, error) {
