@@ -44,10 +44,11 @@ func (e *Error) Error() string {
 	return "policies in " + e.Folder + ": " + strings.Join(e.Problems, "; ")
 }
 
-// file is one file of a folder, as it was read.
+// file is one file of a folder, as it was read. One that is not going to be parsed is
+// there by its name alone.
 type file struct {
 	name string
-	text []byte // nil: it was not
+	text []byte
 }
 
 // isStray reports whether a file was meant as a schema, and would not be read: policies
@@ -77,8 +78,10 @@ func read(folder string) (files []file, sum [sha256.Size]byte, err error) {
 		if !isOurs(name) {
 			continue
 		}
-		if len(files) == maxFiles {
-			return nil, sum, &Error{folder, []string{fmt.Sprintf("expected at most %d files", maxFiles)}}
+		if len(files) >= maxFiles { // parse refuses the folder, whatever is in this one
+			fmt.Fprintf(h, "%d %s beyond ", len(name), name)
+			files = append(files, file{name: name})
+			continue
 		}
 		text, err := readFile(filepath.Join(folder, name))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -127,6 +130,9 @@ type policies struct {
 
 // parse takes all of it or nothing.
 func parse(folder string, files []file) (*policies, error) {
+	if len(files) > maxFiles {
+		return nil, &Error{folder, []string{fmt.Sprintf("expected at most %d files", maxFiles)}}
+	}
 	p := &policies{by: map[types.PolicyID]*scoped{}}
 	var all []*scoped
 	wrong := &Error{Folder: folder}

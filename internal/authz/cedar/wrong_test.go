@@ -2,7 +2,10 @@ package cedar_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -75,6 +78,45 @@ func TestAStraySchemaIsSeenLater(t *testing.T) {
 	write(t, dir, "notes.cedarschema.json", "{}")
 	if changed, err := p.Reload(); err == nil || changed || p.Policies() != 1 {
 		t.Errorf("changed %v, %v", changed, err)
+	}
+}
+
+// What is wrong with a folder is told once for each state of it, also that there is too
+// much in it.
+func TestTooManyFilesAreToldOnce(t *testing.T) {
+	dir := folder(t, map[string]string{"a.cedar": "permit(principal, action, resource);"})
+	p, err := cedar.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		write(t, dir, fmt.Sprintf("b%03d.cedar", i), "")
+	}
+	reload := func(when string, told bool) {
+		t.Helper()
+		changed, err := p.Reload()
+		if wrong, ok := errors.AsType[*cedar.Error](err); changed || ok != told || told && wrong.Problems[0] != "expected at most 200 files" || p.Policies() != 1 {
+			t.Errorf("%s: changed %v, %v, %d policies", when, changed, err, p.Policies())
+		}
+	}
+	reload("when it has become too many", true)
+	reload("when nothing has changed since", false)
+	write(t, dir, "c.cedar", "")
+	reload("when there is one more", true)
+	reload("when nothing has changed since then", false)
+	for i := range 2 {
+		if err := os.Remove(filepath.Join(dir, fmt.Sprintf("b%03d.cedar", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if changed, err := p.Reload(); err != nil || !changed {
+		t.Errorf("when it is good again: changed %v, %v", changed, err)
+	}
+	for i := range 2 {
+		write(t, dir, fmt.Sprintf("d%d.cedar", i), "")
+	}
+	if _, err := cedar.Open(dir); err == nil || !strings.Contains(err.Error(), "at most 200 files") {
+		t.Errorf("opened: %v", err)
 	}
 }
 
