@@ -140,12 +140,13 @@ func (b *breaker) answered() (yes bool) {
 	return b.answers()
 }
 
-// ownOf is what counts the failures of one account. nil: it has none.
-func (b *breaker) ownOf(account string, make bool) *gobreaker.CircuitBreaker[[]byte] {
+// ownOf is what counts the failures of one account. nil: it has none, and none was
+// to be added.
+func (b *breaker) ownOf(account string, add bool) *gobreaker.CircuitBreaker[[]byte] {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	own := b.of[account]
-	if own != nil || !make {
+	if own != nil || !add {
 		return own
 	}
 	for other := range b.of {

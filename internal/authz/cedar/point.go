@@ -182,17 +182,17 @@ func (p *policies) decide(q authz.Question) (authz.Decision, error) {
 
 // authorize has Cedar go through the policies whose scope can hold.
 func (p *policies) authorize(about *pair, action types.EntityUID, c authz.Context) (cedar.Decision, cedar.Diagnostic) {
-	applicable := make(applicable, 0, 8) // nearly always enough
+	can := make(applicable, 0, 8) // nearly always enough
 	readsContext := false
 	for s := range p.index.about(about.subject, about.resource, action) {
-		applicable = append(applicable, s)
+		can = append(can, s)
 		readsContext = readsContext || s.readsContext
 	}
 	request := cedar.Request{Principal: about.subject.UID, Action: action, Resource: about.resource.UID}
 	if readsContext { // it takes as long as all else
 		request.Context = contextOf(c)
 	}
-	return cedar.Authorize(applicable, about, request)
+	return cedar.Authorize(can, about, request)
 }
 
 // applicable implements cedar.PolicyIterator.

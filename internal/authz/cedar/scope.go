@@ -60,9 +60,9 @@ func scopeOf(node expast.IsScopeNode) scope {
 	return scope{}
 }
 
-// actionsOf are the only actions that a policy can be about. all: there may be others.
+// actionsOf are the only actions that a policy can be about. every: there may be others.
 // An action has no parents here, so that to be in another is to be it.
-func actionsOf(node expast.IsActionScopeNode) (only []types.EntityUID, all bool) {
+func actionsOf(node expast.IsActionScopeNode) (only []types.EntityUID, every bool) {
 	switch n := node.(type) {
 	case expast.ScopeTypeEq:
 		return []types.EntityUID{n.Entity}, false
@@ -77,15 +77,15 @@ func actionsOf(node expast.IsActionScopeNode) (only []types.EntityUID, all bool)
 // index are policies by the actions that they name. It is immutable.
 type index struct {
 	naming map[types.EntityUID][]*scoped
-	any    []*scoped // those that name none
+	rest   []*scoped // those that name none
 }
 
 func newIndex(all []*scoped) index {
 	x := index{naming: map[types.EntityUID][]*scoped{}}
 	for _, s := range all {
-		actions, any := actionsOf(s.policy.AST().Action)
-		if any {
-			x.any = append(x.any, s)
+		actions, every := actionsOf(s.policy.AST().Action)
+		if every {
+			x.rest = append(x.rest, s)
 		}
 		for i, action := range actions {
 			if !slices.Contains(actions[:i], action) {
@@ -99,7 +99,7 @@ func newIndex(all []*scoped) index {
 // about are the policies whose scope can hold for a question.
 func (x *index) about(subject, resource *types.Entity, action types.EntityUID) iter.Seq[*scoped] {
 	return func(yield func(*scoped) bool) {
-		for _, list := range [...][]*scoped{x.naming[action], x.any} {
+		for _, list := range [...][]*scoped{x.naming[action], x.rest} {
 			for _, s := range list {
 				if s.principal.holds(subject) && s.resource.holds(resource) && !yield(s) {
 					return
