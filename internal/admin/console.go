@@ -212,7 +212,7 @@ func (h *Handler) beginSignIn(w http.ResponseWriter, r *http.Request) error {
 func (h *Handler) finishSignIn(w http.ResponseWriter, r *http.Request) error {
 	person, err := h.signIn.Finish(w, r)
 	if err != nil {
-		p := problemOf(err)
+		p := problemOf(&unchanged{err})
 		h.log.Warn("admin: refused a sign-in to the console", "peer", peer(r), "why", p.Detail)
 		h.remember(audit.TypeAdminRefused, "console, from "+peer(r), p.Detail)
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -176,8 +176,15 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, methods map[stri
 	if err == nil || r.Context().Err() != nil { // nobody is there to be answered
 		return
 	}
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		err = &unchanged{err}
+	}
 	if p := problemOf(err); p.Status >= http.StatusInternalServerError {
-		h.log.Error("admin: a request failed", "path", r.URL.Path, "error", err)
+		level := slog.LevelError
+		if awayCause(err) != nil { // no fault of ours: the store tells of itself
+			level = slog.LevelWarn
+		}
+		h.log.Log(r.Context(), level, "admin: a request failed", "path", r.URL.Path, "error", err.Error())
 	}
 	h.refuse(w, err)
 }
@@ -239,7 +246,7 @@ func (h *Handler) rotate(w http.ResponseWriter, r *http.Request) error {
 	if ask.Plan {
 		plans, err := h.control.Plan(r.Context(), ask.Secrets, ask.Compromised)
 		if err != nil {
-			return err
+			return &unchanged{err}
 		}
 		plans = list(plans)
 		for i := range plans {

@@ -77,7 +77,40 @@ func problemOf(err error) *Problem {
 	if busy, ok := errors.AsType[busyError](err); ok {
 		return fail(http.StatusServiceUnavailable, codeUnavailable, "%s", string(busy)).cured("Try again in a moment.")
 	}
-	return fail(http.StatusServiceUnavailable, codeUnavailable, "%v", err).cured("Try again; what was asked for may have been done in part, and 'keyway status' says so.")
+	_, nothingDone := errors.AsType[*unchanged](err)
+	if cause := awayCause(err); cause != nil {
+		p := fail(http.StatusServiceUnavailable, codeUnavailable, "the gateway runs, but its store at REDIS_URL is away: %v", cause)
+		if nothingDone {
+			return p.cured("Nothing was changed. See that Redis is up and that the gateway reaches it; 'keyway verify' says what else is affected.")
+		}
+		return p.cured("What was asked for may have been done in part; once Redis is back, 'keyway status' says so, and it can be asked for again.")
+	}
+	p := fail(http.StatusServiceUnavailable, codeUnavailable, "%v", err)
+	if nothingDone {
+		return p.cured("Nothing was changed. Try again, and see the gateway's log if it stays so.")
+	}
+	return p.cured("Try again; what was asked for may have been done in part, and 'keyway status' says so.")
+}
+
+// unchanged is the error of what only looks.
+type unchanged struct{ err error }
+
+func (e *unchanged) Error() string { return e.err.Error() }
+func (e *unchanged) Unwrap() error { return e.err }
+
+// away is an error of a shared store that does not answer. StoreAway is why, without
+// what was done meanwhile.
+type away interface {
+	error
+	StoreAway() error
+}
+
+// awayCause is nil unless the store is away.
+func awayCause(err error) error {
+	if e, ok := errors.AsType[away](err); ok {
+		return e.StoreAway()
+	}
+	return nil
 }
 
 func (h *Handler) refuse(w http.ResponseWriter, err error) {
