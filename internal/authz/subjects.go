@@ -1,7 +1,6 @@
 package authz
 
 import (
-	"slices"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -70,7 +69,7 @@ func (s *subjects) close() {
 // used.
 func (s *subjects) get(who *principal.Principal) *subject {
 	k := subjectKey{who.Provider, who.Subject, who.SessionID, who.ClientID}
-	if found, ok := s.known.GetIfPresent(k); ok && sameClaims(&found.of, who) {
+	if found, ok := s.known.GetIfPresent(k); ok && found.of.Equal(who) {
 		return found
 	}
 	made := &subject{of: *who, Entity: s.naming.of(who)}
@@ -80,11 +79,4 @@ func (s *subjects) get(who *principal.Principal) *subject {
 	}
 	s.known.Set(k, made)
 	return made
-}
-
-// sameClaims compares all that there is of a principal.
-func sameClaims(a, b *principal.Principal) bool {
-	return a.Provider == b.Provider && a.Subject == b.Subject && a.Email == b.Email && a.Name == b.Name &&
-		a.SessionID == b.SessionID && a.ClientID == b.ClientID && a.AuthTime.Equal(b.AuthTime) && a.RightsLapsed == b.RightsLapsed &&
-		slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Permissions, b.Permissions) && slices.Equal(a.Scopes, b.Scopes)
 }

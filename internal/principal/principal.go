@@ -3,6 +3,7 @@ package principal
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -50,6 +51,14 @@ func (p *Principal) Whole() error {
 }
 
 var errLapsed = errors.New("expected roles and permissions that the provider has confirmed lately, found none: those of before may have been taken away, and others may forbid")
+
+// Equal reports whether two principals are the same in all that there is of them: what
+// was decided about one holds of the other.
+func (p *Principal) Equal(other *Principal) bool {
+	return p.Provider == other.Provider && p.Subject == other.Subject && p.Email == other.Email && p.Name == other.Name &&
+		p.SessionID == other.SessionID && p.ClientID == other.ClientID && p.AuthTime.Equal(other.AuthTime) && p.RightsLapsed == other.RightsLapsed &&
+		slices.Equal(p.Roles, other.Roles) && slices.Equal(p.Permissions, other.Permissions) && slices.Equal(p.Scopes, other.Scopes)
+}
 
 // Account is the identity in the form that upstreams know:
 // auth:account:<provider>:<sub>. The subject is last, so a colon in it shifts

@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"keyway/internal/principal"
@@ -65,7 +64,7 @@ func (k *known) look(m *Manager, key Key, it Item, now time.Time) bool {
 		return false // a later generation may have the key
 	}
 	k.revision, k.lapses, k.refreshAt, k.missed = it.Revision, s.lapses(now), s.refreshAt, s.RightsMissed()
-	if who := k.principal(s); !sameClaims(&who, &k.who) {
+	if who := k.principal(s); !who.Equal(&k.who) {
 		k.who = who
 		k.told(who)
 	}
@@ -77,11 +76,6 @@ func (k *known) principal(s *Session) principal.Principal {
 	who := s.Principal()
 	who.RightsLapsed = who.RightsLapsed && k.keep.Learn != nil
 	return who
-}
-
-func sameClaims(a, b *principal.Principal) bool {
-	return a.Provider == b.Provider && a.Subject == b.Subject && a.SessionID == b.SessionID && a.Email == b.Email && a.Name == b.Name &&
-		a.AuthTime.Equal(b.AuthTime) && a.RightsLapsed == b.RightsLapsed && slices.Equal(a.Roles, b.Roles) && slices.Equal(a.Permissions, b.Permissions)
 }
 
 // watch is Watch without the Manager and the Session: a stream may go on for
