@@ -83,7 +83,7 @@ func problemOf(err error) *Problem {
 		if nothingDone {
 			return p.cured("Nothing was changed. See that Redis is up and that the gateway reaches it; 'keyway verify' says what else is affected.")
 		}
-		return p.cured("What was asked for may have been done in part; once Redis is back, 'keyway status' says so, and it can be asked for again.")
+		return p.cured("What was asked for may have been done in part: once Redis is back, see 'keyway status', or of sessions 'keyway sessions list', and ask again for what is missing.")
 	}
 	p := fail(http.StatusServiceUnavailable, codeUnavailable, "%v", err)
 	if nothingDone {

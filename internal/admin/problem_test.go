@@ -30,7 +30,7 @@ func TestTheStoreIsAway(t *testing.T) {
 		"planning, and the store is away": {"POST", "rotations", `{"all":true,"plan":true}`, fmt.Errorf("fleet: %w", gone{}), false,
 			"keyway verify", "WARN"},
 		"rotating, and the store is away": {"POST", "rotations", `{"secrets":["session-key"]}`, fmt.Errorf("fleet: %w", gone{}), true,
-			"once Redis is back, 'keyway status' says so", "WARN"},
+			"once Redis is back, see 'keyway status'", "WARN"},
 		"looking, and something else fails":  {"GET", "status", "", errors.New("a disk is full"), false, "a disk is full", "ERROR"},
 		"rotating, and something else fails": {"POST", "rotations", `{"secrets":["session-key"]}`, errors.New("a disk is full"), true, "a disk is full", "ERROR"},
 	} {

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"keyway/internal/admin"
+	keyway "keyway/internal/gateway"
 	"keyway/internal/rotation"
 	"keyway/internal/secret"
 	"keyway/internal/threat"
@@ -187,7 +188,7 @@ const storyToken = "a-token-of-a-story-0123456789abcdefghij"
 
 // gateway is the story's command: an admin API over a fake fleet, at $NAME.
 func gateway(ts *testscript.TestScript, neg bool, args []string) {
-	arguments(ts, neg, args, 1, 2, "gateway NAME [token|public|other]")
+	arguments(ts, neg, args, 1, 2, "gateway NAME [token|public|other|starting]")
 	o := admin.Options{Control: newFakeControl(), Auditor: newFakeRecord(5), Sessions: newFakeSessions(), Loopback: true}
 	var h http.Handler
 	switch kind := strings.Join(args[1:], ""); kind {
@@ -202,6 +203,8 @@ func gateway(ts *testscript.TestScript, neg bool, args []string) {
 			w.WriteHeader(http.StatusNotFound)
 			_, _ = w.Write([]byte(`{"type":"about:blank","title":"There is nothing here.","status":404,"code":"not_found"}`))
 		})
+	case "starting": // which waits for its store
+		h = keyway.Starting{Health: &keyway.Health{Starting: true}}
 	case "other": // which steers terminals and sends tokens elsewhere
 		h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/html\u009b2J")

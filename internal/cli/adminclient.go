@@ -203,6 +203,8 @@ func (c *adminClient) refused(a reply, kind string) error {
 		return &exitError{exitNotSo, &unknownSessionError{admin.Sentence(p.Detail, p.Cure)}}
 	case p.Code == "refused":
 		return &exitError{exitNotSo, &admin.RefusedError{Secret: p.Secret, Why: p.Detail, Cure: p.Cure}}
+	case p.Code == problem.Starting:
+		return &exitError{exitNotSo, &unreachableError{fmt.Errorf("%s is starting, and waits for what it needs, most often its Redis (REDIS_URL); its log says what. Ask again in a moment", c.base)}}
 	case p.Code == "" && a.status >= http.StatusBadGateway && a.status <= http.StatusGatewayTimeout:
 		return &exitError{exitNotSo, &unreachableError{fmt.Errorf("%s: something in front of the gateway answers %d for it", c.base, a.status)}}
 	case p.Code == "" || p.Code == problem.NotFound || p.Detail == "":

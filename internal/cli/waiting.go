@@ -57,7 +57,7 @@ func (w *waiter) wait(ctx context.Context, records []rotation.Rotation) ([]rotat
 			// A replica that is stopped: another may answer at the same address, and the
 			// rotation is in the fleet's journal.
 			if !silent {
-				fmt.Fprintf(w.streams.stderr, "keyway: %v. The rotation goes on without it; trying again.\n", err)
+				fmt.Fprintf(w.streams.stderr, "keyway: %s. The rotation goes on without it; trying again.\n", strings.TrimSuffix(err.Error(), "."))
 			}
 			silent = true
 			if !pause(within, retryAfter) {
