@@ -334,7 +334,7 @@ func (c *checker) signature() {
 		if c.report.Anchored {
 			since = fmt.Sprintf("that all after entry %d was written anew would not show", c.o.Anchor.Seq)
 		}
-		c.note("no key set to check the head's signature with: %s", since)
+		c.note("no key set to check the head's signature with: %s; give the gateway's, as in --jwks https://app.example/.well-known/jwks.json", since)
 	case head.Signature == "":
 		c.fault(head.Seq, 0, 0, Unsigned, "the head is not signed: nobody says that the record ended with entry %d", head.Seq)
 	default:
