@@ -24,16 +24,18 @@ const whole = ""
 
 // asked is a checklist that people wait for.
 type asked struct {
-	done chan struct{} // closed when r or err is there
-	r    verify.Report
-	err  error
-	told map[string]bool // by who asked; guarded by verifying.mu
+	done  chan struct{} // closed when r or err is there
+	began time.Time
+	r     verify.Report
+	err   error
+	told  map[string]bool // by who asked; guarded by verifying.mu
 }
 
 // shared has run called for all who ask for the same before it begins, and gives each
 // what it came to. Who asks later waits for another: what was changed before somebody
 // asked is looked at. first: nobody else of that name was given this report.
 func (v *verifying) shared(ctx context.Context, secrets []string, by string, run func() (verify.Report, error)) (r verify.Report, first bool, err error) {
+	since := time.Now()
 	names := slices.Sorted(slices.Values(secrets))
 	if len(names) == 0 {
 		names = []string{whole}
@@ -60,7 +62,9 @@ func (v *verifying) shared(ctx context.Context, secrets []string, by string, run
 			defer v.mu.Unlock()
 			first = !one.told[by]
 			one.told[by] = true
-			return one.r, first, nil
+			r := one.r
+			r.WaitedMS = one.began.Sub(since).Milliseconds()
+			return r, first, nil
 		}
 		if !joined || ctx.Err() != nil {
 			return verify.Report{}, false, one.err
@@ -83,6 +87,7 @@ func (v *verifying) lead(ctx context.Context, key string, names []string, one *a
 	defer closed()
 	one.r, one.err = v.alone(ctx, names, func() (verify.Report, error) {
 		closed()
+		one.began = time.Now()
 		return run()
 	})
 }

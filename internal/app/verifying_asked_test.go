@@ -26,8 +26,12 @@ func TestChecklistsAreSharedAndApart(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			v, runs, began := newVerifying(), []time.Time(nil), time.Now()
 			for range 4 {
-				if _, first, err := v.shared(t.Context(), nil, "ada", runner(&runs)); err != nil || !first {
+				r, first, err := v.shared(t.Context(), nil, "ada", runner(&runs))
+				if err != nil || !first {
 					t.Error(first, err)
+				}
+				if waits := len(runs) > 1; waits != (r.WaitedMS == verifyAskedPause.Milliseconds()) || !waits && r.WaitedMS != 0 {
+					t.Errorf("run %d: waited %d ms", len(runs), r.WaitedMS)
 				}
 			}
 			if took := time.Since(began); took != 4*time.Second+3*verifyAskedPause {

@@ -266,4 +266,7 @@ func printReport(w io.Writer, p paint, r verify.Report, elapsed time.Duration) {
 		colour = red
 	}
 	fmt.Fprintf(w, "\n%s\n", p.in(colour, summary+" in "+took(elapsed)))
+	if waited := time.Duration(r.WaitedMS) * time.Millisecond; waited >= time.Second {
+		fmt.Fprintf(w, "%s of that waited for another verification: the same is not gone through more often than once in 5 s.\n", took(waited))
+	}
 }

@@ -62,6 +62,13 @@ func TestVerifyForPeople(t *testing.T) {
 	if code != exitNotSo || !strings.HasPrefix(stdout, want) || stderr != "" {
 		t.Errorf("%d\n%s%s", code, stdout, stderr)
 	}
+	if strings.Contains(stdout, "waited") {
+		t.Errorf("nothing was waited for:\n%s", stdout)
+	}
+	f.report.WaitedMS = 4900
+	if _, stdout, _ := run(t.Context(), verified(t, f), "verify", "--inside"); !strings.Contains(stdout, "\n4.9 s of that waited for another verification") {
+		t.Errorf("not told what was waited for:\n%s", stdout)
+	}
 	f.report.Checks[1].OK, f.report.OK = true, true
 	if code, stdout, _ := run(t.Context(), verified(t, f), "verify", "--inside", "session-key"); code != exitOK || !strings.Contains(stdout, "2 good, 1 left out") || len(f.asked) != 1 {
 		t.Errorf("%d %v\n%s", code, f.asked, stdout)

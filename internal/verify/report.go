@@ -35,6 +35,9 @@ type Report struct {
 	Checks  []Check   `json:"checks"`
 	At      time.Time `json:"at"`
 	Replica string    `json:"replica,omitempty"` // that looked
+	// WaitedMS is how long whoever asked has waited before it was begun, in
+	// milliseconds, because another was gone through, or had just been.
+	WaitedMS int64 `json:"waited_ms,omitempty"`
 	// Deployment is what whoever looks from outside has to know; nil unless the whole
 	// checklist was gone through from inside.
 	Deployment *Deployment `json:"deployment,omitempty"`
