@@ -48,7 +48,7 @@ func newRemotePoint(a *app, c *config.Config) (*remotePoint, error) {
 		a: a, c: c.PDP, host: connection.BaseURL.Host, transport: transport,
 		clients: map[string]pdpClient{}, refused: map[string]secret.Value{},
 	}
-	p.options = pointOptions(c.PDP, tracedTransport{transport, "pdp.evaluation"})
+	p.options = pointOptions(c.PDP, transport)
 	p.options.Observer = pointObserver{p, a.resources.metrics}
 	options := p.options
 	if usesPDPSecret(c) {
@@ -63,12 +63,15 @@ func newRemotePoint(a *app, c *config.Config) (*remotePoint, error) {
 }
 
 // pointOptions are how a decision point is asked, whoever asks, without credentials.
-func pointOptions(c config.PDP, transport http.RoundTripper) authzen.Options {
+func pointOptions(c config.PDP, transport *http.Transport) authzen.Options {
+	by := func(t *http.Transport) *http.Client {
+		return &http.Client{Transport: tracedTransport{t, "pdp.evaluation"}}
+	}
 	return authzen.Options{
 		Evaluation:  c.Connection.BaseURL.JoinPath(c.Endpoints.Evaluation).String(),
 		Evaluations: c.Connection.BaseURL.JoinPath(c.Endpoints.Evaluations).String(),
-		HTTP:        &http.Client{Transport: transport},
-		Timeout:     c.Connection.Timeout, Attempts: c.Retry.MaxAttempts, Backoff: c.Retry.Backoff,
+		HTTP:        by(transport), ProbeHTTP: by(authzen.ProbeTransport(transport)),
+		Timeout: c.Connection.Timeout, Attempts: c.Retry.MaxAttempts, Backoff: c.Retry.Backoff,
 		Failures: c.CircuitBreaker.Failures, OpenFor: c.CircuitBreaker.OpenFor,
 	}
 }

@@ -1,12 +1,14 @@
 package app
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -75,5 +77,60 @@ func TestQuestionsThatAreNeverAnswered(t *testing.T) {
 			t.Fatalf("it is not used again: %v", err)
 		}
 		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// Questions of many accounts that are never answered may hold every connection that
+// there is to the decision point. Whether it is away for all is found out beside them,
+// and so it is not left alone: who comes when there is a connection again has an answer.
+func TestManyWhoseQuestionsAreNeverAnswered(t *testing.T) {
+	threat.Covers(t, 48)
+	const accounts = 8
+	over, probed := make(chan struct{}), make(chan struct{}, 10)
+	var hung sync.WaitGroup
+	hung.Add(accounts)
+	pdp := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case strings.Contains(string(body), "mallory-"):
+			hung.Done()
+			<-over
+		case strings.Contains(string(body), `"type":"service"`):
+			probed <- struct{}{}
+		}
+		_, _ = io.WriteString(w, `{"decision":true}`)
+	}))
+	t.Cleanup(pdp.Close)
+	// What hangs does so for longer than the test takes, and were it left alone, it would
+	// be for as long.
+	a := openedWith(t, withPDP(t, env(t, nil), managed, "", "connection: {base_url: \""+pdp.URL+
+		"\", timeout: 30s}\nretry: {max_attempts: 1}\ncircuit_breaker: {failures: 3, open_for: 10m}\ncache: {max_size: 0}\n"))
+	remote := a.resources.authorizing.remote
+	remote.transport.MaxConnsPerHost = accounts // else it takes 16 accounts that ask 16 questions each
+	var all sync.WaitGroup
+	for i := range accounts {
+		all.Go(func() { _, _ = may(t, a, fmt.Sprint("mallory-", i)) })
+	}
+	defer all.Wait()
+	end := sync.OnceFunc(func() { close(over) })
+	defer end()
+	hung.Wait()
+	for i := range 3 { // who has no time left to wait for a connection
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		q := authz.Question{Subject: authz.Entity{Type: "user", ID: fmt.Sprint("somebody-", i)}, Action: authz.Action{Name: "read"}, Resource: authz.Entity{Type: "note", ID: "1"}}
+		if d, err := remote.Evaluate(ctx, q); err == nil || d.Allow {
+			t.Errorf("without a connection: %+v, %v", d, err)
+		}
+		cancel()
+	}
+	select {
+	case <-probed:
+	case <-time.After(patience):
+		t.Fatal("whether it is away is asked behind the questions that hang")
+	}
+	end()
+	if ok, err := may(t, a, "ada"); !ok {
+		t.Errorf("nobody else has an answer: %v", err)
 	}
 }

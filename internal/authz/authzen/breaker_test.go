@@ -65,7 +65,7 @@ const (
 func (s *server) client(t *testing.T) *authzen.Client {
 	t.Helper()
 	c, err := authzen.New(authzen.Options{
-		Evaluation: "http://pdp.example/evaluation", HTTP: &http.Client{Transport: s},
+		Evaluation: "http://pdp.example/evaluation", HTTP: &http.Client{Transport: s}, ProbeHTTP: &http.Client{Transport: s},
 		Timeout: time.Second, Failures: failures, OpenFor: openFor,
 	})
 	if err != nil {

@@ -45,6 +45,10 @@ type Options struct {
 	Evaluation, Evaluations string
 	// HTTP makes the requests; it is not asked to follow redirects.
 	HTTP *http.Client
+	// ProbeHTTP asks Probe, for Failures, without which it is not needed. It must share
+	// no connections with HTTP, all of which may be held by questions at which the server
+	// hangs while it answers any other; see ProbeTransport.
+	ProbeHTTP *http.Client
 	// Credentials gives the live versions, the active one first, for each request;
 	// nil, or none: nothing is shown.
 	Credentials func() []Credential
@@ -97,12 +101,20 @@ func New(o Options) (*Client, error) {
 	if o.Observer == nil {
 		o.Observer = noObserver{}
 	}
-	c := &Client{o: o, http: *o.HTTP}
-	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c := &Client{o: o, http: withoutRedirects(o.HTTP)}
 	if o.Failures > 0 {
+		if o.ProbeHTTP == nil {
+			return nil, errors.New("authzen: expected an HTTP client for what is asked before the server is left alone, found none")
+		}
 		c.breaker = newBreaker(o.Failures, o.OpenFor, c.answers)
 	}
 	return c, nil
+}
+
+func withoutRedirects(c *http.Client) http.Client {
+	own := *c
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return own
 }
 
 type noObserver struct{}

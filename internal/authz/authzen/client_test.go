@@ -21,7 +21,7 @@ func client(t testing.TB, handler http.HandlerFunc, change func(*authzen.Options
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	o := authzen.Options{Evaluation: server.URL + "/access/v1/evaluation", Evaluations: server.URL + "/access/v1/evaluations", HTTP: server.Client(), Timeout: time.Second}
+	o := authzen.Options{Evaluation: server.URL + "/access/v1/evaluation", Evaluations: server.URL + "/access/v1/evaluations", HTTP: server.Client(), ProbeHTTP: server.Client(), Timeout: time.Second}
 	if change != nil {
 		change(&o)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/http"
 
 	"keyway/internal/authz"
 )
@@ -19,15 +18,10 @@ var Probe = authz.Question{
 }
 
 // answers reports whether the server answers Probe, whatever it says: it need not know
-// what that is about. It has a connection of its own: all others may be held by
-// questions at which the server hangs, and it may answer any other.
+// what that is about. Options.ProbeHTTP says why another client asks.
 func (c *Client) answers() bool {
 	alone := *c
-	if shared, ok := c.http.Transport.(*http.Transport); ok {
-		own := shared.Clone()
-		own.DisableKeepAlives = true
-		alone.http.Transport = own
-	}
+	alone.http = withoutRedirects(c.o.ProbeHTTP)
 	ctx, cancel := context.WithTimeout(context.Background(), c.o.Timeout)
 	defer cancel()
 	body, err := json.Marshal(Probe)

@@ -32,7 +32,11 @@ func TestProbeHasAConnectionOfItsOwn(t *testing.T) {
 	defer close(hangs)
 	transport := &http.Transport{MaxConnsPerHost: 2}
 	defer transport.CloseIdleConnections()
-	c, err := authzen.New(authzen.Options{Evaluation: server.URL, HTTP: &http.Client{Transport: transport}, Timeout: 20 * time.Second, Failures: 2, OpenFor: time.Minute})
+	// Nobody hands in the bare transport: there are spans around it.
+	c, err := authzen.New(authzen.Options{
+		Evaluation: server.URL, HTTP: &http.Client{Transport: wrapped{transport}}, ProbeHTTP: &http.Client{Transport: wrapped{authzen.ProbeTransport(transport)}},
+		Timeout: 20 * time.Second, Failures: 2, OpenFor: time.Minute,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,5 +47,14 @@ func TestProbeHasAConnectionOfItsOwn(t *testing.T) {
 	hung.Wait()
 	if !authzen.Answers(c) {
 		t.Error("the server is taken for one that is away")
+	}
+}
+
+type wrapped struct{ http.RoundTripper }
+
+// Who wants the server to be left alone says how it is found out whether it is away.
+func TestWithoutAProbeNobodyIsLeftAlone(t *testing.T) {
+	if _, err := authzen.New(authzen.Options{Evaluation: "http://pdp.example/evaluation", HTTP: http.DefaultClient, Failures: 1}); err == nil {
+		t.Error("took it")
 	}
 }

@@ -43,3 +43,11 @@ func NewTransport(caFile string) (*http.Transport, error) {
 		MaxResponseHeaderBytes: 64 << 10,
 	}, nil
 }
+
+// ProbeTransport reaches the servers that t reaches, over connections of its own, which
+// it does not keep: it is for Options.ProbeHTTP.
+func ProbeTransport(t *http.Transport) *http.Transport {
+	own := t.Clone()
+	own.DisableKeepAlives = true
+	return own
+}
