@@ -28,6 +28,10 @@ func (a *app) operatorOfPDP(_ keyring.Version, p rotation.Proof) string {
 	if p.Accepted || p.FirstRefused.IsZero() || time.Since(p.FirstRefused) < 10*time.Second {
 		return ""
 	}
+	return a.makeKnownAtPDP()
+}
+
+func (a *app) makeKnownAtPDP() string {
 	return fmt.Sprintf("make the new value known at the policy decision point %s, or wait until it knows it; the old one stays in use until then", a.resources.authorizing.remote.at())
 }
 

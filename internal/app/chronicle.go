@@ -218,8 +218,9 @@ func rotationEvents(h rotation.History, marks map[string]mark, now time.Time) ([
 			events = append(events, e)
 		}
 		m.Steps = min(m.Steps, len(r.Steps)) // what a journal had and has not any more may be another step by now
-		last := r.StartedAt
+		last, by := r.StartedAt, r.AskedBy
 		for i, s := range r.Steps {
+			by = cmp.Or(s.By, by) // who gives a version up is who ends its rotation
 			if s.At.After(last) { // of two clocks the later one counts, so that order stays
 				last = s.At
 			}
@@ -227,7 +228,7 @@ func rotationEvents(h rotation.History, marks map[string]mark, now time.Time) ([
 				continue
 			}
 			e := of(fmt.Sprintf("%d-%s", i, s.What), last, audit.TypeRotation+s.What)
-			e.Detail = s.Detail
+			e.Detail, e.Actor = s.Detail, by
 			events = append(events, e)
 		}
 		if r.Outcome != "" && r.Outcome != m.Outcome {
@@ -235,7 +236,7 @@ func rotationEvents(h rotation.History, marks map[string]mark, now time.Time) ([
 				last = r.EndedAt
 			}
 			e := of("ended-"+r.Outcome, last, audit.TypeEnded)
-			e.Outcome, e.Detail = r.Outcome, r.Waiting
+			e.Outcome, e.Detail, e.Actor = r.Outcome, r.Waiting, by
 			e.Data = object(map[string]any{"took_ms": r.TookMS()})
 			events = append(events, e)
 		}

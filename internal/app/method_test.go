@@ -1,41 +1,23 @@
 package app
 
 import (
-	"bytes"
 	"encoding/json"
 	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
 	"keyway/internal/demo/idp"
 	"keyway/internal/demo/idp/idptest"
+	"keyway/internal/testkit/logbuffer"
 	"keyway/internal/verify"
 )
 
-// logged is what is logged; it is safe for concurrent use.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func (l *logged) log() *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+// logTo is a log of everything, for Options.
+func logTo(b *logbuffer.Buffer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // A client secret that was forgotten shows in the first lines, and is what a check of
@@ -58,13 +40,13 @@ func TestHowWeAuthenticateIsTold(t *testing.T) {
 		"set": {map[string]string{"MS_BFF_TOKEN_AUTH_METHOD": "private_key_jwt"}, "private_key_jwt, as configured (oidc.token_auth_method)", "nobody has fetched our JWKS"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var log logged
+			var log logbuffer.Buffer
 			changes := map[string]string{
 				"OIDC_ISSUER": provider.URL, "AUTH_CLIENT_ID": "gateway", "BFF_CALLBACK_URL": "http://127.0.0.1:1/auth/callback", "BFF_COOKIE_SECURE": "false",
 			}
 			maps.Copy(changes, c.changes)
 			o := options(t, env(t, changes), managed, "")
-			o.Log = log.log()
+			o.Log = logTo(&log)
 			gateway := start(t, o)
 			if said := log.String(); strings.Count(said, "how we authenticate") != 1 || !strings.Contains(said, "level=INFO msg=\"how we authenticate at the identity provider\"") || !strings.Contains(said, c.want) {
 				t.Errorf("want %s in:\n%s", c.want, said)
@@ -110,11 +92,11 @@ func checkOf(t *testing.T, gateway *running, id string) verify.Check {
 func TestAWrongIssuerIsNotAnAbsentProvider(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()
-	var log logged
+	var log logbuffer.Buffer
 	o := options(t, env(t, map[string]string{
 		"OIDC_ISSUER": server.URL + "/realms/x", "AUTH_CLIENT_ID": "me", "BFF_CALLBACK_URL": "http://127.0.0.1:1/auth/callback",
 	}), managed, "")
-	o.Log = log.log()
+	o.Log = logTo(&log)
 	start(t, o)
 	said := log.String()
 	for _, word := range []string{"level=WARN", "answers, but has no metadata at " + server.URL + "/realms/x/.well-known/openid-configuration", "404", "is OIDC_ISSUER (oidc.issuer) exactly its issuer?"} {

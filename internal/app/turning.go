@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -90,8 +89,8 @@ func (a *app) turn(d definition) rotation.Secret {
 		var refused refuser
 		s.Prove = func(ctx context.Context, version string) (rotation.Verdict, error) {
 			verdict, by, err := a.prove(ctx, users, version)
-			if by != "" {
-				refused.note(version, by)
+			if verdict == rotation.Refused && refused.note(version, by) && d.peer {
+				a.tellRefused(d, version, a.resources.peers[by].Issuer(), a.registerAt(users, by))
 			}
 			return verdict, err
 		}
@@ -102,8 +101,13 @@ func (a *app) turn(d definition) rotation.Secret {
 	}
 	if d.name == namePDPSecret {
 		base.Kind, base.Provable = rotation.Outward, true
+		var refused refuser
 		s.Prove = func(ctx context.Context, version string) (rotation.Verdict, error) {
-			return a.resources.authorizing.remote.prove(ctx, version)
+			verdict, err := a.resources.authorizing.remote.prove(ctx, version)
+			if at := a.resources.authorizing.remote.at(); verdict == rotation.Refused && refused.note(version, at) {
+				a.tellRefused(d, version, at, a.makeKnownAtPDP())
+			}
+			return verdict, err
 		}
 		s.Operator = a.operatorOfPDP
 	}
@@ -235,27 +239,6 @@ func (a *app) makeAtPeer(d definition) func(context.Context) (keyring.Candidate,
 
 func (a *app) sessions() *session.Manager { return a.current.Load().generation.Sessions }
 
-// refuser is which of several peers refused a version last. It is safe for concurrent use.
-type refuser struct {
-	mu            sync.Mutex
-	version, peer string
-}
-
-func (r *refuser) note(version, peer string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.version, r.peer = version, peer
-}
-
-func (r *refuser) of(version string) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.version != version {
-		return ""
-	}
-	return r.peer
-}
-
 // prove asks every peer that the credential is for. All have to accept it. When
 // one wants to be asked later, all are. by is the first that refuses it.
 func (a *app) prove(ctx context.Context, users []string, version string) (verdict rotation.Verdict, by string, err error) {
@@ -297,23 +280,4 @@ func later(errs []error) error {
 		return nil
 	}
 	return &rotation.LaterError{After: after, Err: errors.Join(errs...)}
-}
-
-// operator says what a person has to do for the peer to accept a pending version; by
-// is the one of users that refuses it.
-func (a *app) operator(d definition, users []string, by string, v keyring.Version, p rotation.Proof) string {
-	if p.Accepted || p.FirstRefused.IsZero() || time.Since(p.FirstRefused) < 10*time.Second {
-		return ""
-	}
-	issuer := a.resources.peers[by].Issuer()
-	if len(users) > 1 {
-		issuer = fmt.Sprintf("%s (client %s, one of %d that have to accept it)", issuer, a.clientIDs[by], len(users))
-	}
-	switch {
-	case d.peer:
-		return fmt.Sprintf("register the new client secret at %s (client %s), or wait until it knows it; the old one stays in use until then", issuer, a.clientIDs[by])
-	case a.overheard.fetched().IsZero():
-		return fmt.Sprintf("nobody has fetched our keys yet: if %s keeps our key set itself, register the public key with kid %s there (it is in /.well-known/jwks.json); if it fetches them, see that it can reach that address", issuer, v.ID)
-	}
-	return fmt.Sprintf("our keys have been fetched, and %s may go on by what it holds until its cache is over; if it keeps our key set itself, register the public key with kid %s there (it is in /.well-known/jwks.json)", issuer, v.ID)
 }

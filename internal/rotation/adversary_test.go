@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -287,6 +288,31 @@ func TestGivenUpBeforeItWasRecorded(t *testing.T) {
 		got, err := r.RollBack(t.Context(), "k", "a test")
 		if err != nil || got.ID == "" || got.To != "a" || got.Outcome != OutcomeRejected || w.last(t).ID != got.ID {
 			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}
+
+// What one has handed in and another gives up says so: who asked for the rotation is
+// not who ended it.
+func TestGivenUpBySomebodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld("r1")
+		w.lag["r1"] = -1
+		r := w.runner(t, "r1", w.secret())
+		if _, err := r.HandIn(t.Context(), "k", keyring.Candidate{ID: "a", Value: secret.NewValue([]byte("a")), HandedIn: true}, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if got := w.last(t); got.AskedBy != "whoever handed the value in" || got.Outcome != "" {
+			t.Fatalf("%+v", got)
+		}
+		got, err := r.RollBack(t.Context(), "k", "admin API, from this machine")
+		if err != nil || got.Outcome != OutcomeRejected || got.AskedBy != "whoever handed the value in" {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		rejecting := got.Steps[slices.IndexFunc(got.Steps, func(s Step) bool { return s.What == StepRejecting })]
+		if rejecting.Detail != "given up by admin API, from this machine" || rejecting.By != "admin API, from this machine" {
+			t.Errorf("%+v", rejecting)
 		}
 	})
 }

@@ -343,13 +343,13 @@ func (r *Runner) gaveUp(ctx context.Context, ring keyring.Ring, version, askedBy
 	var rotation Rotation
 	_, err := r.o.Journal.Update(ctx, ring.Name(), func(h *History) bool {
 		if there := h.to(version); there != nil && there.Outcome == "" {
-			there.step(now, StepRejecting, "asked for by "+askedBy)
+			there.giveUp(now, StepRejecting, askedBy)
 		}
 		h.reconcile(ring, newID, now)
 		there := h.to(version)
 		if there == nil { // it was given up before anybody had written down that it was there
 			there = h.begin(Rotation{ID: newID(), Secret: ring.Name(), From: ring.Active().ID, To: version, AskedBy: askedBy, StartedAt: now})
-			there.step(now, StepRejected, "asked for by "+askedBy)
+			there.giveUp(now, StepRejected, askedBy)
 			there.end(now, OutcomeRejected)
 		}
 		rotation = there.clone()

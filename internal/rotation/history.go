@@ -79,6 +79,15 @@ func (r *Rotation) step(at time.Time, what, detail string) {
 	}
 }
 
+// giveUp appends a step by which somebody does not want the version any more, whoever
+// asked for it.
+func (r *Rotation) giveUp(at time.Time, what, by string) {
+	r.step(at, what, "given up by "+by)
+	if last := len(r.Steps) - 1; r.Steps[last].What == what {
+		r.Steps[last].By = by
+	}
+}
+
 func (r *Rotation) end(at time.Time, outcome string) {
 	r.Outcome, r.EndedAt = outcome, at
 	r.Waiting, r.Blocked, r.NextAt = "", nil, time.Time{}

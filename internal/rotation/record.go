@@ -43,6 +43,9 @@ type Step struct {
 	At     time.Time `json:"at"`
 	What   string    `json:"what"`             // StepMade, ...
 	Detail string    `json:"detail,omitempty"` // for people, without values
+	// By is who asked for this step and what follows from it, where that is not who
+	// asked for the rotation.
+	By string `json:"by,omitempty"`
 }
 
 // TookMS is how long it took, in milliseconds; 0 while it is under way.
