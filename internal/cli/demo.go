@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -38,9 +39,9 @@ last of four). Nothing to set up, nothing kept: keys and sessions go when it end
 		if err != nil {
 			return usage("%v", err)
 		}
-		level := "warn"
+		level := slog.LevelWarn
 		if *verbose {
-			level = "info"
+			level = slog.LevelInfo
 		}
 		err = runDemo(cmd.Context(), s, ports, level)
 		if e, ok := errors.AsType[*app.ListenError](err); ok {
@@ -69,7 +70,7 @@ func (p *portFlag) Set(text string) error {
 func (p *portFlag) String() string { return strconv.Itoa(int(*p)) }
 func (p *portFlag) Type() string   { return "number" }
 
-func runDemo(ctx context.Context, s *streams, ports demo.Ports, level string) (err error) {
+func runDemo(ctx context.Context, s *streams, ports demo.Ports, level slog.Level) (err error) {
 	// Closing its terminal must not leave keys and sessions behind.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
 	defer stop()
@@ -84,10 +85,11 @@ func runDemo(ctx context.Context, s *streams, ports demo.Ports, level string) (e
 	if err != nil {
 		return err
 	}
-	log, err := telemetry.NewLogger(s.stderr, "text", level)
+	all, err := telemetry.NewLogger(s.stderr, "text", "info")
 	if err != nil {
 		return err
 	}
+	log := newDemoLog(all.Handler(), level, s.stderr)
 	divertStandardLog(log)
 	started := time.Now()
 	peers, err := demo.Start(ctx, ports, dir)

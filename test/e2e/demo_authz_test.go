@@ -135,6 +135,12 @@ func TestPoliciesOfTheDemoAreChanged(t *testing.T) {
 	save(string(delivered))
 	eventually(t, "as it was delivered", func() bool { return newNote(t, ada).StatusCode == 201 })
 	wantStatus(t, newNote(t, grace), 403)
+	eventually(t, "that it is well again is told", func() bool { return strings.Contains(demo.Output(), "the policies can be used again") })
+	for line := range strings.Lines(demo.Output()) {
+		if strings.Contains(line, "craete") && strings.Contains(line, `\"`) {
+			t.Errorf("the mistake is told in escapes: %s", line)
+		}
+	}
 
 	t.Run("a stream that is open", func(t *testing.T) {
 		watched := map[*Browser]*bufio.Scanner{}
