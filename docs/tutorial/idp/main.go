@@ -6,9 +6,11 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"keyway/internal/demo/idp"
@@ -18,12 +20,14 @@ func main() {
 	port := flag.Int("port", 8002, "`port` to listen on, on 127.0.0.1")
 	app := flag.String("app", "http://localhost:8000", "public `URL` of the gateway that may use it")
 	flag.Parse()
-	if err := run(*port, *app); err != nil {
+	if err := run(os.Stdout, *port, *app); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(port int, app string) error {
+// run listens first and then says so: what is said of a port that somebody else has
+// would be theirs.
+func run(out io.Writer, port int, app string) error {
 	address := net.JoinHostPort("127.0.0.1", fmt.Sprint(port))
 	provider, err := idp.New(idp.Options{
 		Issuer: "http://" + address,
@@ -38,7 +42,11 @@ func run(port int, app string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("issuer http://%s, client first-app, users ada and grace, password demo\n", address)
-	server := &http.Server{Addr: address, Handler: provider, ReadHeaderTimeout: 10 * time.Second}
-	return server.ListenAndServe()
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("%w; is a demo still running, or another ./idp? End it first, or take another -port", err)
+	}
+	fmt.Fprintf(out, "issuer http://%s, client first-app, users ada and grace, password demo\n", address)
+	server := &http.Server{Handler: provider, ReadHeaderTimeout: 10 * time.Second}
+	return server.Serve(listener)
 }
