@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"keyway/internal/demo/idp"
@@ -107,4 +108,48 @@ func TestAWrongIssuerIsNotAnAbsentProvider(t *testing.T) {
 	if strings.Contains(said, "can't be reached") {
 		t.Errorf("it was reached:\n%s", said)
 	}
+}
+
+// A provider that dies while the gateway serves is told of in the health, which it
+// does not decide.
+func TestAProviderThatDiedIsToldOf(t *testing.T) {
+	var died atomic.Bool
+	hooks := &idp.Hooks{Before: func(w http.ResponseWriter, _ *http.Request) bool {
+		if died.Load() {
+			w.WriteHeader(http.StatusBadGateway) // as the proxy in front of it says
+		}
+		return died.Load()
+	}}
+	provider := idptest.Start(t, idp.Options{Hooks: hooks, Clients: []idp.Client{{
+		ID: "gateway", Secrets: []string{"a-client-secret-of-the-test"}, GrantTypes: []string{idp.GrantCode}, RedirectURIs: []string{"http://127.0.0.1:1/auth/callback"},
+	}}})
+	gateway, c := start(t, options(t, env(t, map[string]string{
+		"OIDC_ISSUER": provider.URL, "AUTH_CLIENT_ID": "gateway", "AUTH_CLIENT_SECRET": "a-client-secret-of-the-test", "BFF_COOKIE_SECURE": "false",
+		"BFF_CALLBACK_URL": "http://127.0.0.1:1/auth/callback",
+	}), managed, "")), client(t)
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	signIn := func(want int) {
+		t.Helper()
+		if status, body := get(c, gateway.Public+"/auth/login"); status != want {
+			t.Errorf("sign-in: %d %s", status, body)
+		}
+	}
+	ready := func(want string) {
+		t.Helper()
+		if status, body := get(c, gateway.Public+"/health/ready"); status != 200 || !strings.Contains(body, `"sign_in":"`+want+`"`) {
+			t.Errorf("want %s: %d %s", want, status, body)
+		}
+	}
+	signIn(303)
+	ready("ok")
+	died.Store(true)
+	signIn(503)
+	ready("ok") // one is a hiccup
+	signIn(503)
+	ready("unavailable")
+	died.Store(false)
+	until(t, "it is found to be back, though nobody signs in", func() bool {
+		_, body := get(c, gateway.Public+"/health/ready")
+		return strings.Contains(body, `"sign_in":"ok"`)
+	})
 }
