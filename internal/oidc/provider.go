@@ -69,9 +69,9 @@ type Provider struct {
 	failures int
 	nextTry  time.Time
 	lastErr  error
-	lastTry  time.Time
-	told     string // the kind of outcome that OnMetadata was last told
-	asking   bool   // somebody asks again after a failure, and waits
+	sought   time.Time // when Run last fetched
+	told     string    // the kind of outcome that OnMetadata was last told
+	asking   bool      // somebody asks again after a failure, and waits
 }
 
 // NewProvider checks the issuer's form. It fetches nothing.
@@ -164,18 +164,26 @@ func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) {
 // Run keeps the metadata fresh until ctx is done. It also asks for them, at most once
 // in a minute, when the provider seems to be lost, so that it is known when it is back.
 func (p *Provider) Run(ctx context.Context) {
+	due := time.Now().Add(p.pause())
 	for {
-		timer := time.NewTimer(p.pause())
+		timer := time.NewTimer(time.Until(due))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
-		case <-p.reach.doubts:
+		case <-p.reach.doubts: // brings it forward, and never puts it off
 			timer.Stop()
+			if sooner := time.Now().Add(p.pause()); sooner.Before(due) {
+				due = sooner
+			}
 			continue
 		case <-timer.C:
 		}
+		p.mu.Lock()
+		p.sought = time.Now()
+		p.mu.Unlock()
 		_, _ = p.fetch(ctx) // told to OnMetadata; the last good one stays
+		due = time.Now().Add(p.pause())
 	}
 }
 
@@ -191,7 +199,7 @@ func (p *Provider) pause() time.Duration {
 		return 0
 	}
 	if p.reach.lost() {
-		return max(time.Until(p.lastTry.Add(lastPause)), 0)
+		return max(time.Until(p.sought.Add(lastPause)), firstPause)
 	}
 	return p.o.RefreshEvery*9/10 + rand.N(p.o.RefreshEvery/5)
 }
@@ -221,7 +229,7 @@ func (p *Provider) fetch(ctx context.Context) (*Metadata, error) {
 // told of outcomes in their order.
 func (p *Provider) note(m *Metadata, err error) {
 	p.mu.Lock()
-	p.lastErr, p.lastTry = err, time.Now()
+	p.lastErr = err
 	if err != nil {
 		p.failures++
 		p.nextTry = time.Now().Add(min(firstPause<<min(p.failures-1, 10), lastPause))
