@@ -63,6 +63,6 @@ func handedInCredential(c *config.Config, env func(string) (string, bool)) (auth
 	}, nil)
 	return authzen.Credential{Version: v.ID, Authorization: func(ctx context.Context) (string, error) {
 		token, _, err := tokens.ClientCredentials(ctx, "", credentials.Scopes)
-		return "Bearer " + string(token.Value.Reveal()), err
+		return showing(token.Value), err
 	}}, err
 }

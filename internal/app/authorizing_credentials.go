@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"keyway/internal/authz/authzen"
@@ -81,14 +82,14 @@ func (p *remotePoint) credential(v keyring.Version) authzen.Credential {
 		if err != nil {
 			return "", err
 		}
-		return "Bearer " + string(token.Value.Reveal()), nil
-	}}
+		return showing(token.Value), nil
+	}, Refused: func(authorization string) { p.tokenRefused(v.ID, authorization) }}
 }
 
 // bearerCredential is a version that is shown as it is.
 func bearerCredential(v keyring.Version) authzen.Credential {
 	return authzen.Credential{Version: v.ID, Authorization: func(context.Context) (string, error) {
-		return "Bearer " + string(v.Value.Reveal()), nil
+		return showing(v.Value), nil
 	}}
 }
 
@@ -161,30 +162,35 @@ func tokenMetadata(ctx context.Context, c config.PDPCredentials, signIn *oidc.Pr
 	return signIn.Metadata(ctx)
 }
 
+// isRefused reports whether an authorization is what tokenRefused was told last.
 func (p *remotePoint) isRefused(version, authorization string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	last, ok := p.refused[version]
-	return ok && "Bearer "+string(last.Reveal()) == authorization
+	return ok && last.Equal(tokenIn(authorization))
 }
 
-// tokenRefused drops a token that the decision point does not take. It says nothing
-// of the secret, by which another authorization server gave it.
-func (p *remotePoint) tokenRefused(version string) {
+// tokenRefused drops a token that the decision point did not take. It says nothing of
+// the secret, by which another authorization server gave it, nor of a token that was
+// had by it since: others may have been refused the same one, and have seen to that.
+func (p *remotePoint) tokenRefused(version, authorization string) {
+	token := tokenIn(authorization)
 	p.mu.Lock()
 	known, ok := p.clients[version]
-	p.mu.Unlock()
-	if !ok {
-		return
+	if ok {
+		p.refused[version] = token
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel() // what is in memory, and nothing else
-	token, err := known.source.Token(ctx, p.policy())
-	if err != nil {
-		return
-	}
-	p.mu.Lock()
-	p.refused[version] = token.Value
 	p.mu.Unlock()
-	known.source.Reject(p.policy(), token.Value)
+	if ok {
+		known.source.Reject(p.policy(), token)
+	}
 }
+
+// showing is how a token is shown (RFC 6750 section 2.1), and tokenIn which was.
+func showing(token secret.Value) string { return bearerScheme + string(token.Reveal()) }
+
+func tokenIn(authorization string) secret.Value {
+	return secret.NewValue([]byte(strings.TrimPrefix(authorization, bearerScheme)))
+}
+
+const bearerScheme = "Bearer "

@@ -39,7 +39,8 @@ func (p *remotePoint) prove(ctx context.Context, version string) (rotation.Verdi
 		case err != nil:
 			return rotation.Unknown, err
 		}
-		credential.Authorization = func(context.Context) (string, error) { return "Bearer " + string(token.Value.Reveal()), nil }
+		// What users ask by is another token, and stays what it is.
+		credential = authzen.Credential{Version: v.ID, Authorization: func(context.Context) (string, error) { return showing(token.Value), nil }}
 	}
 	options.Credentials = func() []authzen.Credential { return []authzen.Credential{credential} }
 	client, err := authzen.New(options)

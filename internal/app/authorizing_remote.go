@@ -150,9 +150,6 @@ func (o pointObserver) PDPRequest(endpoint string, status int, _ time.Duration) 
 // ClientAuth implements authzen.Observer.
 func (o pointObserver) ClientAuth(version, outcome string) {
 	if o.p.c.Connection.Credentials.Method != pdpBearer {
-		if outcome == authzen.Refused {
-			o.p.tokenRefused(version)
-		}
 		return // at the token endpoint it was counted
 	}
 	o.metrics.ClientAuth(pdpName, version, outcome)

@@ -21,6 +21,9 @@ type Credential struct {
 	// Authorization is the header's value, with which the version is shown; it may ask
 	// for a token.
 	Authorization func(context.Context) (string, error)
+	// Refused is told what Authorization gave when the server did not take it: another
+	// may have been had since. nil: nobody wants to know. Calls may be concurrent.
+	Refused func(authorization string)
 }
 
 // Outcomes of [Observer.ClientAuth].
@@ -231,6 +234,9 @@ func (c *Client) try(ctx context.Context, endpoint, address string, body []byte)
 		}
 		if status == http.StatusUnauthorized {
 			c.o.Observer.ClientAuth(credential.Version, Refused)
+			if credential.Refused != nil {
+				credential.Refused(authorization)
+			}
 			continue
 		}
 		c.o.Observer.ClientAuth(credential.Version, Accepted)
