@@ -78,20 +78,16 @@ func pointOptions(c config.PDP, transport *http.Transport) authzen.Options {
 
 // Evaluate implements authz.PDP.
 func (p *remotePoint) Evaluate(ctx context.Context, q authz.Question) (authz.Decision, error) {
-	d, err := p.client.Evaluate(ctx, q)
-	if errors.Is(err, authzen.ErrRefused) && p.newer(ctx) {
-		d, err = p.client.Evaluate(ctx, q)
-	}
+	var d authz.Decision
+	err := p.withNewer(ctx, func() (err error) { d, err = p.client.Evaluate(ctx, q); return err })
 	p.away.tell(p.a.log, p.host, err)
 	return d, err
 }
 
 // EvaluateAll implements authz.PDP.
 func (p *remotePoint) EvaluateAll(ctx context.Context, qs []authz.Question) ([]authz.Decision, error) {
-	all, err := p.client.EvaluateAll(ctx, qs)
-	if errors.Is(err, authzen.ErrRefused) && p.newer(ctx) {
-		all, err = p.client.EvaluateAll(ctx, qs)
-	}
+	var all []authz.Decision
+	err := p.withNewer(ctx, func() (err error) { all, err = p.client.EvaluateAll(ctx, qs); return err })
 	p.away.tell(p.a.log, p.host, err)
 	return all, err
 }
@@ -99,12 +95,24 @@ func (p *remotePoint) EvaluateAll(ctx context.Context, qs []authz.Question) ([]a
 // newerEvery is how often newer credentials are looked for at most.
 const newerEvery = time.Second
 
+// withNewer asks, and once more with newer credentials if all were refused.
+func (p *remotePoint) withNewer(ctx context.Context, ask func() error) error {
+	before := p.ring() // while they are refused, another request may find newer ones
+	err := ask()
+	if errors.Is(err, authzen.ErrRefused) && p.newer(ctx, before) {
+		err = ask()
+	}
+	return err
+}
+
 // newer looks whether somebody has handed in another credential a moment ago, since
-// all that we have are refused.
-func (p *remotePoint) newer(ctx context.Context) bool {
-	before := p.ring()
+// all that there were before are refused.
+func (p *remotePoint) newer(ctx context.Context, before keyring.Ring) bool {
 	if before.IsZero() {
 		return false
+	}
+	if !keyring.Same(before, p.ring()) {
+		return true
 	}
 	done := p.a.lookAgain.DoChan(namePDPSecret, func() (any, error) {
 		p.mu.Lock()

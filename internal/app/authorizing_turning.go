@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -58,11 +57,7 @@ func (a *app) verifiedPoint() *verify.DecisionPoint {
 	// Though it is left alone: whoever looks wants to see why.
 	asking := func(ask func(context.Context) error) func(context.Context) error {
 		return func(ctx context.Context) error {
-			err := ask(ctx)
-			if errors.Is(err, authzen.ErrRefused) && z.remote.newer(ctx) {
-				err = ask(ctx)
-			}
-			return err
+			return z.remote.withNewer(ctx, func() error { return ask(ctx) })
 		}
 	}
 	p.Ask = asking(func(ctx context.Context) error { _, err := z.remote.direct.Evaluate(ctx, authzen.Probe); return err })
