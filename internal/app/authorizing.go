@@ -172,7 +172,7 @@ func (a *app) lookAtPolicies(z *authorizing, trouble *policiesTrouble) {
 	switch {
 	case changed:
 		if wasUnread || trouble.refused {
-			a.log.Info("the policies can be used again", "folder", a.config.PDP.Policies)
+			a.log.Info(PoliciesUsableAgain, "folder", a.config.PDP.Policies)
 		}
 		trouble.refused = false
 		a.resources.metrics.PoliciesReloaded(telemetry.PoliciesTaken)
@@ -182,9 +182,15 @@ func (a *app) lookAtPolicies(z *authorizing, trouble *policiesTrouble) {
 		}
 		a.forgetDecisions()
 	case wasUnread && !trouble.refused:
-		a.log.Info("the policies can be read again, and are those in use", "folder", a.config.PDP.Policies)
+		a.log.Info(PoliciesReadableAgain, "folder", a.config.PDP.Policies)
 	}
 }
+
+// What the log says when trouble with the policies is over.
+const (
+	PoliciesUsableAgain   = "the policies can be used again"
+	PoliciesReadableAgain = "the policies can be read again, and are those in use"
+)
 
 // forgetDecisions has everything decided anew.
 func (a *app) forgetDecisions() {

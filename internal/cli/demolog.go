@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
+
+	"keyway/internal/app"
 )
 
 // demoLog is the log of the demo, for whoever sits before it: trouble, and that it is
@@ -20,9 +21,6 @@ type demoLog struct {
 	one   *sync.Mutex // what belongs together is not torn apart
 }
 
-// allClear are the lines that end what was told as trouble.
-var allClear = []string{"the policies can be used again", "the policies can be read again, and are those in use"}
-
 // newDemoLog has inner write to w from info on, and lets through what is of the least
 // level or ends trouble.
 func newDemoLog(inner slog.Handler, least slog.Level, w io.Writer) *slog.Logger {
@@ -31,7 +29,8 @@ func newDemoLog(inner slog.Handler, least slog.Level, w io.Writer) *slog.Logger 
 
 // Handle implements slog.Handler.
 func (d demoLog) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level < d.least && !slices.Contains(allClear, r.Message) {
+	allClear := r.Message == app.PoliciesUsableAgain || r.Message == app.PoliciesReadableAgain
+	if r.Level < d.least && !allClear {
 		return nil
 	}
 	var problems []string
