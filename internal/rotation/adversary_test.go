@@ -317,6 +317,28 @@ func TestGivenUpBySomebodyElse(t *testing.T) {
 	})
 }
 
+// Whoever leads may see in the ring that a version was given up, and write that down,
+// before the one who gave it up has.
+func TestGivenUpAndWrittenDownByAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld("r1")
+		w.lag["r1"] = -1
+		r := w.runner(t, "r1", w.secret())
+		ask(t, r)
+		time.Sleep(time.Second)
+		rejected, err := w.ring().Reject("v1")
+		w.put(t, rejected, err)
+		time.Sleep(time.Minute)
+		if got := w.last(t); got.Outcome != OutcomeRejected {
+			t.Fatalf("%+v", got)
+		}
+		got, err := r.gaveUp(t.Context(), w.ring(), "v1", "somebody", time.Now())
+		if last := got.Steps[len(got.Steps)-1]; err != nil || last.What != StepRejected || last.By != "somebody" || last.Detail != "given up by somebody" {
+			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}
+
 // What was in use elsewhere is handed in as the previous value, at a replica with a
 // clock that is an hour behind.
 func TestThePreviousValueDoesNotDependOnOneClock(t *testing.T) {

@@ -352,6 +352,7 @@ func (r *Runner) gaveUp(ctx context.Context, ring keyring.Ring, version, askedBy
 			there.giveUp(now, StepRejected, askedBy)
 			there.end(now, OutcomeRejected)
 		}
+		there.rejectedBy(askedBy)
 		rotation = there.clone()
 		return true
 	})

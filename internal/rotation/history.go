@@ -88,6 +88,14 @@ func (r *Rotation) giveUp(at time.Time, what, by string) {
 	}
 }
 
+// rejectedBy completes the last step, where whoever leads has seen in the ring that the
+// version was given up, and was faster to write it down: without by whom.
+func (r *Rotation) rejectedBy(by string) {
+	if last := len(r.Steps) - 1; last >= 0 && r.Steps[last].What == StepRejected && r.Steps[last].Detail == "" && !r.did(StepRejecting) {
+		r.Steps[last].Detail, r.Steps[last].By = "given up by "+by, by
+	}
+}
+
 func (r *Rotation) end(at time.Time, outcome string) {
 	r.Outcome, r.EndedAt = outcome, at
 	r.Waiting, r.Blocked, r.NextAt = "", nil, time.Time{}
