@@ -262,6 +262,9 @@ func endSessions(ctx context.Context, c *adminClient, s *streams, ids []string, 
 		}
 		answer.Ended++
 	}
+	if failed != nil && answer.Ended == 0 && !asJSON {
+		return failed
+	}
 	if err := printEnded(s, answer, asJSON); err != nil || failed != nil {
 		return errors.Join(failed, err)
 	}

@@ -50,6 +50,13 @@ func saysNothing(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, errFailedAtIt)
 }
 
+// isNobodys says whether a failure is one that no question can be blamed for: the server
+// never got it.
+func isNobodys(err error) bool {
+	_, noToken := errors.AsType[*noTokenError](err)
+	return noToken || errors.Is(err, errNoConnection)
+}
+
 // guard asks, or fails with errOpen.
 func (b *breaker) guard(account string, ask func() ([]byte, error)) ([]byte, error) {
 	if err := b.enter(); err != nil {
@@ -63,7 +70,7 @@ func (b *breaker) guard(account string, ask func() ([]byte, error)) ([]byte, err
 	own := b.ownOf(account, false)
 	if own == nil {
 		answer, err := counted()
-		if isFailure(err) {
+		if isFailure(err) && !isNobodys(err) {
 			_, _ = b.ownOf(account, true).Execute(func() ([]byte, error) { return nil, err })
 		}
 		return answer, err
@@ -159,7 +166,7 @@ func (b *breaker) ownOf(account string, add bool) *gobreaker.CircuitBreaker[[]by
 		Timeout:      b.openFor,
 		ReadyToTrip:  func(n gobreaker.Counts) bool { return int(n.ConsecutiveFailures) >= b.failures },
 		IsSuccessful: func(err error) bool { return !isFailure(err) },
-		IsExcluded:   saysNothing,
+		IsExcluded:   func(err error) bool { return saysNothing(err) || isNobodys(err) },
 	})
 	b.of[account] = own
 	return own

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"keyway/internal/authz"
@@ -88,6 +90,10 @@ var ErrRefused = errors.New("the decision point refuses our credentials")
 
 // errFailedAtIt is that the server is there, and failed at what it was asked.
 var errFailedAtIt = fmt.Errorf("%w: status 500", ErrUnavailable)
+
+// errNoConnection is that the server never got the question: it is away, or others'
+// questions have all connections.
+var errNoConnection = fmt.Errorf("%w: no connection to it could be had", ErrUnavailable)
 
 // maxTried bounds how many live credentials one question is asked with.
 const maxTried = 3
@@ -269,12 +275,19 @@ func (c *Client) send(ctx context.Context, endpoint, address string, body []byte
 	if authorization != "" {
 		request.Header.Set("Authorization", authorization)
 	}
+	var unconnected atomic.Bool
 	began := time.Now()
-	response, err := c.http.Do(request)
+	response, err := c.http.Do(request.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { unconnected.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { unconnected.Store(false) },
+	})))
 	if err != nil {
 		c.o.Observer.PDPRequest(endpoint, 0, time.Since(began))
 		if cause := context.Cause(ctx); errors.Is(cause, context.Canceled) {
 			return nil, 0, cause
+		}
+		if unconnected.Load() {
+			return nil, 0, fmt.Errorf("%w: %w", errNoConnection, jwks.Transport(err))
 		}
 		return nil, 0, fmt.Errorf("%w: %w", ErrUnavailable, jwks.Transport(err))
 	}
