@@ -31,12 +31,12 @@ func TestDemoPageInChromium(t *testing.T) {
 
 		await at('note-text').fill('Buy milk');
 		await at('post-note').click();
-		await at('result').getByText('201').waitFor();
+		await at('result').getByText('201', { exact: true }).waitFor();
 		await at('get-notes').click();
-		await at('result').getByText('200').waitFor();
+		await at('result').getByText('200', { exact: true }).waitFor();
 		const notes = await page.getByText('Buy milk').count();
 		await at('post-without-csrf').click();
-		await at('result').getByText('403').waitFor();
+		await at('result').getByText('403', { exact: true }).waitFor();
 		const refused = await at('result').textContent();
 
 		const may = await at('may-create-note').textContent();

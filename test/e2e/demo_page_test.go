@@ -54,11 +54,11 @@ func TestDemoPageForWhoMayOnlyRead(t *testing.T) {
 		await page.keyboard.press('Enter');
 		const pressed = await page.evaluate(() => document.activeElement.dataset.testid);
 		await at('get-notes').click();
-		await at('result').getByText('200').waitFor();
+		await at('result').getByText('200', { exact: true }).waitFor();
 		const none = calls.length;
 
 		await at('try-anyway').click();
-		await at('result').getByText('403').waitFor();
+		await at('result').getByText('403', { exact: true }).waitFor();
 		const refused = await at('result').textContent();
 		await shot('demo-viewer-desktop', page);
 		found.push(...await audited(page, 'refused'));
@@ -74,7 +74,7 @@ func TestDemoPageForWhoMayOnlyRead(t *testing.T) {
 			await other.goto(args.url);
 			await other.getByTestId('decisions').waitFor();
 			await other.getByTestId('try-anyway').click();
-			await other.getByTestId('result').getByText('403').waitFor();
+			await other.getByTestId('result').getByText('403', { exact: true }).waitFor();
 			await other.getByTestId('echo').getByText('X-User-Id').waitFor();
 			await shot(name, other);
 			found.push(...await audited(other, name));
@@ -92,7 +92,7 @@ func TestDemoPageForWhoMayOnlyRead(t *testing.T) {
 		await at('may-not-write').waitFor({ state: 'detached' });
 		await input.fill('Now I may');
 		await at('post-note').click();
-		await at('result').getByText('201').waitFor();
+		await at('result').getByText('201', { exact: true }).waitFor();
 
 		// And back, while the form is open: the page learns it from the refusal.
 		await rename(args.file, args.file + '.ready');
